@@ -1,0 +1,233 @@
+/**
+ * The prerequisites of a node, one function a check: what is right, or what is missing and what to do about it.
+ * Layer: agent (edge: reads the machine, changes nothing). `keelson doctor` prints the result.
+ */
+import { constants } from 'node:fs';
+import { access, readdir, readFile, stat, statfs } from 'node:fs/promises';
+import { release } from 'node:os';
+import { delimiter, join } from 'node:path';
+import { connectRuntime } from '../cri/connect.ts';
+import { loadAddon } from '../kernel/addon.ts';
+import { errorLine } from '../observe/keelson-error.ts';
+import { queryControl } from './control-socket.ts';
+import { cniShimPath } from './install-paths.ts';
+import { swapDevices } from './node-facts.ts';
+import { cniDirectories } from './run-standalone.ts';
+import { type RuntimeFacts, readRuntimeFacts } from './runtime-facts.ts';
+
+export interface CheckResult {
+  name: string;
+  /** `warn`: Keelson runs, but something will surprise you. `fail`: it will not run. */
+  level: 'ok' | 'warn' | 'fail';
+  finding: string;
+  fix?: string;
+}
+
+export interface CheckOptions {
+  containerRuntimeEndpoint: string;
+  rootDir: string;
+  runDir: string;
+  cniConfDir: string | undefined;
+  cniBinDir: string | undefined;
+}
+
+/** Oldest kernel whose nf_tables and rtnetlink do what Keelson asks (Ubuntu 20.04's and Debian 11's are newer). */
+const minimumKernel = [5, 4] as const;
+const capSysAdmin = 21;
+const capNetAdmin = 12;
+const capSysResource = 24;
+const lowSpaceBytes = 1 << 30;
+
+export async function runChecks(options: CheckOptions): Promise<CheckResult[]> {
+  const [runtime, facts] = await checkRuntime(options.containerRuntimeEndpoint);
+  const all = await Promise.all([
+    checkRoot(),
+    checkKernel(),
+    checkNode(),
+    checkAddon(),
+    checkShim(),
+    checkProgram('nft', 'install the package nftables'),
+    runtime,
+    checkOomScore(facts),
+    checkCniDirectories(options, facts),
+    checkOverlay(),
+    checkCgroups(),
+    checkForwarding(),
+    checkSwap(),
+    checkSpace(options.rootDir),
+    checkStockComponents(),
+    checkDaemon(options.runDir),
+  ]);
+  return all;
+}
+
+const ok = (name: string, finding: string): CheckResult => ({ name, level: 'ok', finding });
+const warn = (name: string, finding: string, fix: string): CheckResult => ({ name, level: 'warn', finding, fix });
+const fail = (name: string, finding: string, fix: string): CheckResult => ({ name, level: 'fail', finding, fix });
+
+async function effectiveCapabilities(): Promise<bigint> {
+  const status = await readFile('/proc/self/status', 'utf8');
+  return BigInt(`0x${/^CapEff:\s*([0-9a-f]+)/m.exec(status)?.[1] ?? '0'}`);
+}
+
+async function checkRoot(): Promise<CheckResult> {
+  const capabilities = await effectiveCapabilities();
+  const has = (bit: number): boolean => (capabilities & (1n << BigInt(bit))) !== 0n;
+  return process.getuid?.() === 0 && has(capSysAdmin) && has(capNetAdmin)
+    ? ok('privileges', 'root with CAP_SYS_ADMIN and CAP_NET_ADMIN')
+    : fail('privileges', 'not root, or without CAP_SYS_ADMIN and CAP_NET_ADMIN', 'use sudo');
+}
+
+async function checkKernel(): Promise<CheckResult> {
+  const version = release();
+  const [major = 0, minor = 0] = version.split('.').map((part) => Number.parseInt(part, 10));
+  const [wantedMajor, wantedMinor] = minimumKernel;
+  const enough = major > wantedMajor || (major === wantedMajor && minor >= wantedMinor);
+  return enough
+    ? ok('kernel', version)
+    : fail('kernel', `${version} is older than ${minimumKernel.join('.')}`, 'use a newer distribution');
+}
+
+async function checkNode(): Promise<CheckResult> {
+  const [major = 0] = process.versions.node.split('.').map(Number);
+  return major >= 24
+    ? ok('Node.js', process.versions.node)
+    : fail('Node.js', `${process.versions.node} is older than 24`, 'run npm ci, which brings its own');
+}
+
+async function checkAddon(): Promise<CheckResult> {
+  try {
+    loadAddon();
+    return ok('native addon', 'loads');
+  } catch (error) {
+    return fail('native addon', errorLine(error), 'run make -C native');
+  }
+}
+
+async function checkShim(): Promise<CheckResult> {
+  return (await isUsable(cniShimPath, constants.X_OK))
+    ? ok('CNI plugin', cniShimPath)
+    : fail('CNI plugin', `${cniShimPath} is missing`, 'run make -C native');
+}
+
+async function checkProgram(name: string, fix: string): Promise<CheckResult> {
+  for (const directory of (process.env.PATH ?? '').split(delimiter)) {
+    const path = join(directory, name);
+    if (directory !== '' && (await isUsable(path, constants.X_OK))) return ok(name, path);
+  }
+  return fail(name, 'is not on PATH', fix);
+}
+
+async function checkRuntime(endpoint: string): Promise<[CheckResult, RuntimeFacts | undefined]> {
+  const name = 'container runtime';
+  try {
+    const connection = await connectRuntime(endpoint, { connectTimeoutMs: 3000 });
+    try {
+      const facts = await readRuntimeFacts(connection.runtime);
+      const label = `${connection.version.runtimeName} ${connection.version.runtimeVersion} on ${endpoint}`;
+      return facts.runtimeReady
+        ? [ok(name, label), facts]
+        : [fail(name, `${label}: ${facts.complaints.join('; ')}`, 'look at its log'), facts];
+    } finally {
+      connection.close();
+    }
+  } catch (error) {
+    return [fail(name, errorLine(error), 'install and start containerd 1.6 or newer'), undefined];
+  }
+}
+
+/** runc cannot lower oom_score_adj without the capability: every container start then fails with a broken pipe. */
+async function checkOomScore(facts: RuntimeFacts | undefined): Promise<CheckResult> {
+  const name = 'oom_score_adj';
+  if ((await effectiveCapabilities()) & (1n << BigInt(capSysResource))) return ok(name, 'CAP_SYS_RESOURCE is there');
+  if (facts?.restrictsOomScoreAdj) return ok(name, 'no CAP_SYS_RESOURCE, and containerd restricts the score');
+  return warn(
+    name,
+    'no CAP_SYS_RESOURCE: containers with a negative score do not start',
+    'set restrict_oom_score_adj = true in containerd’s CRI configuration',
+  );
+}
+
+async function checkCniDirectories(options: CheckOptions, facts: RuntimeFacts | undefined): Promise<CheckResult> {
+  const { confDir, binDir } = cniDirectories(options, facts);
+  const bad: string[] = [];
+  for (const directory of [confDir, binDir]) {
+    const nearest = await nearestExisting(directory);
+    if (!(await isUsable(nearest, constants.W_OK))) bad.push(directory);
+  }
+  return bad.length === 0
+    ? ok('CNI directories', `${confDir}, ${binDir}`)
+    : fail('CNI directories', `cannot write ${bad.join(', ')}`, 'name others with --cni-conf-dir and --cni-bin-dir');
+}
+
+async function checkOverlay(): Promise<CheckResult> {
+  const filesystems = await readFile('/proc/filesystems', 'utf8');
+  return /\boverlay$/m.test(filesystems)
+    ? ok('overlayfs', 'known to the kernel')
+    : warn('overlayfs', 'not loaded', 'run modprobe overlay');
+}
+
+async function checkCgroups(): Promise<CheckResult> {
+  try {
+    const controllers = (await readFile('/sys/fs/cgroup/cgroup.controllers', 'utf8')).trim().split(' ');
+    const missing = ['cpu', 'memory', 'pids'].filter((controller) => !controllers.includes(controller));
+    return missing.length === 0
+      ? ok('cgroups', `v2 with ${controllers.join(' ')}`)
+      : warn('cgroups', `v2 without ${missing.join(', ')}`, 'enable them for the root cgroup');
+  } catch {
+    return warn('cgroups', 'not a v2 hierarchy: limits are set by the runtime on v1', 'boot with systemd.unified_cgroup_hierarchy=1');
+  }
+}
+
+async function checkForwarding(): Promise<CheckResult> {
+  const value = (await readFile('/proc/sys/net/ipv4/ip_forward', 'utf8')).trim();
+  return ok('ip_forward', value === '1' ? 'on' : 'off; Keelson turns it on');
+}
+
+async function checkSwap(): Promise<CheckResult> {
+  const swap = await swapDevices();
+  return swap.length === 0
+    ? ok('swap', 'off')
+    : fail('swap', `on (${swap.join(', ')})`, 'run swapoff -a, or set failSwapOn: false in --config');
+}
+
+async function checkSpace(rootDir: string): Promise<CheckResult> {
+  const info = await statfs(await nearestExisting(rootDir));
+  const free = info.bavail * info.bsize;
+  const text = `${(free / 2 ** 30).toFixed(1)} GiB free for ${rootDir}`;
+  return free >= lowSpaceBytes ? ok('disk', text) : warn('disk', text, 'free some space or choose another --root-dir');
+}
+
+/** A stock agent on the same node would fight for the same pods and rules. */
+async function checkStockComponents(): Promise<CheckResult> {
+  const found = new Set<string>();
+  for (const pid of (await readdir('/proc')).filter((entry) => /^\d+$/.test(entry))) {
+    const name = await readFile(`/proc/${pid}/comm`, 'utf8').catch(() => '');
+    if (['kubelet', 'kube-proxy', 'flanneld'].includes(name.trim())) found.add(name.trim());
+  }
+  return found.size === 0
+    ? ok('other agents', 'no kubelet, kube-proxy or flanneld runs here')
+    : fail('other agents', `${[...found].join(', ')} runs here`, 'stop it before Keelson takes the node over');
+}
+
+async function checkDaemon(runDir: string): Promise<CheckResult> {
+  try {
+    await queryControl(runDir, 2000);
+    return ok('daemon', 'runs');
+  } catch {
+    return ok('daemon', `does not run (no answer in ${runDir})`);
+  }
+}
+
+async function isUsable(path: string, mode: number): Promise<boolean> {
+  return access(path, mode).then(
+    () => true,
+    () => false,
+  );
+}
+
+async function nearestExisting(path: string): Promise<string> {
+  for (let current = path; ; current = join(current, '..')) {
+    if (current === '/' || (await stat(current).catch(() => undefined))) return current;
+  }
+}

@@ -1,0 +1,113 @@
+/**
+ * The daemon's own socket, `<run-dir>/keelson.sock`: one daemon a run directory, and HTTP on it for `keelson status`.
+ * Layer: agent (edge). Only root may connect (0700 directory, 0600 socket); it answers questions and changes nothing.
+ */
+import { chmod, lstat, mkdir, unlink } from 'node:fs/promises';
+import { createServer, request, type Server } from 'node:http';
+import { connect } from 'node:net';
+import { join } from 'node:path';
+import { hasErrorCode } from '../base/errors.ts';
+import { KeelsonError } from '../observe/keelson-error.ts';
+
+export class ControlSocketError extends KeelsonError {}
+
+export const controlSocketPath = (runDir: string): string => join(runDir, 'keelson.sock');
+
+export interface ControlServer {
+  close(): Promise<void>;
+}
+
+/** @param status is called for each GET /status; its result is sent as JSON */
+export async function serveControl(runDir: string, status: () => unknown): Promise<ControlServer> {
+  const path = controlSocketPath(runDir);
+  await mkdir(runDir, { recursive: true, mode: 0o700 });
+  await removeStaleSocket(path);
+  const server = createServer((incoming, response) => {
+    if (incoming.method !== 'GET' || incoming.url !== '/status') {
+      response.writeHead(404).end();
+      return;
+    }
+    response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(status()));
+  });
+  server.maxConnections = 16;
+  server.requestTimeout = 10_000;
+  await listen(server, path);
+  await chmod(path, 0o600);
+  return {
+    close: () =>
+      new Promise((resolve) => {
+        server.close(() => resolve());
+        server.closeAllConnections();
+      }),
+  };
+}
+
+/** @throws ControlSocketError when no daemon answers */
+export function queryControl(runDir: string, timeoutMs = 5000): Promise<unknown> {
+  const socketPath = controlSocketPath(runDir);
+  return new Promise((resolve, reject) => {
+    const fail = (message: string, cause?: unknown): void =>
+      reject(
+        new ControlSocketError('DAEMON_NOT_RUNNING', message, {
+          object: socketPath,
+          fix: 'start it with `keelson run`, or name its --run-dir',
+          cause,
+        }),
+      );
+    const outgoing = request({ socketPath, path: '/status', timeout: timeoutMs }, (response) => {
+      const chunks: Buffer[] = [];
+      response.on('data', (chunk: Buffer) => chunks.push(chunk));
+      response.on('error', (error) => fail('the daemon broke off its answer', error));
+      response.on('end', () => {
+        try {
+          resolve(JSON.parse(Buffer.concat(chunks).toString('utf8')));
+        } catch (error) {
+          fail('the daemon answered no JSON', error);
+        }
+      });
+    });
+    outgoing.on('timeout', () => outgoing.destroy(new Error(`no answer within ${timeoutMs / 1000} s`)));
+    outgoing.on('error', (error) =>
+      fail(hasErrorCode(error, 'ENOENT', 'ECONNREFUSED') ? 'no Keelson daemon runs here' : error.message, error),
+    );
+    outgoing.end();
+  });
+}
+
+/** A socket that nobody answers is a dead predecessor's; one that answers means a second daemon is refused. */
+async function removeStaleSocket(path: string): Promise<void> {
+  const info = await lstat(path).catch((error: unknown) => {
+    if (hasErrorCode(error, 'ENOENT')) return undefined;
+    throw error;
+  });
+  if (!info) return;
+  if (!info.isSocket()) {
+    throw new ControlSocketError('CONTROL_SOCKET', 'is in the way and is not a socket', { object: path, fix: 'remove it' });
+  }
+  if (await answers(path)) {
+    throw new ControlSocketError('DAEMON_RUNNING', 'another Keelson daemon uses this run directory', {
+      object: path,
+      fix: 'stop it first, or choose another --run-dir',
+    });
+  }
+  await unlink(path);
+}
+
+const answers = (path: string): Promise<boolean> =>
+  new Promise((resolve) => {
+    const socket = connect(path);
+    socket.once('connect', () => {
+      socket.destroy();
+      resolve(true);
+    });
+    socket.once('error', () => resolve(false));
+  });
+
+const listen = (server: Server, path: string): Promise<void> =>
+  new Promise((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(path, () => {
+      server.off('error', reject);
+      resolve();
+    });
+  });

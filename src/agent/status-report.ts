@@ -1,0 +1,63 @@
+/**
+ * What `keelson status` is told, as plain JSON: a stable shape for people's scripts and for the table of src/cli.
+ * Layer: agent (pure).
+ */
+import type { PodStatus } from '../api/core.ts';
+import type { KubeletStatus } from '../kubelet/kubelet.ts';
+
+export interface StatusReport {
+  version: string;
+  nodeName: string;
+  nodeIPs: string[];
+  startedAt: string;
+  memoryBytes: number;
+  runtime: { name: string; version: string; healthy: boolean; mode: string };
+  network: { podCIDR: string; gateway: string; allocated: number; free: number };
+  pods: PodReport[];
+  /** Pods on their way out. */
+  ending: { namespace: string; name: string; uid: string }[];
+  manifestErrors: { file: string; error: string }[];
+}
+
+export interface PodReport {
+  namespace: string;
+  name: string;
+  uid: string;
+  /** kubectl's STATUS column: phase, or the reason that matters more. */
+  summary: string;
+  ready: number;
+  containers: number;
+  restarts: number;
+  error: string | undefined;
+  status: PodStatus;
+}
+
+export function podReports(kubelet: KubeletStatus): PodReport[] {
+  const ending = new Set(kubelet.ending.map(({ uid }) => uid));
+  return kubelet.pods.map(({ pod, status, error }) => {
+    const containers = status.containerStatuses ?? [];
+    return {
+      namespace: pod.metadata.namespace,
+      name: pod.metadata.name,
+      uid: pod.metadata.uid,
+      summary: ending.has(pod.metadata.uid) ? 'Terminating' : podSummary(status),
+      ready: containers.filter(({ ready }) => ready).length,
+      containers: containers.length,
+      restarts: containers.reduce((sum, { restartCount }) => sum + restartCount, 0),
+      error,
+      status,
+    };
+  });
+}
+
+/** As kubectl's printer picks it: the last container's waiting or termination reason over the phase (printers.go printPod). */
+export function podSummary(status: PodStatus): string {
+  let summary: string = status.reason ?? status.phase;
+  let running = false;
+  for (const { state, ready } of status.containerStatuses ?? []) {
+    if (state.waiting?.reason) summary = state.waiting.reason;
+    else if (state.terminated) summary = state.terminated.reason ?? `ExitCode:${state.terminated.exitCode}`;
+    else if (ready && state.running) running = true;
+  }
+  return summary === 'Completed' && running ? 'Running' : summary;
+}

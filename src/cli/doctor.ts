@@ -1,0 +1,27 @@
+/**
+ * `keelson doctor`: one line a prerequisite. Exit code 1 when Keelson could not run.
+ * Layer: cli.
+ */
+import { type CheckResult, runChecks } from '../agent/checks.ts';
+import { runDefaults } from '../config/flags.ts';
+import { defaultKubeletConfig } from '../config/kubelet-configuration.ts';
+import { formatTable } from './table.ts';
+
+export async function doctor(flags: Record<string, string | undefined>): Promise<number> {
+  const results = await runChecks({
+    containerRuntimeEndpoint: flags.containerRuntimeEndpoint ?? defaultKubeletConfig().containerRuntimeEndpoint,
+    rootDir: flags.rootDir ?? runDefaults.rootDir,
+    runDir: flags.runDir ?? runDefaults.runDir,
+    cniConfDir: flags.cniConfDir,
+    cniBinDir: flags.cniBinDir,
+  });
+  process.stdout.write(flags.output === 'json' ? `${JSON.stringify(results, null, 2)}\n` : `${doctorTable(results)}\n`);
+  return results.some(({ level }) => level === 'fail') ? 1 : 0;
+}
+
+export function doctorTable(results: CheckResult[]): string {
+  const rows = results.map(({ level, name, finding, fix }) => [level, name, fix ? `${finding} -> ${fix}` : finding]);
+  const failed = results.filter(({ level }) => level === 'fail').length;
+  const verdict = failed === 0 ? 'Keelson can run here.' : `${failed} of ${results.length} checks failed.`;
+  return `${formatTable(rows)}\n${verdict}`;
+}

@@ -1,0 +1,91 @@
+/**
+ * The command line: subcommands and their flags, nothing else. Each subcommand is a file of its own, loaded when called,
+ * so that `keelson status` does not pay for the daemon.
+ * Layer: cli; nothing imports it. A user's mistake ends in one clear line and exit code 1 (2 for wrong usage).
+ */
+import { Command, CommanderError, Option } from 'commander';
+import { ConfigError } from '../config/config-error.ts';
+import { runDefaults } from '../config/flags.ts';
+import { errorLine, KeelsonError } from '../observe/keelson-error.ts';
+
+const runDirOption = (): Option =>
+  new Option('--run-dir <dir>', 'where the daemon keeps its sockets').default(runDefaults.runDir);
+
+const program = new Command('keelson')
+  .description('One daemon that makes a Linux machine a Kubernetes node.')
+  .showHelpAfterError('(see keelson --help)')
+  .exitOverride();
+
+program
+  .command('run')
+  .description('run the daemon')
+  .option('--standalone <dir>', 'run the pods of the manifests in this folder, without an API server')
+  .option('--config <file>', 'KubeletConfiguration (kubelet.config.k8s.io/v1beta1); flags win over it')
+  .option('--pod-cidr <cidr>', `addresses of this node's pods (default: ${runDefaults.podCidr})`)
+  .option('--container-runtime-endpoint <socket>', 'CRI socket (default: unix:///run/containerd/containerd.sock)')
+  .option('--cni-conf-dir <dir>', 'where the runtime reads CNI configurations (default: ask the runtime)')
+  .option('--cni-bin-dir <dir>', 'where the runtime finds CNI plugins (default: ask the runtime)')
+  .option('--root-dir <dir>', `pod directories and volumes (default: ${runDefaults.rootDir})`)
+  .option('--pod-log-dir <dir>', 'container logs (default: /var/log/pods)')
+  .option('--run-dir <dir>', `sockets (default: ${runDefaults.runDir})`)
+  .option('--hostname-override <name>', "node name (default: the machine's)")
+  .option('--node-ip <ip>', "node address (default: the default route's)")
+  .option('-v, --v <level>', 'log verbosity, 0 to 10; 3 and more is debug')
+  .action(async (flags: Record<string, string | undefined>) => {
+    const { run } = await import('./run.ts');
+    await run({ ...flags, verbosity: flags.v });
+  });
+
+program
+  .command('status')
+  .description('show what the daemon on this machine runs')
+  .addOption(runDirOption())
+  .addOption(new Option('-o, --output <format>', 'output').choices(['table', 'json']).default('table'))
+  .action(async (flags: { runDir: string; output: 'table' | 'json' }) => {
+    const { printStatus } = await import('./status.ts');
+    await printStatus(flags);
+  });
+
+program
+  .command('doctor')
+  .description('check what Keelson needs of this machine')
+  .option('--container-runtime-endpoint <socket>', 'CRI socket')
+  .option('--pod-cidr <cidr>', 'pod addresses to check for conflicts')
+  .option('--root-dir <dir>', 'pod directories')
+  .option('--cni-conf-dir <dir>', 'CNI configurations')
+  .option('--cni-bin-dir <dir>', 'CNI plugins')
+  .addOption(runDirOption())
+  .addOption(new Option('-o, --output <format>', 'output').choices(['table', 'json']).default('table'))
+  .action(async (flags: Record<string, string | undefined>) => {
+    const { doctor } = await import('./doctor.ts');
+    process.exitCode = await doctor(flags);
+  });
+
+program
+  .command('cleanup')
+  .description('remove every pod, rule, link, mount and file that Keelson made; the daemon must be stopped')
+  .option('--container-runtime-endpoint <socket>', 'CRI socket')
+  .option('--root-dir <dir>', 'pod directories')
+  .option('--pod-log-dir <dir>', 'container logs')
+  .option('--cni-conf-dir <dir>', 'CNI configurations')
+  .option('--cni-bin-dir <dir>', 'CNI plugins')
+  .addOption(runDirOption())
+  .action(async (flags: Record<string, string | undefined>) => {
+    const { cleanup } = await import('./cleanup.ts');
+    process.exitCode = await cleanup(flags);
+  });
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  process.exitCode = report(error);
+}
+
+function report(error: unknown): number {
+  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
+  if (error instanceof ConfigError) for (const line of error.lines) console.error(`keelson: ${line}`);
+  else if (error instanceof KeelsonError) console.error(`keelson: ${errorLine(error)} [${error.code}]`);
+  // Not a user's mistake but ours: the stack belongs into the report about it.
+  else console.error(error);
+  return 1;
+}

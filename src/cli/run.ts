@@ -1,0 +1,51 @@
+/**
+ * `keelson run`: reads the configuration file, checks flags and file together, and hands over to the agent.
+ * Layer: cli. SIGTERM and SIGINT end the daemon gently; a second one ends it at once.
+ */
+import { open } from 'node:fs/promises';
+import { runStandalone } from '../agent/run-standalone.ts';
+import { hasErrorCode } from '../base/errors.ts';
+import { type RunFlags, resolveRunOptions } from '../config/flags.ts';
+import { type LoadedKubeletConfiguration, loadKubeletConfiguration } from '../config/kubelet-configuration.ts';
+import { KeelsonError } from '../observe/keelson-error.ts';
+import { createLogger } from '../observe/logger.ts';
+
+/** A configuration file is a page or two; more is a mistake. */
+const maxConfigBytes = 1 << 20;
+
+export async function run(flags: RunFlags): Promise<void> {
+  const options = resolveRunOptions(flags, flags.config ? await loadConfigFile(flags.config) : undefined);
+  if (process.getuid?.() !== 0) {
+    throw new KeelsonError('NOT_ROOT', 'Keelson needs root for mounts and network namespaces', { fix: 'use sudo' });
+  }
+  const format = process.stderr.isTTY ? 'text' : options.kubelet.logging.format;
+  const log = createLogger(options.verbosity, format);
+  for (const warning of options.warnings) log.warn({ ...warning }, 'configuration');
+  const controller = new AbortController();
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+    process.on(signal, () => {
+      if (controller.signal.aborted) process.exit(1);
+      log.info({ signal }, 'stopping');
+      controller.abort(new KeelsonError('STOPPED', `stopped by ${signal}`));
+    });
+  }
+  try {
+    await runStandalone(options, log, controller.signal);
+  } catch (error) {
+    if (!controller.signal.aborted) throw error;
+  }
+}
+
+async function loadConfigFile(path: string): Promise<LoadedKubeletConfiguration> {
+  try {
+    await using handle = await open(path, 'r');
+    const { size } = await handle.stat();
+    if (size > maxConfigBytes) {
+      throw new KeelsonError('CONFIG_FILE', `has ${size} bytes, more than ${maxConfigBytes}`, { object: path });
+    }
+    return loadKubeletConfiguration(await handle.readFile('utf8'), path);
+  } catch (error) {
+    if (!hasErrorCode(error, 'ENOENT', 'EACCES', 'EISDIR', 'ENOTDIR')) throw error;
+    throw new KeelsonError('CONFIG_FILE', 'cannot be read', { object: path, fix: 'name a readable file with --config', cause: error });
+  }
+}

@@ -1,0 +1,46 @@
+/**
+ * `keelson status`: asks the daemon and prints a table, or its JSON.
+ * Layer: cli.
+ */
+import { queryControl } from '../agent/control-socket.ts';
+import type { StatusReport } from '../agent/status-report.ts';
+import { formatAge, formatTable, printable } from './table.ts';
+
+export async function printStatus(options: { runDir: string; output: 'table' | 'json' }): Promise<void> {
+  // Our own daemon's answer on a root-only socket: its shape is StatusReport.
+  const report = (await queryControl(options.runDir)) as StatusReport;
+  process.stdout.write(options.output === 'json' ? `${JSON.stringify(report, null, 2)}\n` : statusTable(report, Date.now()));
+}
+
+export function statusTable(report: StatusReport, nowMs: number): string {
+  const { runtime, network } = report;
+  const age = (time: string | undefined): string => (time === undefined ? '-' : formatAge(nowMs - Date.parse(time)));
+  const heading = [
+    `Node ${report.nodeName} (${report.nodeIPs.join(', ') || 'no address'}), Keelson ${report.version}, up ${age(report.startedAt)}, ${Math.round(report.memoryBytes / 2 ** 20)} MiB`,
+    `Runtime ${runtime.name} ${runtime.version}: ${runtime.healthy ? 'ready' : 'NOT ANSWERING'} (${runtime.mode})`,
+    `Pod network ${network.podCIDR}: ${network.allocated} addresses used, ${network.free} free`,
+  ];
+  const rows = report.pods.map((pod) => [
+    pod.namespace,
+    pod.name,
+    `${pod.ready}/${pod.containers}`,
+    pod.summary,
+    String(pod.restarts),
+    age(pod.status.startTime),
+    pod.status.podIP ?? '<none>',
+  ]);
+  const table =
+    rows.length === 0
+      ? 'No pods.'
+      : formatTable([['NAMESPACE', 'NAME', 'READY', 'STATUS', 'RESTARTS', 'AGE', 'IP'], ...rows]);
+  const notes = [
+    ...report.pods.flatMap(({ namespace, name, error }) => (error ? [`pod ${namespace}/${name}: ${error}`] : [])),
+    ...report.pods.flatMap(({ namespace, name, status }) =>
+      (status.containerStatuses ?? []).flatMap(({ name: container, state }) =>
+        state.waiting?.message ? [`pod ${namespace}/${name}, container ${container}: ${state.waiting.message}`] : [],
+      ),
+    ),
+    ...report.manifestErrors.map(({ file, error }) => (error.includes(file) ? error : `${file}: ${error}`)),
+  ];
+  return `${[...heading, '', table, ...(notes.length > 0 ? ['', ...notes.map(printable)] : [])].join('\n')}\n`;
+}

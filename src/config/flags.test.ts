@@ -1,0 +1,162 @@
+/** Flags: defaults, precedence over the file, and one clear line for each bad value. */
+import test from 'ava';
+import { ConfigError } from './config-error.ts';
+import { type RunFlags, resolveRunOptions, runDefaults } from './flags.ts';
+import { defaultKubeletConfig, loadKubeletConfiguration } from './kubelet-configuration.ts';
+
+const head = 'apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n';
+const good: RunFlags = { standalone: '/srv/pods' };
+
+function failure(flags: RunFlags, body?: string): ConfigError {
+  const error = t0(() =>
+    resolveRunOptions(flags, body === undefined ? undefined : loadKubeletConfiguration(head + body, 'k')),
+  );
+  if (error instanceof ConfigError) return error;
+  throw error ?? new Error(`taken: ${JSON.stringify(flags)}`);
+}
+
+function t0(run: () => unknown): unknown {
+  try {
+    run();
+  } catch (error) {
+    return error;
+  }
+  return undefined;
+}
+
+test('defaults', (t) => {
+  t.deepEqual(resolveRunOptions(good), {
+    standaloneDir: '/srv/pods',
+    configFile: undefined,
+    podCIDR: '10.244.0.0/24',
+    podNetwork: { address: 0x0af40000, prefixLength: 24 },
+    containerRuntimeEndpoint: 'unix:///run/containerd/containerd.sock',
+    cniConfDir: undefined,
+    cniBinDir: undefined,
+    rootDir: '/var/lib/keelson',
+    podLogDir: '/var/log/pods',
+    runDir: '/run/keelson',
+    hostnameOverride: undefined,
+    nodeIP: undefined,
+    verbosity: 0,
+    kubelet: { ...defaultKubeletConfig(), podCIDR: '10.244.0.0/24' },
+    warnings: [],
+  });
+  t.is(runDefaults.rootDir, '/var/lib/keelson');
+});
+
+test('flags are normalised', (t) => {
+  const options = resolveRunOptions({
+    standalone: '/srv//pods/./',
+    config: 'conf/kubelet.yaml',
+    containerRuntimeEndpoint: '/run/k/containerd.sock',
+    cniConfDir: '/etc/cni/net.d/',
+    cniBinDir: '/usr/lib/cni',
+    rootDir: '/srv/root/',
+    podLogDir: '/srv/logs/',
+    runDir: '/run/k/',
+    hostnameOverride: ' Node-1.Example ',
+    nodeIp: '192.0.2.2',
+    verbosity: '10',
+  });
+  t.like(options, {
+    standaloneDir: '/srv/pods',
+    configFile: 'conf/kubelet.yaml',
+    containerRuntimeEndpoint: 'unix:///run/k/containerd.sock',
+    cniConfDir: '/etc/cni/net.d',
+    cniBinDir: '/usr/lib/cni',
+    rootDir: '/srv/root',
+    podLogDir: '/srv/logs',
+    runDir: '/run/k',
+    hostnameOverride: 'node-1.example',
+    nodeIP: '192.0.2.2',
+    verbosity: 10,
+  });
+});
+
+test('a flag wins over the file, the file over the default', (t) => {
+  const body =
+    'podCIDR: 10.1.0.0/16\npodLogsDir: /file/logs\ncontainerRuntimeEndpoint: unix:///file.sock\nlogging: {verbosity: 3}\nport: 1\n';
+  const loaded = loadKubeletConfiguration(head + body, 'k');
+  const fromFile = resolveRunOptions(good, loaded);
+  t.like(fromFile, {
+    podCIDR: '10.1.0.0/16',
+    podLogDir: '/file/logs',
+    containerRuntimeEndpoint: 'unix:///file.sock',
+    verbosity: 3,
+  });
+  t.is(fromFile.kubelet.imageServiceEndpoint, 'unix:///file.sock');
+  t.deepEqual(fromFile.warnings, loaded.warnings);
+  const flags = {
+    podCidr: '10.2.0.0/16',
+    podLogDir: '/flag/logs',
+    containerRuntimeEndpoint: '/flag.sock',
+    verbosity: '5',
+  };
+  const fromFlags = resolveRunOptions({ ...good, ...flags }, loaded);
+  t.like(fromFlags.kubelet, {
+    podCIDR: '10.2.0.0/16',
+    podLogsDir: '/flag/logs',
+    containerRuntimeEndpoint: 'unix:///flag.sock',
+    imageServiceEndpoint: 'unix:///flag.sock',
+  });
+  t.is(fromFlags.kubelet.logging.verbosity, 5);
+  const own = loadKubeletConfiguration(`${head}imageServiceEndpoint: unix:///images.sock\n`, 'k');
+  t.is(resolveRunOptions({ ...good, ...flags }, own).kubelet.imageServiceEndpoint, 'unix:///images.sock');
+});
+
+test('a network with fewer addresses than pods is warned about', (t) => {
+  const { warnings } = resolveRunOptions({ ...good, podCidr: '10.1.0.0/26' });
+  t.deepEqual(warnings, [
+    { field: '--pod-cidr', message: '10.1.0.0/26 has addresses for 61 pods, and maxPods is 110' },
+  ]);
+});
+
+test('each bad flag has its line', (t) => {
+  const cases: [RunFlags, RegExp][] = [
+    [{}, /^--standalone: is missing.*\(add --standalone DIR/],
+    [{ standalone: '' }, /^--standalone: "" must not be empty/],
+    [{ standalone: 'pods' }, /^--standalone: "pods" must be an absolute path \(write the full path\)/],
+    [{ standalone: '/a/../b' }, /must not contain '\.\.'/],
+    [{ standalone: '/' }, /must not be the root directory/],
+    [{ ...good, config: '' }, /^--config: must not be empty/],
+    [{ ...good, rootDir: 'x' }, /^--root-dir: /],
+    [{ ...good, runDir: `/${'x'.repeat(90)}` }, /^--run-dir: has more than 80 bytes/],
+    [{ ...good, podLogDir: './x' }, /^--pod-log-dir: /],
+    [{ ...good, cniConfDir: '../x' }, /^--cni-conf-dir: /],
+    [{ ...good, cniBinDir: '/x/..' }, /^--cni-bin-dir: /],
+    [{ ...good, rootDir: '/a', runDir: '/a/' }, /^--run-dir: \/a is also the directory of --root-dir/],
+    [{ standalone: '/var/lib/keelson' }, /^--standalone: .* is also the directory of --root-dir/],
+    [{ ...good, podCidr: '10.1.2.3/16' }, /^--pod-cidr: 10\.1\.2\.3\/16 has host bits set \(write 10\.1\.0\.0\/16\)$/],
+    [{ ...good, podCidr: '' }, /^--pod-cidr: "" is not an IPv4 network/],
+    [
+      { ...good, containerRuntimeEndpoint: 'http://x' },
+      /^--container-runtime-endpoint: "http:\/\/x" must be a unix socket/,
+    ],
+    [{ ...good, containerRuntimeEndpoint: '' }, /^--container-runtime-endpoint: /],
+    [{ ...good, hostnameOverride: 'a_b' }, /^--hostname-override: "a_b" must consist/],
+    [{ ...good, hostnameOverride: '' }, /^--hostname-override: "" must not be empty/],
+    [{ ...good, nodeIp: 'fd00::1' }, /^--node-ip: "fd00::1" is an IPv6 address/],
+    [{ ...good, nodeIp: '127.0.0.1' }, /^--node-ip: 127\.0\.0\.1 is no address/],
+    [{ ...good, nodeIp: '0.0.0.0' }, /^--node-ip: /],
+    [{ ...good, nodeIp: '224.0.0.1' }, /^--node-ip: /],
+    [{ ...good, nodeIp: '1.2.3' }, /is not an IPv4 address/],
+    [{ ...good, verbosity: '11' }, /^-v: must be a whole number from 0 to 10, not "11"/],
+    [{ ...good, verbosity: '-1' }, /^-v: /],
+    [{ ...good, verbosity: 'x' }, /^-v: /],
+  ];
+  for (const [flags, pattern] of cases) {
+    const { lines, code } = failure(flags);
+    t.is(code, 'CONFIG_FLAG');
+    t.is(lines.length, 1, lines.join('|'));
+    t.regex(lines[0] ?? '', pattern);
+  }
+});
+
+test('several bad flags are reported together', (t) => {
+  t.is(failure({ standalone: 'x', podCidr: 'y', verbosity: 'z' }).problems.length, 3);
+});
+
+test('the folder of static pods cannot be the standalone folder as well', (t) => {
+  t.regex(failure(good, 'staticPodPath: /srv/pods/\n').lines[0] ?? '', /also the directory of staticPodPath/);
+});

@@ -1,0 +1,164 @@
+/**
+ * KubeletConfiguration fields about the node itself: its server, authentication, API client, Node object, shutdown and
+ * logging, with what Keelson does with each.
+ * Layer: config (pure data). Types and defaults: Kubernetes 1.36, pkg/kubelet/apis/config/v1beta1/defaults.go; ranges:
+ * pkg/kubelet/apis/config/validation. Rules between fields are in kubelet-configuration-rules.ts.
+ */
+
+import { accepted, honoured, warned } from './field-spec.ts';
+import { checkLabelValue, checkQualifiedName } from './names.ts';
+import { bool, duration, integer, oneOf, text } from './schema.ts';
+import { list, mapOf, object } from './schema-compound.ts';
+import { absolutePath, durationOrNanoseconds, ipAddress, quantity } from './schema-kubernetes.ts';
+
+const second = 1_000;
+const minute = 60 * second;
+const port = { min: 0, max: 65_535 };
+const noServer = 'the kubelet API server (port 10250) is not there yet';
+const noApi = 'there is no API server connection yet';
+const noCertificates = 'certificates are neither requested nor served yet';
+
+const taint = object(
+  {
+    key: text(checkQualifiedName),
+    value: text(checkLabelValue),
+    effect: oneOf('NoSchedule', 'PreferNoSchedule', 'NoExecute'),
+    // Known only to be refused by the rules, as Kubernetes does.
+    timeAdded: text(),
+  },
+  ['key'],
+);
+
+export const serverFields = {
+  enableServer: accepted(bool(), true, `no server runs with either value: ${noServer}`),
+  address: warned(ipAddress(), '0.0.0.0', noServer),
+  port: warned(integer(port), 10_250, noServer),
+  readOnlyPort: warned(integer(port), 0, noServer),
+  tlsCertFile: warned(absolutePath(), undefined, noServer),
+  tlsPrivateKeyFile: warned(absolutePath(), undefined, noServer),
+  tlsCipherSuites: warned(list(text()), undefined, noServer),
+  tlsCurvePreferences: warned(list(integer()), undefined, noServer),
+  tlsMinVersion: warned(text(), undefined, noServer, { quiet: ['VersionTLS12'] }),
+  rotateCertificates: warned(bool(), false, noCertificates),
+  serverTLSBootstrap: warned(bool(), false, noCertificates),
+  'authentication.x509.clientCAFile': warned(absolutePath(), undefined, noServer),
+  'authentication.webhook.enabled': warned(bool(), true, noServer),
+  'authentication.webhook.cacheTTL': warned(duration(), 2 * minute, noServer),
+  'authentication.anonymous.enabled': warned(bool(), false, noServer),
+  'authorization.mode': warned(oneOf('AlwaysAllow', 'Webhook'), 'Webhook', noServer),
+  'authorization.webhook.cacheAuthorizedTTL': warned(duration(), 5 * minute, noServer),
+  'authorization.webhook.cacheUnauthorizedTTL': warned(duration(), 30 * second, noServer),
+  enableDebuggingHandlers: accepted(bool(), true, `nothing is served with either value: ${noServer}`),
+  enableContentionProfiling: warned(bool(), false, 'there is no Go runtime to profile'),
+  enableSystemLogHandler: accepted(bool(), true, `nothing is served with either value: ${noServer}`),
+  enableSystemLogQuery: warned(bool(), false, noServer),
+  enableProfilingHandler: accepted(bool(), true, `nothing is served with either value: ${noServer}`),
+  enableDebugFlagsHandler: accepted(bool(), true, `nothing is served with either value: ${noServer}`),
+  healthzPort: warned(integer(port), 10_248, 'the healthz endpoint is not there yet; 0 asks for what happens', {
+    explicitZero: true,
+    quiet: [0],
+  }),
+  healthzBindAddress: warned(ipAddress(), '127.0.0.1', 'the healthz endpoint is not there yet'),
+  streamingConnectionIdleTimeout: accepted(duration(), 240 * minute, 'has no effect in Kubernetes 1.36 either'),
+  showHiddenMetricsForVersion: warned(
+    text((version) => (/^\d+\.\d+$/.test(version) ? [] : ['must be a version such as 1.35'])),
+    undefined,
+    'no metrics are hidden',
+  ),
+};
+
+export const nodeFields = {
+  eventRecordQPS: warned(integer({ min: 0 }), 50, noApi, { explicitZero: true }),
+  eventBurst: warned(integer({ min: 0 }), 100, noApi),
+  contentType: accepted(text(), 'application/vnd.kubernetes.protobuf', 'the API client speaks JSON'),
+  kubeAPIQPS: warned(integer({ min: 0 }), 50, noApi, { explicitZero: true }),
+  kubeAPIBurst: warned(integer({ min: 0 }), 100, noApi),
+  configMapAndSecretChangeDetectionStrategy: warned(
+    oneOf('Get', 'Cache', 'Watch'),
+    'Watch',
+    'ConfigMaps and Secrets come from the --standalone folder, which is watched',
+  ),
+  nodeStatusUpdateFrequency: warned(duration(), 10 * second, noApi),
+  nodeStatusReportFrequency: warned(duration(), 5 * minute, noApi),
+  nodeLeaseDurationSeconds: warned(integer({ min: 0 }), 40, noApi),
+  nodeStatusMaxImages: warned(integer({ min: -1 }), 50, noApi, { explicitZero: true }),
+  registerNode: accepted(bool(), true, `no Node is registered with either value: ${noApi}`),
+  registerWithTaints: warned(list(taint), undefined, noApi),
+  providerID: warned(text(), undefined, noApi),
+  enableControllerAttachDetach: warned(bool(), true, 'volumes that need attaching are not there yet'),
+  volumePluginDir: warned(
+    absolutePath(),
+    '/usr/libexec/kubernetes/kubelet-plugins/volume/exec/',
+    'FlexVolume plugins are not supported',
+  ),
+  volumeStatsAggPeriod: warned(duration(), minute, 'volume statistics are not collected yet'),
+  shutdownGracePeriod: warned(duration(), 0, 'the shutdown of the machine is not delayed yet'),
+  shutdownGracePeriodCriticalPods: warned(duration(), 0, 'the shutdown of the machine is not delayed yet'),
+  shutdownGracePeriodByPodPriority: warned(
+    list(
+      object({ priority: integer(), shutdownGracePeriodSeconds: integer({ min: 0 }) }, [
+        'priority',
+        'shutdownGracePeriodSeconds',
+      ]),
+    ),
+    undefined,
+    'the shutdown of the machine is not delayed yet',
+  ),
+  oomScoreAdj: warned(
+    integer({ min: -1_000, max: 1_000 }),
+    -999,
+    'the service manager sets the score of the daemon (OOMScoreAdjust= in the unit)',
+    { explicitZero: true },
+  ),
+  maxOpenFiles: warned(
+    integer({ min: 0, max: Number.MAX_SAFE_INTEGER }),
+    1_000_000,
+    'the service manager sets the limit of the daemon (LimitNOFILE= in the unit)',
+  ),
+  kubeletCgroups: warned(text(), undefined, 'the daemon stays in the cgroup of its service'),
+  systemCgroups: warned(text(), undefined, 'system processes stay in their cgroups'),
+  featureGates: warned(
+    mapOf(bool()),
+    undefined,
+    'no gate switches anything; each unknown gate and each one that differs from its default is warned about by name',
+  ),
+  makeIPTablesUtilChains: accepted(bool(), true, 'the hint chains KUBE-IPTABLES-HINT are not made with either value'),
+  iptablesMasqueradeBit: accepted(integer({ min: 0, max: 31 }), 14, 'has no effect in Kubernetes 1.36 either', {
+    explicitZero: true,
+  }),
+  iptablesDropBit: accepted(integer({ min: 0, max: 31 }), 15, 'has no effect in Kubernetes 1.36 either', {
+    explicitZero: true,
+  }),
+  hairpinMode: accepted(
+    oneOf('promiscuous-bridge', 'hairpin-veth', 'none'),
+    'promiscuous-bridge',
+    'traffic between pods is routed, so a pod reaches itself through its Service in every mode',
+  ),
+  'tracing.endpoint': warned(text(), undefined, 'traces are not exported'),
+  'tracing.samplingRatePerMillion': warned(integer({ min: 0, max: 1_000_000 }), undefined, 'traces are not exported'),
+};
+
+const noSplitStreams = 'logs go to standard error unbuffered';
+
+export const loggingFields = {
+  'logging.format': honoured(oneOf('text', 'json'), 'text', 'one line for each entry in either format'),
+  'logging.verbosity': honoured(
+    integer({ min: 0 }),
+    0,
+    '0 to 10; higher values mean 10. The flag -v wins. Which messages a level shows is not as in the kubelet',
+  ),
+  'logging.flushFrequency': accepted(durationOrNanoseconds(), 5 * second, 'logs are not buffered'),
+  'logging.vmodule': warned(
+    list(object({ filePattern: text(), verbosity: integer({ min: 0 }) }, ['filePattern', 'verbosity'])),
+    undefined,
+    'there is one verbosity for the whole daemon',
+  ),
+  'logging.options.text.splitStream': warned(bool(), false, noSplitStreams),
+  'logging.options.text.infoBufferSize': warned(quantity({ numbers: true }), undefined, noSplitStreams, {
+    quiet: [{ nanos: 0n, format: 'DecimalSI' }],
+  }),
+  'logging.options.json.splitStream': warned(bool(), false, noSplitStreams),
+  'logging.options.json.infoBufferSize': warned(quantity({ numbers: true }), undefined, noSplitStreams, {
+    quiet: [{ nanos: 0n, format: 'DecimalSI' }],
+  }),
+};

@@ -1,0 +1,133 @@
+/**
+ * KubeletConfiguration fields about pods: where they come from, the runtime, DNS, restarts, images and logs, with what
+ * Keelson does with each.
+ * Layer: config (pure data). Types and defaults: Kubernetes 1.36, pkg/kubelet/apis/config/v1beta1/defaults.go; ranges:
+ * pkg/kubelet/apis/config/validation. Rules between fields are in kubelet-configuration-rules.ts.
+ */
+
+import { accepted, honoured, refused, warned } from './field-spec.ts';
+import { checkDns1123Subdomain } from './names.ts';
+import { checkAbsolutePath } from './paths.ts';
+import { parsePodCidr } from './pod-cidr.ts';
+import { bool, duration, integer, oneOf, text } from './schema.ts';
+import { list, mapOf } from './schema-compound.ts';
+import { absolutePath, cleanDirectory, ipAddress, quantity, runtimeEndpoint } from './schema-kubernetes.ts';
+
+const second = 1_000;
+const minute = 60 * second;
+const noImageGc = 'images are not garbage-collected yet';
+const noRotation = 'container logs are not rotated yet';
+const noUrl = 'static pods are read from files only, so pods of this URL do not run';
+
+const podCidr = text((value) => {
+  const result = parsePodCidr(value);
+  return 'network' in result ? [] : [`is not usable: ${result.message}; ${result.fix}`];
+});
+
+export const podFields = {
+  staticPodPath: honoured(absolutePath(), undefined, 'a folder or one file, in addition to the --standalone folder'),
+  podLogsDir: honoured(cleanDirectory(), '/var/log/pods', 'the flag --pod-log-dir wins'),
+  syncFrequency: honoured(
+    duration(),
+    minute,
+    'the period of the safety net behind events; each pod is looked at again',
+  ),
+  fileCheckFrequency: honoured(duration(), 20 * second, 'the period of the rescan behind the watch of pod folders'),
+  httpCheckFrequency: warned(duration(), 20 * second, noUrl),
+  staticPodURL: warned(text(), undefined, noUrl),
+  staticPodURLHeader: warned(mapOf(list(text())), undefined, noUrl),
+  runOnce: refused(bool(), false, 'the kubelet refuses it as well'),
+  maxPods: honoured(integer({ min: 0 }), 110, 'further pods are rejected with OutOfpods'),
+  podsPerCore: warned(integer({ min: 0 }), 0, 'only maxPods limits the number of pods'),
+  podCIDR: honoured(podCidr, undefined, 'one IPv4 network, /8 to /30, without host bits; the flag --pod-cidr wins'),
+  podPidsLimit: warned(
+    integer({ min: -1, max: Number.MAX_SAFE_INTEGER }),
+    -1,
+    'the number of processes of a pod is not limited yet',
+    { explicitZero: true },
+  ),
+  'crashLoopBackOff.maxContainerRestartPeriod': honoured(
+    duration({ min: second, max: 300 * second }),
+    300 * second,
+    'the longest wait before a crashing container starts again',
+    { explicitZero: true },
+  ),
+  seccompDefault: honoured(bool(), false, 'true: containers without a seccomp profile get RuntimeDefault'),
+  allowedUnsafeSysctls: warned(list(text()), undefined, 'unsafe sysctls are not allowed to any pod yet'),
+  'userNamespaces.idsPerPod': warned(
+    integer({ min: 65_536, max: 2 ** 32 - 1 }),
+    65_536,
+    'pods with user namespaces (hostUsers: false) are not there yet',
+    { explicitZero: true },
+  ),
+  localStorageCapacityIsolation: accepted(bool(), true, 'ephemeral storage is not limited with either value yet'),
+};
+
+export const runtimeFields = {
+  containerRuntimeEndpoint: honoured(
+    runtimeEndpoint(),
+    'unix:///run/containerd/containerd.sock',
+    'unix sockets only; the flag --container-runtime-endpoint wins',
+  ),
+  imageServiceEndpoint: honoured(runtimeEndpoint(), undefined, 'the runtime endpoint when not set'),
+  runtimeRequestTimeout: honoured(
+    duration(),
+    2 * minute,
+    'the deadline of each CRI call but pulls, logs, exec and attach',
+  ),
+  clusterDomain: honoured(text(checkDns1123Subdomain), undefined, 'search domains of ClusterFirst pods'),
+  clusterDNS: honoured(
+    list(ipAddress()),
+    undefined,
+    'name servers of ClusterFirst pods; an address that is none is refused',
+  ),
+  resolvConf: honoured(
+    text(checkAbsolutePath, 'write the path from the root, such as /etc/resolv.conf'),
+    '/etc/resolv.conf',
+    "the file behind dnsPolicy Default; '' means none",
+    { explicitZero: true },
+  ),
+};
+
+export const imageFields = {
+  registryPullQPS: honoured(integer({ min: 0 }), 5, 'image pulls each second; 0 means no limit', {
+    explicitZero: true,
+  }),
+  registryBurst: honoured(integer({ min: 0 }), 10, 'pulls at once above registryPullQPS'),
+  serializeImagePulls: honoured(bool(), undefined, 'true unless maxParallelImagePulls is above 1, as in Kubernetes'),
+  maxParallelImagePulls: honoured(
+    integer({ min: 1 }),
+    undefined,
+    'no limit when not set and pulls are not serialised',
+    {
+      explicitZero: true,
+    },
+  ),
+  imagePullCredentialsVerificationPolicy: refused(
+    oneOf('NeverVerify', 'NeverVerifyPreloadedImages', 'NeverVerifyAllowlistedImages', 'AlwaysVerify'),
+    'NeverVerifyPreloadedImages',
+    'which credentials pulled an image is not recorded yet, so a pod could use an image that another one pulled; the' +
+      ' default works like NeverVerify',
+    { quiet: ['NeverVerify'] },
+  ),
+  preloadedImagesVerificationAllowlist: warned(
+    list(text(), { unique: true }),
+    undefined,
+    'which credentials pulled an image is not recorded yet',
+  ),
+  imageMinimumGCAge: warned(duration(), 2 * minute, noImageGc),
+  imageMaximumGCAge: warned(duration(), 0, noImageGc),
+  imageGCHighThresholdPercent: warned(integer({ min: 0, max: 100 }), 85, noImageGc, { explicitZero: true }),
+  imageGCLowThresholdPercent: warned(integer({ min: 0, max: 100 }), 80, noImageGc, { explicitZero: true }),
+};
+
+export const containerLogFields = {
+  containerLogMaxSize: warned(
+    quantity({ negative: true }),
+    { nanos: 10_485_760_000_000_000n, format: 'BinarySI' },
+    noRotation,
+  ),
+  containerLogMaxFiles: warned(integer({ min: 2 }), 5, noRotation, { explicitZero: true }),
+  containerLogMaxWorkers: warned(integer({ min: 1 }), 1, noRotation, { explicitZero: true }),
+  containerLogMonitorInterval: warned(duration({ min: 3 * second }), 10 * second, noRotation, { explicitZero: true }),
+};

@@ -1,0 +1,130 @@
+/**
+ * KubeletConfiguration fields about resources: cgroups, CPU, memory and topology managers, swap, reservations and
+ * eviction, with what Keelson does with each.
+ * Layer: config (pure data). Types and defaults: Kubernetes 1.36, pkg/kubelet/apis/config/v1beta1/defaults.go; ranges:
+ * pkg/kubelet/apis/config/validation. Rules between fields are in kubelet-configuration-rules.ts.
+ */
+
+import { honoured, refused, warned } from './field-spec.ts';
+import { checkAbsolutePath } from './paths.ts';
+import { bool, duration, fraction, integer, oneOf, text } from './schema.ts';
+import { list, mapOf, object } from './schema-compound.ts';
+import { cpuList, quantity, threshold } from './schema-kubernetes.ts';
+
+const second = 1_000;
+const minute = 60 * second;
+const noEviction = 'pods are not evicted under pressure yet';
+const noReservation = 'nothing is reserved for the system yet: pods may use the whole machine';
+const noExclusive = 'containers would share CPUs and memory that the policy promises to keep apart';
+const noNuma = 'pods would be placed without regard to NUMA nodes';
+
+const cgroupPath = text(checkAbsolutePath, 'write the path from the root of the hierarchy, such as /kubelet');
+
+// The signals of pkg/kubelet/eviction/api that a threshold may name.
+const signals = new Set([
+  'memory.available',
+  'allocatableMemory.available',
+  'nodefs.available',
+  'nodefs.inodesFree',
+  'imagefs.available',
+  'imagefs.inodesFree',
+  'containerfs.available',
+  'containerfs.inodesFree',
+  'pid.available',
+]);
+const checkSignal = (signal: string) => (signals.has(signal) ? [] : [`must be one of ${[...signals].join(', ')}`]);
+
+const reservable = new Set(['cpu', 'memory', 'ephemeral-storage', 'pid']);
+const checkReservable = (name: string) =>
+  reservable.has(name) ? [] : [`cannot be reserved; use ${[...reservable].join(', ')}`];
+const checkReservedMemory = (name: string) =>
+  name === 'memory' || name.startsWith('hugepages-') ? [] : ['must be memory or hugepages-<size>'];
+
+export const cgroupFields = {
+  cgroupRoot: honoured(cgroupPath, undefined, 'the parent of the kubepods cgroups'),
+  cgroupsPerQOS: honoured(bool(), true, 'false: containers are placed by the runtime below cgroupRoot'),
+  cgroupDriver: honoured(
+    oneOf('cgroupfs', 'systemd'),
+    'cgroupfs',
+    'the driver that the runtime reports (RuntimeConfig) wins, as in Kubernetes',
+  ),
+  failCgroupV1: honoured(bool(), true, 'true: a machine with cgroup v1 is refused'),
+  failSwapOn: honoured(bool(), true, 'true: a machine with swap switched on is refused'),
+  'memorySwap.swapBehavior': warned(
+    oneOf('NoSwap', 'LimitedSwap'),
+    undefined,
+    'containers get no swap setting at all yet, neither none nor a share',
+    { quiet: ['NoSwap'] },
+  ),
+  cpuCFSQuota: honoured(bool(), true, 'false: CPU limits are not enforced'),
+  cpuCFSQuotaPeriod: honoured(duration({ min: 1, max: second }), 100, 'the period of CPU limits', {
+    explicitZero: true,
+  }),
+  singleProcessOOMKill: warned(bool(), undefined, 'memory.oom.group is left as the runtime sets it'),
+  protectKernelDefaults: warned(bool(), false, 'the kernel settings of the machine are neither checked nor changed'),
+  kernelMemcgNotification: warned(bool(), false, noEviction),
+  memoryThrottlingFactor: warned(fraction({ above: 0, max: 1 }), 0.9, 'memory.high is not set (MemoryQoS)', {
+    explicitZero: true,
+  }),
+  memoryReservationPolicy: warned(
+    oneOf('None', 'TieredReservation'),
+    'None',
+    'memory.min and memory.low are not set (MemoryQoS)',
+  ),
+};
+
+export const managerFields = {
+  cpuManagerPolicy: refused(oneOf('none', 'static'), 'none', noExclusive),
+  cpuManagerPolicyOptions: warned(mapOf(text()), undefined, 'there is no CPU manager yet'),
+  cpuManagerReconcilePeriod: warned(duration(), 10 * second, 'there is no CPU manager yet'),
+  memoryManagerPolicy: refused(oneOf('None', 'Static'), 'None', noExclusive),
+  reservedMemory: warned(
+    list(
+      object({ numaNode: integer({ min: 0 }), limits: mapOf(quantity({ numbers: true }), checkReservedMemory) }, [
+        'numaNode',
+        'limits',
+      ]),
+    ),
+    undefined,
+    'there is no memory manager yet',
+  ),
+  topologyManagerPolicy: refused(oneOf('none', 'best-effort', 'restricted', 'single-numa-node'), 'none', noNuma),
+  topologyManagerScope: warned(oneOf('container', 'pod'), 'container', 'there is no topology manager yet'),
+  topologyManagerPolicyOptions: warned(mapOf(text()), undefined, 'there is no topology manager yet'),
+};
+
+export const reservationFields = {
+  enforceNodeAllocatable: refused(
+    list(text()),
+    ['pods'] as readonly string[],
+    'the limits of the pods, kube-reserved and system-reserved cgroups are not set yet, which would leave the system' +
+      ' without the protection that was asked for; pods, none and [] are taken, and none is what happens',
+    { explicitZero: true, quiet: [[], ['none']] },
+  ),
+  systemReserved: warned(mapOf(quantity(), checkReservable), undefined, noReservation),
+  kubeReserved: warned(mapOf(quantity(), checkReservable), undefined, noReservation),
+  systemReservedCgroup: warned(cgroupPath, undefined, noReservation),
+  kubeReservedCgroup: warned(cgroupPath, undefined, noReservation),
+  reservedSystemCPUs: warned(cpuList(), undefined, noReservation),
+  qosReserved: warned(mapOf(text()), undefined, noReservation),
+};
+
+export const evictionFields = {
+  evictionHard: warned(
+    mapOf(threshold(), checkSignal),
+    new Map([
+      ['memory.available', '100Mi'],
+      ['nodefs.available', '10%'],
+      ['nodefs.inodesFree', '5%'],
+      ['imagefs.available', '15%'],
+      ['imagefs.inodesFree', '5%'],
+    ]),
+    noEviction,
+  ),
+  evictionSoft: warned(mapOf(threshold(), checkSignal), undefined, noEviction),
+  evictionSoftGracePeriod: warned(mapOf(duration(), checkSignal), undefined, noEviction),
+  evictionMinimumReclaim: warned(mapOf(threshold(), checkSignal), undefined, noEviction),
+  evictionPressureTransitionPeriod: warned(duration(), 5 * minute, noEviction),
+  evictionMaxPodGracePeriod: warned(integer(), 0, noEviction),
+  mergeDefaultEvictionSettings: warned(bool(), false, noEviction),
+};

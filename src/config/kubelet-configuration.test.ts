@@ -1,0 +1,211 @@
+/** KubeletConfiguration, good files: defaults, every honoured field, a kubeadm file, warnings. */
+import test from 'ava';
+import { defaultKubeletConfig, type KubeletConfig, loadKubeletConfiguration } from './kubelet-configuration.ts';
+
+const head = 'apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n';
+const load = (body: string) => loadKubeletConfiguration(head + body, 'kubelet.yaml');
+const warned = (body: string) => load(body).warnings.map(({ field, message }) => `${field}: ${message}`);
+
+const defaults: KubeletConfig = {
+  staticPodPath: undefined,
+  podLogsDir: '/var/log/pods',
+  syncFrequencyMs: 60_000,
+  fileCheckFrequencyMs: 20_000,
+  maxPods: 110,
+  podCIDR: undefined,
+  maxContainerRestartPeriodMs: 300_000,
+  seccompDefault: false,
+  containerRuntimeEndpoint: 'unix:///run/containerd/containerd.sock',
+  imageServiceEndpoint: 'unix:///run/containerd/containerd.sock',
+  runtimeRequestTimeoutMs: 120_000,
+  clusterDomain: undefined,
+  clusterDNS: [],
+  resolvConf: '/etc/resolv.conf',
+  registryPullQPS: 5,
+  registryBurst: 10,
+  serializeImagePulls: true,
+  maxParallelImagePulls: 1,
+  cgroupRoot: undefined,
+  cgroupsPerQOS: true,
+  cgroupDriver: 'cgroupfs',
+  failCgroupV1: true,
+  failSwapOn: true,
+  cpuCFSQuota: true,
+  cpuCFSQuotaPeriodMicros: 100_000,
+  logging: { format: 'text', verbosity: 0 },
+};
+
+test('an empty configuration has the defaults of Kubernetes 1.36', (t) => {
+  t.deepEqual(load(''), { config: defaults, warnings: [], set: new Set() });
+  t.deepEqual(defaultKubeletConfig(), defaults);
+});
+
+test('each honoured field arrives', (t) => {
+  const { config, warnings } = load(`
+staticPodPath: /etc/kubernetes/manifests
+podLogsDir: /srv/logs
+syncFrequency: 30s
+fileCheckFrequency: 1m30s
+maxPods: 20
+podCIDR: 10.1.0.0/16
+crashLoopBackOff: {maxContainerRestartPeriod: 10s}
+seccompDefault: true
+containerRuntimeEndpoint: unix:///run/a.sock
+imageServiceEndpoint: /run/b.sock
+runtimeRequestTimeout: 500ms
+clusterDomain: cluster.local
+clusterDNS: [10.96.0.10, "fd00::a"]
+resolvConf: ""
+registryPullQPS: 0
+registryBurst: 3
+serializeImagePulls: false
+maxParallelImagePulls: 4
+cgroupRoot: /pods
+cgroupsPerQOS: false
+cgroupDriver: systemd
+failCgroupV1: no
+failSwapOn: false
+cpuCFSQuota: false
+cpuCFSQuotaPeriod: 1500us
+logging: {format: json, verbosity: 4}
+`);
+  t.deepEqual(warnings, []);
+  t.deepEqual(config, {
+    staticPodPath: '/etc/kubernetes/manifests',
+    podLogsDir: '/srv/logs',
+    syncFrequencyMs: 30_000,
+    fileCheckFrequencyMs: 90_000,
+    maxPods: 20,
+    podCIDR: '10.1.0.0/16',
+    maxContainerRestartPeriodMs: 10_000,
+    seccompDefault: true,
+    containerRuntimeEndpoint: 'unix:///run/a.sock',
+    imageServiceEndpoint: 'unix:///run/b.sock',
+    runtimeRequestTimeoutMs: 500,
+    clusterDomain: 'cluster.local',
+    clusterDNS: ['10.96.0.10', 'fd00::a'],
+    resolvConf: undefined,
+    registryPullQPS: 0,
+    registryBurst: 3,
+    serializeImagePulls: false,
+    maxParallelImagePulls: 4,
+    cgroupRoot: '/pods',
+    cgroupsPerQOS: false,
+    cgroupDriver: 'systemd',
+    failCgroupV1: false,
+    failSwapOn: false,
+    cpuCFSQuota: false,
+    cpuCFSQuotaPeriodMicros: 1_500,
+    logging: { format: 'json', verbosity: 4 },
+  });
+});
+
+test('a file as kubeadm writes it is taken, with warnings for what it asks beyond this version', (t) => {
+  const { config, warnings } = load(`
+authentication:
+  anonymous: {enabled: false}
+  webhook: {cacheTTL: 0s, enabled: true}
+  x509: {clientCAFile: /etc/kubernetes/pki/ca.crt}
+authorization:
+  mode: Webhook
+  webhook: {cacheAuthorizedTTL: 0s, cacheUnauthorizedTTL: 0s}
+cgroupDriver: systemd
+clusterDNS: [10.96.0.10]
+clusterDomain: cluster.local
+containerRuntimeEndpoint: unix:///var/run/containerd/containerd.sock
+cpuManagerReconcilePeriod: 0s
+crashLoopBackOff: {}
+evictionPressureTransitionPeriod: 0s
+fileCheckFrequency: 0s
+healthzBindAddress: 127.0.0.1
+healthzPort: 10248
+httpCheckFrequency: 0s
+imageMaximumGCAge: 0s
+imageMinimumGCAge: 0s
+logging:
+  flushFrequency: 0
+  options: {json: {infoBufferSize: "0"}, text: {infoBufferSize: "0"}}
+  verbosity: 0
+memorySwap: {}
+nodeStatusReportFrequency: 0s
+nodeStatusUpdateFrequency: 0s
+resolvConf: /run/systemd/resolve/resolv.conf
+rotateCertificates: true
+runtimeRequestTimeout: 0s
+shutdownGracePeriod: 0s
+shutdownGracePeriodCriticalPods: 0s
+staticPodPath: /etc/kubernetes/manifests
+streamingConnectionIdleTimeout: 0s
+syncFrequency: 0s
+volumeStatsAggPeriod: 0s
+`);
+  t.deepEqual(config, {
+    ...defaults,
+    cgroupDriver: 'systemd',
+    clusterDNS: ['10.96.0.10'],
+    clusterDomain: 'cluster.local',
+    containerRuntimeEndpoint: 'unix:///var/run/containerd/containerd.sock',
+    imageServiceEndpoint: 'unix:///var/run/containerd/containerd.sock',
+    resolvConf: '/run/systemd/resolve/resolv.conf',
+    staticPodPath: '/etc/kubernetes/manifests',
+  });
+  t.deepEqual(
+    warnings.map(({ field, line, column }) => [field, line, column]),
+    [
+      ['authentication.x509.clientCAFile', 7, 10],
+      ['rotateCertificates', 32, 1],
+    ],
+  );
+});
+
+test('JSON is read by the same rules', (t) => {
+  const json = '{"apiVersion":"kubelet.config.k8s.io/v1beta1","kind":"KubeletConfiguration","maxPods":7}\n';
+  t.is(loadKubeletConfiguration(json, 'k.json').config.maxPods, 7);
+});
+
+test('null, anchors, merge keys, a leading and a trailing --- are fine', (t) => {
+  const { config } = loadKubeletConfiguration(
+    `# comment\n---\n${head}maxPods: null\nlogging: &l {verbosity: 12}\nclusterDNS: ~\nauthentication:\n---\n`,
+    'k',
+  );
+  t.is(config.maxPods, 110);
+  t.is(config.logging.verbosity, 10);
+  t.is(load('crashLoopBackOff: {<<: {maxContainerRestartPeriod: 2s}}').config.maxContainerRestartPeriodMs, 2_000);
+  t.deepEqual(load('clusterDNS: [&a 1.2.3.4, *a]').config.clusterDNS, ['1.2.3.4', '1.2.3.4']);
+});
+
+test('parallel pulls follow Kubernetes defaulting', (t) => {
+  const pulls = (body: string) => {
+    const { serializeImagePulls, maxParallelImagePulls } = load(body).config;
+    return [serializeImagePulls, maxParallelImagePulls];
+  };
+  t.deepEqual(pulls('maxParallelImagePulls: 1'), [true, 1]);
+  t.deepEqual(pulls('maxParallelImagePulls: 5'), [false, 5]);
+  t.deepEqual(pulls('serializeImagePulls: false'), [false, undefined]);
+});
+
+test('fields without effect are warned about by name, unless they ask for the default', (t) => {
+  t.regex(warned('port: 10251')[0] ?? '', /^port: has no effect in this version: the kubelet API server/);
+  t.deepEqual(warned('port: 10250'), []);
+  t.deepEqual(warned('containerLogMaxSize: 10240Ki'), []);
+  t.is(warned('containerLogMaxSize: 20Mi').length, 1);
+  t.deepEqual(warned('healthzPort: 0'), []);
+  t.deepEqual(warned('enableServer: false\nregisterNode: false\nhairpinMode: none\niptablesDropBit: 3'), []);
+  t.deepEqual(warned('memorySwap: {swapBehavior: NoSwap}'), []);
+  t.is(warned('memorySwap: {swapBehavior: LimitedSwap}').length, 1);
+  t.is(warned('evictionHard: {memory.available: 200Mi}').length, 1);
+  const hard = 'imagefs.inodesFree: 5%, imagefs.available: 15%, nodefs.inodesFree: 5%, nodefs.available: 10%';
+  t.deepEqual(warned(`evictionHard: {${hard}, memory.available: 100Mi}`), []);
+  t.deepEqual(warned('enforceNodeAllocatable: []'), []);
+  t.deepEqual(warned('enforceNodeAllocatable: [none]'), []);
+  t.deepEqual(warned('enforceNodeAllocatable: [pods]'), []);
+});
+
+test('feature gates: unknown ones and changed ones', (t) => {
+  t.deepEqual(warned('featureGates: {ImageVolume: true, MemoryQoS: false, CustomCPUCFSQuotaPeriod: true}'), []);
+  t.deepEqual(warned('featureGates: {MemoryQos: true, Nonsense: false, GracefulNodeShutdown: false}'), [
+    'featureGates.MemoryQos: Kubernetes 1.36 has no such feature gate; did you mean MemoryQoS?',
+    'featureGates.Nonsense: Kubernetes 1.36 has no such feature gate',
+    'featureGates.GracefulNodeShutdown: has no effect in this version: feature gates switch nothing',
+  ]);
+});

@@ -1,0 +1,112 @@
+/**
+ * Which registry credentials fit an image: imagePullSecrets of type dockerconfigjson and dockercfg, by host and path.
+ * Rules: pkg/credentialprovider/keyring.go (schemes ignored, globs per host label, longest path first) and the
+ * Kubernetes documentation of image names in config.json. Layer: kubelet/images (pure). Never logs a value.
+ */
+import type { Secret } from '../../api/core.ts';
+import type * as cri from '../../cri/messages.generated.ts';
+import { KeelsonError } from '../../observe/keelson-error.ts';
+
+export interface RegistryCredential {
+  /** Host with optional port and path, as written without its scheme: `registry.example:5000/team`. */
+  location: string;
+  auth: cri.AuthConfigInput;
+}
+
+export class CredentialError extends KeelsonError {
+  constructor(secret: Secret, message: string) {
+    super('IMAGE_PULL_SECRET', message, {
+      object: `secret ${secret.metadata.namespace}/${secret.metadata.name}`,
+      fix: 'create it with kubectl create secret docker-registry',
+    });
+  }
+}
+
+/** @throws CredentialError when the secret is of another type or does not parse */
+export function credentialsOfSecret(secret: Secret): RegistryCredential[] {
+  if (secret.type === 'kubernetes.io/dockerconfigjson') {
+    const config = parseRecord(secret, '.dockerconfigjson');
+    return entries(secret, isRecord(config.auths) ? config.auths : {});
+  }
+  if (secret.type === 'kubernetes.io/dockercfg') return entries(secret, parseRecord(secret, '.dockercfg'));
+  throw new CredentialError(secret, `type ${secret.type ?? 'Opaque'} holds no registry credentials`);
+}
+
+/** Credentials that fit `image` (`host[:port]/path`), most specific first. */
+export function credentialsFor(host: string, path: string, credentials: RegistryCredential[]): cri.AuthConfigInput[] {
+  return credentials
+    .filter(({ location }) => matches(location, host, path))
+    .sort((a, b) => b.location.length - a.location.length)
+    .map(({ auth }) => auth);
+}
+
+function matches(location: string, host: string, path: string): boolean {
+  const slash = location.indexOf('/');
+  const locationHost = slash < 0 ? location : location.slice(0, slash);
+  const locationPath = slash < 0 ? '' : location.slice(slash + 1).replace(/\/+$/, '');
+  // Docker Hub's historical names; the path of its API version is no image path.
+  if (['index.docker.io', 'docker.io', 'registry-1.docker.io'].includes(locationHost)) return host === 'docker.io';
+  if (locationPath !== '' && path !== locationPath && !path.startsWith(`${locationPath}/`)) return false;
+  return hostMatches(locationHost, host);
+}
+
+function hostMatches(pattern: string, host: string): boolean {
+  const [patternName = '', patternPort] = pattern.split(':');
+  const [name = '', port] = host.split(':');
+  if (patternPort !== port) return false;
+  const wanted = patternName.split('.');
+  const labels = name.split('.');
+  return wanted.length === labels.length && wanted.every((label, i) => labelMatches(label, labels[i] ?? ''));
+}
+
+/** `*` stands for any run of characters within one label. */
+function labelMatches(pattern: string, label: string): boolean {
+  const parts = pattern.split('*');
+  if (parts.length === 1) return pattern === label;
+  let from = 0;
+  for (const [i, part] of parts.entries()) {
+    const found = i === parts.length - 1 ? Math.max(from, label.length - part.length) : label.indexOf(part, from);
+    if (found < from || !label.startsWith(part, found) || (i === 0 && found !== 0)) return false;
+    from = found + part.length;
+  }
+  return from === label.length;
+}
+
+function entries(secret: Secret, auths: Record<string, unknown>): RegistryCredential[] {
+  return Object.entries(auths).map(([server, value]) => {
+    if (!isRecord(value)) throw new CredentialError(secret, `the entry for ${server} is not an object`);
+    return {
+      location: server.replace(/^https?:\/\//, '').replace(/\/v[12]\/?$/, ''),
+      auth: authConfig(secret, server, value),
+    };
+  });
+}
+
+function authConfig(secret: Secret, server: string, value: Record<string, unknown>): cri.AuthConfigInput {
+  const text = (key: string): string => (typeof value[key] === 'string' ? value[key] : '');
+  if (text('username') !== '') return { username: text('username'), password: text('password') };
+  if (text('auth') !== '') {
+    const decoded = Buffer.from(text('auth'), 'base64').toString('utf8');
+    const colon = decoded.indexOf(':');
+    if (colon < 0) throw new CredentialError(secret, `auth of ${server} is not base64 of user:password`);
+    return { username: decoded.slice(0, colon), password: decoded.slice(colon + 1).replace(/\0+$/, '') };
+  }
+  return { identityToken: text('identitytoken'), registryToken: text('registrytoken') };
+}
+
+function parseRecord(secret: Secret, key: string): Record<string, unknown> {
+  const encoded = secret.data?.[key];
+  if (encoded === undefined) throw new CredentialError(secret, `key ${key} is missing`);
+  let value: unknown;
+  try {
+    value = JSON.parse(Buffer.from(encoded, 'base64').toString('utf8'));
+  } catch {
+    // The parser's message would quote the secret's text.
+    throw new CredentialError(secret, `key ${key} is not JSON`);
+  }
+  if (!isRecord(value)) throw new CredentialError(secret, `key ${key} is not a JSON object`);
+  return value;
+}
+
+const isRecord = (value: unknown): value is Record<string, unknown> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);

@@ -1,0 +1,85 @@
+/**
+ * A pod's resolver settings: dnsPolicy and dnsConfig over the node's resolv.conf and the cluster's DNS.
+ * Rules: pkg/kubelet/network/dns/dns.go; limits 3 servers, 32 searches, 2048 characters.
+ * Layer: kubelet/plan (pure); the node's resolv.conf is read by the caller.
+ */
+import type { Pod } from '../../api/core.ts';
+
+export interface ResolverConfig {
+  servers: string[];
+  searches: string[];
+  options: string[];
+}
+
+export interface ClusterDns {
+  servers: string[];
+  domain: string;
+}
+
+const maxServers = 3;
+const maxSearches = 32;
+const maxSearchCharacters = 2048;
+
+/** resolv.conf(5) -> its three lists; unknown lines are passed over as the resolver does. */
+export function parseResolvConf(text: string): ResolverConfig {
+  const config: ResolverConfig = { servers: [], searches: [], options: [] };
+  for (const line of text.split('\n')) {
+    const fields = line.trim().split(/\s+/);
+    const [keyword, ...values] = fields;
+    if (keyword === 'nameserver' && values[0]) config.servers.push(values[0]);
+    else if (keyword === 'search') config.searches = values.filter((value) => value !== '.');
+    else if (keyword === 'options') config.options = values;
+  }
+  return config;
+}
+
+/** @param host the node's resolv.conf */
+export function podDns(pod: Pod, host: ResolverConfig, cluster: ClusterDns): ResolverConfig {
+  const merged = mergeDnsConfig(pod, base(pod, host, cluster));
+  return {
+    servers: merged.servers.slice(0, maxServers),
+    searches: withinLimits(merged.searches),
+    options: merged.options,
+  };
+}
+
+function base(pod: Pod, host: ResolverConfig, cluster: ClusterDns): ResolverConfig {
+  const policy = pod.spec.dnsPolicy ?? 'ClusterFirst';
+  if (policy === 'None') return { servers: [], searches: [], options: [] };
+  const usesCluster = policy === 'ClusterFirstWithHostNet' || (policy === 'ClusterFirst' && !pod.spec.hostNetwork);
+  // Without a cluster DNS the kubelet falls back to the node's resolver (event MissingClusterDNS).
+  if (!usesCluster || cluster.servers.length === 0) return host;
+  const domains = [`${pod.metadata.namespace}.svc.${cluster.domain}`, `svc.${cluster.domain}`, cluster.domain];
+  return {
+    servers: cluster.servers,
+    searches: cluster.domain === '' ? host.searches : unique([...domains, ...host.searches]),
+    options: ['ndots:5'],
+  };
+}
+
+function mergeDnsConfig(pod: Pod, dns: ResolverConfig): ResolverConfig {
+  const extra = pod.spec.dnsConfig;
+  if (!extra) return dns;
+  const options = new Map(dns.options.map((option) => [option.split(':')[0] ?? option, option]));
+  for (const { name, value } of extra.options ?? []) {
+    if (name) options.set(name, value === undefined || value === '' ? name : `${name}:${value}`);
+  }
+  return {
+    servers: unique([...dns.servers, ...(extra.nameservers ?? [])]),
+    searches: unique([...dns.searches, ...(extra.searches ?? [])]),
+    options: [...options.values()],
+  };
+}
+
+function withinLimits(searches: string[]): string[] {
+  const kept: string[] = [];
+  let characters = 0;
+  for (const search of searches.slice(0, maxSearches)) {
+    characters += search.length + 1;
+    if (characters > maxSearchCharacters) break;
+    kept.push(search);
+  }
+  return kept;
+}
+
+const unique = (values: string[]): string[] => [...new Set(values)];

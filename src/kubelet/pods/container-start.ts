@@ -1,0 +1,167 @@
+/**
+ * Makes and starts one container: its host files (hosts, termination log, log directory and link), CreateContainer,
+ * StartContainer. Layer: kubelet/pods (edge to CRI). Must be called in a start slot, with the image present and volumes mounted.
+ */
+import { randomBytes } from 'node:crypto';
+import { chmod, mkdir, open, readFile, symlink, unlink } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Container, Pod } from '../../api/core.ts';
+import { writeFileAtomic } from '../../base/atomic-file.ts';
+import { hasErrorCode } from '../../base/errors.ts';
+import { errorLine, KeelsonError } from '../../observe/keelson-error.ts';
+import type { PresentImage } from '../images/ensure-image.ts';
+import { containerConfig } from '../plan/container-config.ts';
+import { ContainerConfigError } from '../plan/environment.ts';
+import { hostsFile } from '../plan/hosts-file.ts';
+import { containerLogLinkName, containerLogPath, podLogDirectory } from '../plan/log-paths.ts';
+import type { PodOperation } from '../plan/pod-actions.ts';
+import { type PodRuntimeState, type SandboxRecord, sortNewestFirst } from '../plan/runtime-state.ts';
+import { readContainer } from './inspect-pod.ts';
+import type { PodContext } from './pod-context.ts';
+import { podSandboxConfig } from './sandbox-start.ts';
+
+/** The waiting reason a failed start earns (pkg/kubelet/kuberuntime/kuberuntime_container.go). */
+export class ContainerStartError extends KeelsonError {
+  readonly reason: 'CreateContainerConfigError' | 'CreateContainerError' | 'RunContainerError';
+  constructor(reason: ContainerStartError['reason'], container: string, cause: unknown) {
+    super('CONTAINER_START', errorLine(cause), { object: `container ${container}`, cause });
+    this.reason = reason;
+  }
+}
+
+export type StartOperation = Extract<PodOperation, { op: 'startContainer' }>;
+
+export interface StartRequest {
+  pod: Pod;
+  container: Container;
+  operation: StartOperation;
+  sandbox: SandboxRecord;
+  image: PresentImage;
+  volumePaths: ReadonlyMap<string, string>;
+  state: PodRuntimeState;
+}
+
+/** @returns the pod's state with the new instance; it is recorded in the cache. @throws ContainerStartError, CriError */
+export async function startContainer(request: StartRequest, context: PodContext): Promise<PodRuntimeState> {
+  const { pod, container, operation, sandbox, state } = request;
+  const containerId = operation.existingId ?? (await createContainer(request, context));
+  try {
+    await context.runtime.startContainer({ containerId });
+  } catch (error) {
+    await remember(pod, containerId, sandbox, state, context);
+    throw new ContainerStartError('RunContainerError', container.name, error);
+  }
+  await linkLog(pod, container, operation.attempt, containerId, context);
+  return remember(pod, containerId, sandbox, state, context);
+}
+
+async function remember(
+  pod: Pod,
+  containerId: string,
+  sandbox: SandboxRecord,
+  state: PodRuntimeState,
+  context: PodContext,
+): Promise<PodRuntimeState> {
+  const record = await readContainer(context, containerId, sandbox.id);
+  const others = state.containers.filter(({ id }) => id !== containerId);
+  const next = { ...state, containers: sortNewestFirst(record ? [record, ...others] : others) };
+  context.cache.record(pod.metadata, next);
+  return next;
+}
+
+async function createContainer(request: StartRequest, context: PodContext): Promise<string> {
+  const { pod, container, operation, sandbox, image, volumePaths } = request;
+  const { node, paths } = context;
+  let config: ReturnType<typeof containerConfig>;
+  try {
+    const podDir = join(paths.rootDir, 'pods', pod.metadata.uid);
+    const hostsFilePath = await writeHostsFile(pod, sandbox, podDir, context);
+    const terminationMessageFile = await makeTerminationMessageFile(podDir, container.name);
+    const logDir = join(podLogDirectory(paths.podLogDir, pod.metadata), container.name);
+    await mkdir(logDir, { recursive: true, mode: 0o755 });
+    config = containerConfig(pod, container, {
+      attempt: operation.attempt,
+      backoffMs: operation.backoffMs,
+      image,
+      volumePaths,
+      hostsFilePath,
+      terminationMessageFile,
+      environment: {
+        sources: context.sources,
+        nodeName: node.nodeName,
+        hostIP: node.hostIPs[0] ?? '',
+        podIPs: pod.spec.hostNetwork ? node.hostIPs : sandbox.ips,
+        allocatable: node.allocatable,
+      },
+      node: node.resources,
+      security: node.security,
+    });
+  } catch (error) {
+    if (error instanceof ContainerConfigError) {
+      throw new ContainerStartError('CreateContainerConfigError', container.name, error);
+    }
+    throw error;
+  }
+  try {
+    const { containerId } = await context.runtime.createContainer({
+      podSandboxId: sandbox.id,
+      config,
+      sandboxConfig: await podSandboxConfig(pod, sandbox.attempt, context),
+    });
+    return containerId;
+  } catch (error) {
+    throw new ContainerStartError('CreateContainerError', container.name, error);
+  }
+}
+
+async function writeHostsFile(pod: Pod, sandbox: SandboxRecord, podDir: string, context: PodContext): Promise<string> {
+  const path = join(podDir, 'etc-hosts');
+  const hostFile = pod.spec.hostNetwork ? await readFile('/etc/hosts', 'utf8') : '';
+  const text = hostsFile(pod, sandbox.ips, context.node.nodeName, hostFile);
+  await mkdir(podDir, { recursive: true, mode: 0o750 });
+  // A replaced file would leave containers that are bound to the old one behind.
+  if ((await readFileIfPresent(path)) !== text) await writeFileAtomic(path, text, { mode: 0o644 });
+  return path;
+}
+
+async function readFileIfPresent(path: string): Promise<string | undefined> {
+  try {
+    return await readFile(path, 'utf8');
+  } catch (error) {
+    if (hasErrorCode(error, 'ENOENT')) return undefined;
+    throw error;
+  }
+}
+
+/** `<podDir>/containers/<name>/<8 hex>`, world-writable for whatever user the container runs as. */
+async function makeTerminationMessageFile(podDir: string, containerName: string): Promise<string> {
+  const dir = join(podDir, 'containers', containerName);
+  await mkdir(dir, { recursive: true, mode: 0o750 });
+  const path = join(dir, randomBytes(4).toString('hex'));
+  const handle = await open(path, 'wx', 0o666);
+  await handle.close();
+  await chmod(path, 0o666);
+  return path;
+}
+
+/** The flat link is a convenience for log collectors: its failure must not fail the pod. */
+async function linkLog(
+  pod: Pod,
+  container: Container,
+  attempt: number,
+  id: string,
+  context: PodContext,
+): Promise<void> {
+  const { podLogDir, containerLogLinkDir } = context.paths;
+  const target = join(podLogDirectory(podLogDir, pod.metadata), containerLogPath(container.name, attempt));
+  const link = join(containerLogLinkDir, containerLogLinkName(pod.metadata, container.name, id));
+  try {
+    await symlink(target, link).catch(async (error: unknown) => {
+      if (!hasErrorCode(error, 'EEXIST')) throw error;
+      await unlink(link);
+      await symlink(target, link);
+    });
+  } catch (error) {
+    context.log.warn({ link, error: errorLine(error) }, 'cannot link the container log');
+  }
+}

@@ -1,0 +1,85 @@
+/**
+ * What a pod worker works with: the runtime, the node's facts, the shared places and the edges that it may touch.
+ * Layer: kubelet/pods (types only); kubelet.ts fills it in.
+ */
+import type { Pod, PodStatus } from '../../api/core.ts';
+import type { BackoffLimits } from '../../base/backoff.ts';
+import type { Clock } from '../../base/clock.ts';
+import type { Semaphore } from '../../base/semaphore.ts';
+import type { RuntimeService } from '../../cri/service.ts';
+import type { Logger } from '../../observe/logger.ts';
+import type { PresentImage } from '../images/ensure-image.ts';
+import type { ClusterDns } from '../plan/dns-config.ts';
+import type { ObjectSources } from '../plan/environment.ts';
+import type { NodeResources } from '../plan/resources.ts';
+import type { SecurityDefaults } from '../plan/security-context.ts';
+import type { WaitingReason } from '../status/container-status.ts';
+import type { InspectDependencies } from './inspect-pod.ts';
+import type { PodRuntimeCache } from './runtime-cache.ts';
+
+/** Facts of the node that do not change while the daemon runs. */
+export interface NodeFacts {
+  nodeName: string;
+  hostIPs: string[];
+  /** `containerd` */
+  runtimeName: string;
+  resources: NodeResources;
+  allocatable: { milliCores: number; memoryBytes: number };
+  clusterDns: ClusterDns;
+  /** The resolver file pods inherit; KubeletConfiguration resolvConf. */
+  resolvConf: string;
+  security: SecurityDefaults;
+}
+
+export interface PodPaths {
+  /** Pod directories are `<rootDir>/pods/<uid>`. */
+  rootDir: string;
+  podLogDir: string;
+  /** Flat links to container logs, `/var/log/containers`. */
+  containerLogLinkDir: string;
+}
+
+/** The pod's volumes on the host; implemented by volumes/. */
+export interface PodVolumes {
+  /** Makes or updates every volume of the pod; idempotent. Volume name -> host path. Throws VolumeError. */
+  mount(pod: Pod): Promise<ReadonlyMap<string, string>>;
+  /** Unmounts and removes everything of the pod; idempotent. */
+  teardown(uid: string): Promise<void>;
+}
+
+/** Pulls and finds images; implemented by images/. */
+export interface PodImages {
+  ensure(pod: Pod, containerIndex: number, signal: AbortSignal): Promise<PresentImage>;
+  /** Drops the pull backoff of a pod that is gone. */
+  forget(uid: string): void;
+}
+
+export interface PodContext extends InspectDependencies {
+  runtime: RuntimeService;
+  cache: PodRuntimeCache;
+  node: NodeFacts;
+  paths: PodPaths;
+  volumes: PodVolumes;
+  images: PodImages;
+  sources: ObjectSources;
+  clock: Clock;
+  log: Logger;
+  restartBackoff: BackoffLimits;
+  /** Places for sandbox and container starts, as many as the cores can carry. */
+  startSlots: Semaphore;
+  /** Resolves when pods may get addresses; rejects when aborted. */
+  networkReady(signal: AbortSignal): Promise<void>;
+  publish(pod: Pod, status: PodStatus): void;
+}
+
+/** What a worker remembers between two syncs; nothing here is needed after a restart. */
+export interface PodMemory {
+  waiting: Map<string, WaitingReason>;
+  lastStatus: PodStatus | undefined;
+  firstSeenMs: number;
+  /** Set when a ConfigMap or Secret of the pod changed since its volumes were last written. */
+  volumesStale: boolean;
+}
+
+/** Priorities of startSlots: a pod that has its sandbox goes before one that has nothing yet, so that pods finish early. */
+export const startPriority = { sandbox: 0, container: 1 } as const;

@@ -1,0 +1,287 @@
+/**
+ * The PLEG: what the runtime has of every pod, kept true by container events (containerd >= 1.7) or, where the runtime
+ * has none, by relisting each second; a slow relist is the safety net. Reports which pods changed; decides nothing.
+ * Layer: kubelet/pods (edge to CRI). Pod workers write through `record` what their own operations made, so that the
+ * event about it costs no call.
+ */
+import type { Clock } from '../../base/clock.ts';
+import { sleep } from '../../base/clock.ts';
+import { CriError } from '../../cri/cri-error.ts';
+import type * as cri from '../../cri/messages.generated.ts';
+import { errorLine } from '../../observe/keelson-error.ts';
+import type { Logger } from '../../observe/logger.ts';
+import { type PodIdentity, podOfLabels } from '../plan/annotations.ts';
+import { emptyRuntimeState, type PodRuntimeState } from '../plan/runtime-state.ts';
+import { containerPhase, type InspectDependencies, inspectPod } from './inspect-pod.ts';
+
+export interface RuntimeCacheOptions extends InspectDependencies {
+  clock: Clock;
+  log: Logger;
+  /** Without events: milliseconds between relists (the kubelet's is 1 s). */
+  relistPeriodMs?: number;
+  /** With events: milliseconds between safety relists. */
+  resyncPeriodMs?: number;
+}
+
+/** Called after the state of a pod changed. */
+export type PodChangeListener = (uid: string) => void;
+
+interface Entry {
+  identity: PodIdentity;
+  /** From the newest sandbox, for pods that no source names any more. */
+  annotations: Record<string, string>;
+  state: PodRuntimeState;
+  /** Counts what workers recorded, so that an older inspection never overwrites it. */
+  version: number;
+  /** `id -> phase` of the latest event, to tell whether it says anything new. */
+  seen: Map<string, string> | undefined;
+}
+
+const debounceMs = 20;
+
+export class PodRuntimeCache {
+  readonly #options: RuntimeCacheOptions;
+  readonly #entries = new Map<string, Entry>();
+  readonly #scheduled = new Set<string>();
+  readonly #refreshing = new Map<string, Promise<PodRuntimeState>>();
+  #listener: PodChangeListener = () => {};
+  #healthy = false;
+  #eventsSupported: boolean | undefined;
+  #lastRelistMs = 0;
+
+  constructor(options: RuntimeCacheOptions) {
+    this.#options = options;
+  }
+
+  onChange(listener: PodChangeListener): void {
+    this.#listener = listener;
+  }
+
+  /** Whether the latest conversation with the runtime worked. */
+  get healthy(): boolean {
+    return this.#healthy;
+  }
+
+  /** `events`, `relist`, or undefined before the first contact. */
+  get mode(): 'events' | 'relist' | undefined {
+    return this.#eventsSupported === undefined ? undefined : this.#eventsSupported ? 'events' : 'relist';
+  }
+
+  get lastRelistMs(): number {
+    return this.#lastRelistMs;
+  }
+
+  get(uid: string): PodRuntimeState {
+    return this.#entries.get(uid)?.state ?? emptyRuntimeState;
+  }
+
+  /** Pods that the runtime has anything of, with the annotations of their newest sandbox. */
+  pods(): { identity: PodIdentity; annotations: Record<string, string> }[] {
+    return [...this.#entries.values()].map(({ identity, annotations }) => ({ identity, annotations }));
+  }
+
+  /** A worker's own knowledge after an operation; notifies nobody. */
+  record(identity: PodIdentity, state: PodRuntimeState): void {
+    this.#store(identity, state).version++;
+  }
+
+  /** Forgets a pod whose last trace is gone from the runtime. */
+  forget(uid: string): void {
+    this.#entries.delete(uid);
+  }
+
+  /** Asks the runtime about one pod; concurrent calls share one inspection. */
+  refresh(identity: PodIdentity): Promise<PodRuntimeState> {
+    const { uid } = identity;
+    const running = this.#refreshing.get(uid);
+    if (running) return running;
+    const inspection = this.#inspect(identity).finally(() => this.#refreshing.delete(uid));
+    this.#refreshing.set(uid, inspection);
+    return inspection;
+  }
+
+  async #inspect(identity: PodIdentity): Promise<PodRuntimeState> {
+    const { uid } = identity;
+    for (;;) {
+      const version = this.#entries.get(uid)?.version;
+      const state = await inspectPod(this.#options, uid, this.get(uid));
+      const current = this.#entries.get(uid);
+      // A worker recorded something meanwhile: this inspection may be older than that, so look again.
+      if (current && version !== undefined && current.version !== version) continue;
+      this.#store(identity, state);
+      return state;
+    }
+  }
+
+  /** Lists everything and refreshes the pods that differ from what is known; then reports those. */
+  async relist(signal?: AbortSignal): Promise<void> {
+    const call = signal ? { signal } : {};
+    const { runtime } = this.#options;
+    const [sandboxes, containers] = await Promise.all([
+      runtime.listPodSandbox({}, call),
+      runtime.listContainers({}, call),
+    ]);
+    const found = new Map<
+      string,
+      { identity: PodIdentity; annotations: Record<string, string>; phases: Map<string, string> }
+    >();
+    const note = (
+      labels: Record<string, string>,
+      id: string,
+      phase: string,
+      annotations?: Record<string, string>,
+    ): void => {
+      const identity = podOfLabels(labels);
+      if (!identity) return;
+      const entry = found.get(identity.uid) ?? { identity, annotations: annotations ?? {}, phases: new Map() };
+      if (annotations) entry.annotations = { ...annotations, ...entry.annotations };
+      entry.phases.set(id, phase);
+      found.set(identity.uid, entry);
+    };
+    for (const item of sandboxes.items) {
+      note(item.labels, item.id, item.state === 'SANDBOX_READY' ? 'ready' : 'notready', item.annotations);
+    }
+    for (const item of containers.containers) note(item.labels, item.id, containerPhase(item.state));
+    const changed: string[] = [];
+    for (const { identity, annotations, phases } of found.values()) {
+      const entry = this.#entries.get(identity.uid);
+      if (entry && samePhases(phases, phasesOf(entry.state))) continue;
+      changed.push(identity.uid);
+      await this.refresh(identity);
+      const fresh = this.#entries.get(identity.uid);
+      if (fresh) fresh.annotations = annotations;
+    }
+    for (const [uid, entry] of this.#entries) {
+      if (found.has(uid) || this.#refreshing.has(uid)) continue;
+      // A worker may have made its sandbox after the list was taken: ask once more before forgetting.
+      await this.refresh(entry.identity);
+      if (isEmpty(this.get(uid))) {
+        this.#entries.delete(uid);
+        changed.push(uid);
+      }
+    }
+    this.#lastRelistMs = this.#options.clock.now();
+    for (const uid of changed) this.#listener(uid);
+  }
+
+  /** Follows the runtime until aborted; survives its restarts. `onReconnect` runs after each successful first relist. */
+  async run(signal: AbortSignal, onReconnect: () => void): Promise<void> {
+    let delayMs = 100;
+    while (!signal.aborted) {
+      try {
+        await this.relist(signal);
+        if (!this.#healthy) {
+          this.#healthy = true;
+          onReconnect();
+        }
+        delayMs = 100;
+        await this.#follow(signal);
+      } catch (error) {
+        if (signal.aborted) return;
+        if (this.#healthy) {
+          this.#healthy = false;
+          this.#options.log.warn({ error: errorLine(error) }, 'container runtime does not answer; retrying');
+        }
+        await sleep(delayMs, signal, this.#options.clock).catch(() => undefined);
+        delayMs = Math.min(delayMs * 2, 1000);
+      }
+    }
+  }
+
+  async #follow(signal: AbortSignal): Promise<void> {
+    if (this.#eventsSupported !== false) {
+      const scope = new AbortController();
+      const both = AbortSignal.any([signal, scope.signal]);
+      try {
+        await Promise.race([this.#followEvents(both), this.#resync(both)]);
+      } catch (error) {
+        if (!(error instanceof CriError && error.isUnimplemented())) throw error;
+        this.#eventsSupported = false;
+      } finally {
+        scope.abort();
+      }
+      if (this.#eventsSupported) return;
+    }
+    for (;;) {
+      await sleep(this.#options.relistPeriodMs ?? 1000, signal, this.#options.clock);
+      await this.relist(signal);
+    }
+  }
+
+  async #followEvents(signal: AbortSignal): Promise<void> {
+    const events = this.#options.runtime.getContainerEvents({}, { signal });
+    // The stream tells nothing when it is accepted; a runtime without it refuses at once, which makes the loop throw.
+    this.#eventsSupported ??= true;
+    for await (const event of events) this.#onEvent(event);
+  }
+
+  async #resync(signal: AbortSignal): Promise<never> {
+    // What happened between the first relist and the subscription is caught by one early relist.
+    let periodMs = 1000;
+    for (;;) {
+      await sleep(periodMs, signal, this.#options.clock);
+      await this.relist(signal);
+      periodMs = this.#options.resyncPeriodMs ?? 60_000;
+    }
+  }
+
+  #onEvent(event: cri.ContainerEventResponse): void {
+    const sandbox = event.podSandboxStatus;
+    const identity = podOfLabels(sandbox?.labels ?? event.containersStatuses[0]?.labels ?? {});
+    if (!identity) return;
+    const seen = new Map<string, string>();
+    if (sandbox) seen.set(sandbox.id, sandbox.state === 'SANDBOX_READY' ? 'ready' : 'notready');
+    for (const status of event.containersStatuses) seen.set(status.id, containerPhase(status.state));
+    if (event.containerEventType === 'CONTAINER_DELETED_EVENT') seen.set(event.containerId, 'deleted');
+    const entry = this.#entries.get(identity.uid) ?? this.#store(identity, emptyRuntimeState);
+    entry.seen = seen;
+    if (this.#scheduled.has(identity.uid)) return;
+    this.#scheduled.add(identity.uid);
+    this.#options.clock.after(debounceMs, () => {
+      this.#scheduled.delete(identity.uid);
+      void this.#digest(identity);
+    });
+  }
+
+  /** Looks at the pod only when the latest event says something that the cache does not know. */
+  async #digest(identity: PodIdentity): Promise<void> {
+    const entry = this.#entries.get(identity.uid);
+    if (!entry?.seen) return;
+    const known = phasesOf(entry.state);
+    const news = [...entry.seen].some(([id, phase]) => (phase === 'deleted' ? known.has(id) : known.get(id) !== phase));
+    entry.seen = undefined;
+    if (!news) return;
+    try {
+      const state = await this.refresh(identity);
+      if (isEmpty(state)) this.#entries.delete(identity.uid);
+      this.#listener(identity.uid);
+    } catch (error) {
+      // The stream breaks with the same cause, and the relist that follows finds what was missed.
+      this.#options.log.debug({ error: errorLine(error), uid: identity.uid }, 'inspecting a pod after an event failed');
+    }
+  }
+
+  #store(identity: PodIdentity, state: PodRuntimeState): Entry {
+    const entry = this.#entries.get(identity.uid);
+    if (entry) {
+      entry.state = state;
+      return entry;
+    }
+    const created: Entry = { identity, annotations: {}, state, version: 0, seen: undefined };
+    this.#entries.set(identity.uid, created);
+    return created;
+  }
+}
+
+function phasesOf(state: PodRuntimeState): Map<string, string> {
+  const phases = new Map<string, string>();
+  for (const sandbox of state.sandboxes) phases.set(sandbox.id, sandbox.ready ? 'ready' : 'notready');
+  for (const container of state.containers) phases.set(container.id, container.phase);
+  return phases;
+}
+
+function samePhases(a: Map<string, string>, b: Map<string, string>): boolean {
+  return a.size === b.size && [...a].every(([id, phase]) => b.get(id) === phase);
+}
+
+const isEmpty = (state: PodRuntimeState): boolean => state.sandboxes.length === 0 && state.containers.length === 0;

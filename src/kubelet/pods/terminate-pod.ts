@@ -1,0 +1,82 @@
+/**
+ * Ends a pod for good: containers within their grace, sandboxes, volumes, records, logs, in that order, so that at any
+ * instant a successor can go on from what is left. Also ends pods that nobody names any more (orphans).
+ * Rule: node-contract section 4 "Termination". Layer: kubelet/pods (edge to CRI). Every step is idempotent.
+ */
+import type { Pod } from '../../api/core.ts';
+import { type PodIdentity, terminationGracePeriodAnnotation } from '../plan/annotations.ts';
+import { podGarbage } from '../plan/garbage.ts';
+import { containerLogLinkName } from '../plan/log-paths.ts';
+import type { PodRuntimeState } from '../plan/runtime-state.ts';
+import type { PodContext } from './pod-context.ts';
+import { removeContainerLog, removePodLogs } from './pod-logs.ts';
+
+/** What the runtime gets at least, so that a process can still say goodbye. */
+const minimumGraceSeconds = 2;
+
+export interface TerminateRequest {
+  identity: PodIdentity;
+  /** Undefined for an orphan: the grace then comes from the containers' annotations. */
+  pod: Pod | undefined;
+  /** Seconds; overrides what the pod says. */
+  graceSeconds?: number;
+  /** Called once every container has ended, with the state that the final status is made from. */
+  onStopped(state: PodRuntimeState): void;
+}
+
+/** @throws CriError, VolumeError; the caller tries again later */
+export async function terminatePod(request: TerminateRequest, context: PodContext): Promise<void> {
+  const { identity, pod } = request;
+  await stopContainers(await context.cache.refresh(identity), graceOf(request), context);
+  const stopped = await context.cache.refresh(identity);
+  for (const sandbox of stopped.sandboxes) await context.runtime.stopPodSandbox({ podSandboxId: sandbox.id });
+  request.onStopped(stopped);
+  await context.volumes.teardown(identity.uid);
+  for (const sandbox of stopped.sandboxes) await context.runtime.removePodSandbox({ podSandboxId: sandbox.id });
+  await removePodLogs(identity, context.paths);
+  context.cache.forget(identity.uid);
+  context.images.forget(identity.uid);
+  context.log.info(
+    { pod: `${identity.namespace}/${identity.name}`, uid: identity.uid, orphan: pod === undefined },
+    'pod is gone',
+  );
+}
+
+function graceOf({ pod, graceSeconds }: TerminateRequest): (annotated: string | undefined) => number {
+  return (annotated) => {
+    const wanted = graceSeconds ?? pod?.spec.terminationGracePeriodSeconds ?? Number(annotated ?? '30');
+    return Math.max(Number.isFinite(wanted) ? wanted : 30, minimumGraceSeconds);
+  };
+}
+
+async function stopContainers(
+  state: PodRuntimeState,
+  grace: (annotated: string | undefined) => number,
+  context: PodContext,
+): Promise<void> {
+  const alive = state.containers.filter(({ phase }) => phase === 'running' || phase === 'unknown');
+  const results = await Promise.allSettled(
+    alive.map((container) =>
+      context.runtime.stopContainer({
+        containerId: container.id,
+        timeout: grace(container.annotations[terminationGracePeriodAnnotation]),
+      }),
+    ),
+  );
+  const failures = results.filter((result) => result.status === 'rejected').map((result) => result.reason as unknown);
+  if (failures.length > 0)
+    throw failures.length === 1 ? failures[0] : new AggregateError(failures, 'stopping containers');
+}
+
+/** Forgets dead instances of a living pod beyond the one that `kubectl logs --previous` needs. */
+export async function removePodGarbage(pod: PodIdentity, state: PodRuntimeState, context: PodContext): Promise<void> {
+  const garbage = podGarbage(state);
+  if (garbage.containers.length === 0 && garbage.sandboxes.length === 0) return;
+  for (const container of garbage.containers) {
+    await context.runtime.removeContainer({ containerId: container.id });
+    const link = containerLogLinkName(pod, container.name, container.id);
+    await removeContainerLog(pod, container.name, container.attempt, link, context.paths);
+  }
+  for (const sandbox of garbage.sandboxes) await context.runtime.removePodSandbox({ podSandboxId: sandbox.id });
+  await context.cache.refresh(pod);
+}
