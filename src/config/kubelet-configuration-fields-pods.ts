@@ -25,7 +25,7 @@ const podCidr = text((value) => {
 });
 
 export const podFields = {
-  staticPodPath: honoured(absolutePath(), undefined, 'a folder or one file, in addition to the --standalone folder'),
+  staticPodPath: honoured(absolutePath(), undefined, 'a folder, in addition to the --standalone folder'),
   podLogsDir: honoured(cleanDirectory(), '/var/log/pods', 'the flag --pod-log-dir wins'),
   syncFrequency: honoured(
     duration(),

@@ -5,7 +5,7 @@
  * pkg/kubelet/apis/config/validation. Rules between fields are in kubelet-configuration-rules.ts.
  */
 
-import { honoured, refused, warned } from './field-spec.ts';
+import { accepted, honoured, refused, warned } from './field-spec.ts';
 import { checkAbsolutePath } from './paths.ts';
 import { bool, duration, fraction, integer, oneOf, text } from './schema.ts';
 import { list, mapOf, object } from './schema-compound.ts';
@@ -13,6 +13,7 @@ import { cpuList, quantity, threshold } from './schema-kubernetes.ts';
 
 const second = 1_000;
 const minute = 60 * second;
+const noPodCgroups = 'no pod cgroups are made yet: the runtime places containers and sets their limits';
 const noEviction = 'pods are not evicted under pressure yet';
 const noReservation = 'nothing is reserved for the system yet: pods may use the whole machine';
 const noExclusive = 'containers would share CPUs and memory that the policy promises to keep apart';
@@ -41,14 +42,10 @@ const checkReservedMemory = (name: string) =>
   name === 'memory' || name.startsWith('hugepages-') ? [] : ['must be memory or hugepages-<size>'];
 
 export const cgroupFields = {
-  cgroupRoot: honoured(cgroupPath, undefined, 'the parent of the kubepods cgroups'),
-  cgroupsPerQOS: honoured(bool(), true, 'false: containers are placed by the runtime below cgroupRoot'),
-  cgroupDriver: honoured(
-    oneOf('cgroupfs', 'systemd'),
-    'cgroupfs',
-    'the driver that the runtime reports (RuntimeConfig) wins, as in Kubernetes',
-  ),
-  failCgroupV1: honoured(bool(), true, 'true: a machine with cgroup v1 is refused'),
+  cgroupRoot: warned(cgroupPath, undefined, noPodCgroups),
+  cgroupsPerQOS: accepted(bool(), true, noPodCgroups),
+  cgroupDriver: accepted(oneOf('cgroupfs', 'systemd'), 'cgroupfs', noPodCgroups),
+  failCgroupV1: accepted(bool(), true, 'a machine with cgroup v1 is never refused: the runtime sets the limits there'),
   failSwapOn: honoured(bool(), true, 'true: a machine with swap switched on is refused'),
   'memorySwap.swapBehavior': warned(
     oneOf('NoSwap', 'LimitedSwap'),

@@ -25,10 +25,6 @@ const defaults: KubeletConfig = {
   registryBurst: 10,
   serializeImagePulls: true,
   maxParallelImagePulls: 1,
-  cgroupRoot: undefined,
-  cgroupsPerQOS: true,
-  cgroupDriver: 'cgroupfs',
-  failCgroupV1: true,
   failSwapOn: true,
   cpuCFSQuota: true,
   cpuCFSQuotaPeriodMicros: 100_000,
@@ -60,10 +56,6 @@ registryPullQPS: 0
 registryBurst: 3
 serializeImagePulls: false
 maxParallelImagePulls: 4
-cgroupRoot: /pods
-cgroupsPerQOS: false
-cgroupDriver: systemd
-failCgroupV1: no
 failSwapOn: false
 cpuCFSQuota: false
 cpuCFSQuotaPeriod: 1500us
@@ -89,10 +81,6 @@ logging: {format: json, verbosity: 4}
     registryBurst: 3,
     serializeImagePulls: false,
     maxParallelImagePulls: 4,
-    cgroupRoot: '/pods',
-    cgroupsPerQOS: false,
-    cgroupDriver: 'systemd',
-    failCgroupV1: false,
     failSwapOn: false,
     cpuCFSQuota: false,
     cpuCFSQuotaPeriodMicros: 1_500,
@@ -141,7 +129,6 @@ volumeStatsAggPeriod: 0s
 `);
   t.deepEqual(config, {
     ...defaults,
-    cgroupDriver: 'systemd',
     clusterDNS: ['10.96.0.10'],
     clusterDomain: 'cluster.local',
     containerRuntimeEndpoint: 'unix:///var/run/containerd/containerd.sock',

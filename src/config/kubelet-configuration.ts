@@ -16,7 +16,7 @@ export const kubeletConfigurationKind = 'KubeletConfiguration';
 
 /** The settings that Keelson honours, complete: nothing is left to default later. Names are the fields'. */
 export interface KubeletConfig {
-  /** Absolute path of a folder or of one manifest. */
+  /** Absolute path of a folder of manifests. */
   readonly staticPodPath: string | undefined;
   readonly podLogsDir: string;
   readonly syncFrequencyMs: number;
@@ -42,10 +42,6 @@ export interface KubeletConfig {
   readonly serializeImagePulls: boolean;
   /** 1 when pulls are serialised; undefined: no limit. */
   readonly maxParallelImagePulls: number | undefined;
-  readonly cgroupRoot: string | undefined;
-  readonly cgroupsPerQOS: boolean;
-  readonly cgroupDriver: 'cgroupfs' | 'systemd';
-  readonly failCgroupV1: boolean;
   readonly failSwapOn: boolean;
   readonly cpuCFSQuota: boolean;
   /** 1,000 to 1,000,000, as CRI's cpu_period takes it. */
@@ -140,10 +136,6 @@ function toConfig(values: KubeletConfigurationValues): KubeletConfig {
     registryBurst: values.registryBurst,
     serializeImagePulls: serialize,
     maxParallelImagePulls: serialize ? 1 : parallel,
-    cgroupRoot: values.cgroupRoot,
-    cgroupsPerQOS: values.cgroupsPerQOS,
-    cgroupDriver: values.cgroupDriver,
-    failCgroupV1: values.failCgroupV1,
     failSwapOn: values.failSwapOn,
     cpuCFSQuota: values.cpuCFSQuota,
     cpuCFSQuotaPeriodMicros: Math.round(values.cpuCFSQuotaPeriod * 1_000),

@@ -38,7 +38,7 @@ interface Node {
   until(what: string, condition: () => boolean | Promise<boolean>): Promise<void>;
 }
 
-async function makeNode(t: ExecutionContext, generation: '1.6' | '1.7' = '1.7'): Promise<Node> {
+async function makeNode(t: ExecutionContext, generation: '1.6' | '1.7' = '1.7', maxPods = 110): Promise<Node> {
   const root = await mkdtemp(join(tmpdir(), 'keelson-kubelet-'));
   const clock = new FakeClock();
   const fake = new FakeRuntime({ clock, generation });
@@ -83,6 +83,9 @@ async function makeNode(t: ExecutionContext, generation: '1.6' | '1.7' = '1.7'):
           restartBackoff: { initialMs: 10_000, maxMs: 300_000 },
           parallelStarts: 2,
           parallelPulls: 1,
+          pullRate: { perSecond: 0, burst: 0 },
+          maxPods,
+          syncFrequencyMs: 60_000,
           networkReady: async () => {},
         },
         new AbortController().signal,
@@ -330,4 +333,15 @@ test('a sandbox that cannot be made is tried again', async (t) => {
   await node.clock.advance(4_000);
   await node.until('ready', () => isReady(kubelet, 'u1'));
   t.is(kubelet.status().pods[0]?.error, undefined);
+});
+
+test('a pod beyond maxPods is rejected by name, and its status goes with its manifest', async (t) => {
+  const node = await makeNode(t, '1.7', 1);
+  node.source.set({ pods: [pod('a', 'u1'), pod('b', 'u2')] });
+  const kubelet = await node.start();
+  await node.until('the first runs', () => isReady(kubelet, 'u1'));
+  t.is(statusOf(kubelet, 'u2')?.phase, 'Failed');
+  t.is(statusOf(kubelet, 'u2')?.reason, 'OutOfpods');
+  node.source.set({ pods: [pod('a', 'u1')] });
+  t.is(statusOf(kubelet, 'u2'), undefined);
 });

@@ -11,13 +11,16 @@ import type { ImageService, RuntimeService } from '../cri/service.ts';
 import { errorLine } from '../observe/keelson-error.ts';
 import type { Logger } from '../observe/logger.ts';
 import { createImageEnsurer } from './images/ensure-image.ts';
+import { admitPods, rejectedStatus } from './plan/admission.ts';
 import type { ObjectSources } from './plan/environment.ts';
+import type { PodRuntimeState } from './plan/runtime-state.ts';
 import type { PodSnapshot, PodSource } from './pod-source.ts';
 import type { NodeFacts, PodContext, PodPaths, PodVolumes } from './pods/pod-context.ts';
 import { removeOrphanLogs } from './pods/pod-logs.ts';
 import { PodWorkers } from './pods/pod-workers.ts';
 import { PodRuntimeCache } from './pods/runtime-cache.ts';
 import { terminationMessageReader } from './pods/termination-message.ts';
+import { timestamp } from './status/container-status.ts';
 import { type PodWithStatus, StatusBoard } from './status/status-board.ts';
 
 export interface KubeletOptions {
@@ -35,6 +38,11 @@ export interface KubeletOptions {
   parallelStarts: number;
   /** Image pulls at a time. */
   parallelPulls: number;
+  pullRate: { perSecond: number; burst: number };
+  /** KubeletConfiguration maxPods. */
+  maxPods: number;
+  /** KubeletConfiguration syncFrequency: milliseconds between safety relists of the runtime. */
+  syncFrequencyMs: number;
   networkReady(signal: AbortSignal): Promise<void>;
 }
 
@@ -83,7 +91,12 @@ export async function startKubelet(options: KubeletOptions, signal: AbortSignal)
     log.info(fields, 'pod status changed');
   });
   const inspect = { runtime, readTerminationMessage: terminationMessageReader(paths.rootDir) };
-  const cache = new PodRuntimeCache({ ...inspect, clock, log: log.child({ component: 'pleg' }) });
+  const cache = new PodRuntimeCache({
+    ...inspect,
+    clock,
+    log: log.child({ component: 'pleg' }),
+    resyncPeriodMs: options.syncFrequencyMs,
+  });
   const volumes = options.volumes(sources);
   const context: PodContext = {
     ...inspect,
@@ -97,6 +110,7 @@ export async function startKubelet(options: KubeletOptions, signal: AbortSignal)
       clock,
       log,
       maxParallelPulls: options.parallelPulls,
+      pullRate: options.pullRate,
     }),
     sources,
     clock,
@@ -114,7 +128,16 @@ export async function startKubelet(options: KubeletOptions, signal: AbortSignal)
     const before = snapshot;
     snapshot = next;
     reportManifestErrors(before, next, log);
-    workers.setWanted({ pods: next.pods, unreadableManifests: next.brokenFiles });
+    const { admitted, rejected } = admitPods(next.pods, (uid) => isPresent(cache.get(uid)), options.maxPods);
+    for (const { pod, reason, message } of rejected) {
+      board.set(pod, rejectedStatus(pod, reason, message, timestamp(clock.now())));
+    }
+    for (const { pod } of board.list()) {
+      if (!next.pods.some(({ metadata }) => metadata.uid === pod.metadata.uid) && !workers.has(pod.metadata.uid)) {
+        board.delete(pod.metadata.uid);
+      }
+    }
+    workers.setWanted({ pods: admitted, unreadableManifests: next.brokenFiles });
     const changed = changedObjects(before, next);
     if (changed.size > 0) workers.wakeForVolumes((pod) => usesAny(pod, changed));
   }, stopping);
@@ -147,6 +170,9 @@ export async function startKubelet(options: KubeletOptions, signal: AbortSignal)
     },
   };
 }
+
+const isPresent = ({ sandboxes, containers }: PodRuntimeState): boolean =>
+  sandboxes.length > 0 || containers.length > 0;
 
 /** Directories, mounts and logs of pods that are neither wanted nor in the runtime. Failures are reported, not fatal. */
 async function removeLeftovers(

@@ -7,6 +7,7 @@ import type { Container, Pod } from '../../api/core.ts';
 import { KeyedBackoff } from '../../base/backoff.ts';
 import type { Clock } from '../../base/clock.ts';
 import { createSemaphore } from '../../base/semaphore.ts';
+import { createTokenBucket } from '../../base/token-bucket.ts';
 import { type ImageReference, parseImageReference } from '../../config/image-reference.ts';
 import type * as cri from '../../cri/messages.generated.ts';
 import type { ImageService } from '../../cri/service.ts';
@@ -30,12 +31,16 @@ export interface EnsureImageOptions {
   log: Logger;
   /** KubeletConfiguration serializeImagePulls / maxParallelImagePulls: pulls at a time. */
   maxParallelPulls: number;
+  /** KubeletConfiguration registryPullQPS (0: no limit) and registryBurst. */
+  pullRate: { perSecond: number; burst: number };
 }
 
 /** Pull failures: 10 s doubling to 300 s (the kubelet's imageBackOff). */
 const pullBackoff = { initialMs: 10_000, maxMs: 300_000 };
 /** How soon ErrImagePull is reported again as ImagePullBackOff, while the backoff runs. */
 const reportBackoffMs = 2_000;
+/** How soon a pull that came too fast for registryPullQPS is tried again. */
+const rateRetryMs = 1_000;
 /** Configuration errors that no pull is tried for. */
 const retryMs = 10_000;
 
@@ -50,6 +55,7 @@ export function createImageEnsurer(options: EnsureImageOptions) {
   const backoff = new KeyedBackoff(pullBackoff);
   const keysOfPod = new Map<string, Set<string>>();
   const pulls = createSemaphore(options.maxParallelPulls);
+  const rate = createTokenBucket(options.pullRate.perSecond, options.pullRate.burst);
   const underWay = new Map<string, SharedPull>();
 
   async function ensure(pod: Pod, containerIndex: number, signal: AbortSignal): Promise<PresentImage> {
@@ -106,6 +112,9 @@ export function createImageEnsurer(options: EnsureImageOptions) {
       throw new ImageError('ImagePullBackOff', `Back-off pulling image "${container.image}"`, clock.now() + remaining, {
         backingOff: true,
       });
+    }
+    if (!rate.take(clock.now())) {
+      throw new ImageError('ErrImagePull', 'pull QPS exceeded', clock.now() + rateRetryMs, { backingOff: true });
     }
     const fields = { pod: `${pod.metadata.namespace}/${pod.metadata.name}`, image: container.image };
     const startedMs = clock.now();

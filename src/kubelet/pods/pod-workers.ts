@@ -32,6 +32,10 @@ export class PodWorkers {
     return [...this.#workers.values()];
   }
 
+  has(uid: string): boolean {
+    return this.#workers.has(uid);
+  }
+
   /** Pods that are neither wanted nor spared but that the runtime has are ended; wanted ones get a worker. */
   setWanted(wanted: WantedPods): void {
     this.#wanted = new Map(wanted.pods.map((pod) => [pod.metadata.uid, pod]));
