@@ -175,7 +175,11 @@ async function checkCgroups(): Promise<CheckResult> {
       ? ok('cgroups', `v2 with ${controllers.join(' ')}`)
       : warn('cgroups', `v2 without ${missing.join(', ')}`, 'enable them for the root cgroup');
   } catch {
-    return warn('cgroups', 'not a v2 hierarchy: limits are set by the runtime on v1', 'boot with systemd.unified_cgroup_hierarchy=1');
+    return warn(
+      'cgroups',
+      'not a v2 hierarchy: limits are set by the runtime on v1',
+      'boot with systemd.unified_cgroup_hierarchy=1',
+    );
   }
 }
 

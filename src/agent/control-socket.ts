@@ -82,7 +82,10 @@ async function removeStaleSocket(path: string): Promise<void> {
   });
   if (!info) return;
   if (!info.isSocket()) {
-    throw new ControlSocketError('CONTROL_SOCKET', 'is in the way and is not a socket', { object: path, fix: 'remove it' });
+    throw new ControlSocketError('CONTROL_SOCKET', 'is in the way and is not a socket', {
+      object: path,
+      fix: 'remove it',
+    });
   }
   if (await answers(path)) {
     throw new ControlSocketError('DAEMON_RUNNING', 'another Keelson daemon uses this run directory', {

@@ -9,16 +9,16 @@ import { sleep, systemClock } from '../base/clock.ts';
 import type { RunOptions } from '../config/flags.ts';
 import { connectRuntime, type RuntimeConnection } from '../cri/connect.ts';
 import type { RuntimeService } from '../cri/service.ts';
-import { openRtnetlinkEdge } from '../kernel/rtnetlink.ts';
 import { kernelMounts } from '../kernel/mounts.ts';
 import { sdNotify } from '../kernel/notify.ts';
+import { kernelRtnetlink } from '../kernel/rtnetlink.ts';
 import { kernelSysctls } from '../kernel/sysctls.ts';
 import { type Kubelet, startKubelet } from '../kubelet/kubelet.ts';
-import { podUidLabel } from '../kubelet/plan/annotations.ts';
 import { createFolderSource } from '../kubelet/static/folder-source.ts';
-import { createPodVolumes } from '../kubelet/volumes/pod-volumes.ts';
+import { createPodVolumes } from './pod-volumes.ts';
 import { runNft } from '../network/masquerade.ts';
 import { type PodNetwork, startPodNetwork } from '../network/pod-network.ts';
+import type { EventLoopLag } from '../observe/event-loop-lag.ts';
 import { KeelsonError } from '../observe/keelson-error.ts';
 import type { Logger } from '../observe/logger.ts';
 import { serveControl } from './control-socket.ts';
@@ -30,7 +30,12 @@ import { podReports, type StatusReport } from './status-report.ts';
 const sandboxListTimeoutMs = 10_000;
 
 /** Resolves after `signal` was aborted and everything is closed. @throws KeelsonError when a part cannot start */
-export async function runStandalone(options: RunOptions, log: Logger, signal: AbortSignal): Promise<void> {
+export async function runStandalone(
+  options: RunOptions,
+  log: Logger,
+  signal: AbortSignal,
+  eventLoopLag?: EventLoopLag,
+): Promise<void> {
   await using cleanup = new AsyncDisposableStack();
   const startedAt = new Date();
   const version = await readVersion();
@@ -40,8 +45,7 @@ export async function runStandalone(options: RunOptions, log: Logger, signal: Ab
   const control = await serveControl(options.runDir, () => report());
   cleanup.defer(() => control.close());
 
-  const opener = openRtnetlinkEdge();
-  const machine = await readMachine(options, opener);
+  const machine = await readMachine(options);
   const connection = await connectRuntime(options.containerRuntimeEndpoint, {
     signal,
     requestTimeoutMs: options.kubelet.runtimeRequestTimeoutMs,
@@ -49,9 +53,12 @@ export async function runStandalone(options: RunOptions, log: Logger, signal: Ab
   cleanup.defer(() => connection.close());
   const images = await connectImages(options, connection, signal);
   cleanup.defer(() => images.close());
-  log.info({ runtime: connection.version.runtimeName, version: connection.version.runtimeVersion }, 'connected to the container runtime');
+  log.info(
+    { runtime: connection.version.runtimeName, version: connection.version.runtimeVersion },
+    'connected to the container runtime',
+  );
 
-  const network = await startNetwork(options, machine, connection.runtime, opener, log, signal);
+  const network = await startNetwork(options, machine, connection.runtime, log, signal);
   cleanup.defer(() => network.stop());
 
   const kubelet = await startKubeletRole(options, machine, connection, images, log, signal);
@@ -73,6 +80,7 @@ export async function runStandalone(options: RunOptions, log: Logger, signal: Ab
     pods: podReports(kubelet.status()),
     ending: kubelet.status().ending.map(({ namespace, name, uid }) => ({ namespace, name, uid })),
     manifestErrors: kubelet.status().manifestErrors,
+    ...(eventLoopLag ? { eventLoopLag: eventLoopLag.read() } : {}),
   });
   log.info({ node: machine.nodeName, podCIDR: options.podCIDR, folder: options.standaloneDir }, 'Keelson is running');
   sdNotify('READY=1');
@@ -96,8 +104,8 @@ async function refuseSwap(options: RunOptions): Promise<void> {
   });
 }
 
-async function readMachine(options: RunOptions, opener: ReturnType<typeof openRtnetlinkEdge>): Promise<MachineFacts> {
-  const rtnetlink = await opener.open();
+async function readMachine(options: RunOptions): Promise<MachineFacts> {
+  const rtnetlink = await kernelRtnetlink.open();
   try {
     return await readMachineFacts(rtnetlink, { hostname: options.hostnameOverride, nodeIP: options.nodeIP });
   } finally {
@@ -112,7 +120,8 @@ async function connectImages(
   signal: AbortSignal,
 ): Promise<Pick<RuntimeConnection, 'image' | 'close'>> {
   const { imageServiceEndpoint, runtimeRequestTimeoutMs } = options.kubelet;
-  if (imageServiceEndpoint === options.containerRuntimeEndpoint) return { image: runtime.image, close: () => undefined };
+  if (imageServiceEndpoint === options.containerRuntimeEndpoint)
+    return { image: runtime.image, close: () => undefined };
   return connectRuntime(imageServiceEndpoint, { signal, requestTimeoutMs: runtimeRequestTimeoutMs });
 }
 
@@ -120,7 +129,6 @@ async function startNetwork(
   options: RunOptions,
   machine: MachineFacts,
   runtime: RuntimeService,
-  rtnetlinkOpener: ReturnType<typeof openRtnetlinkEdge>,
   log: Logger,
   signal: AbortSignal,
 ): Promise<PodNetwork> {
@@ -135,7 +143,7 @@ async function startNetwork(
       shimPath: cniShimPath,
     },
     {
-      rtnetlinkOpener,
+      rtnetlinkOpener: kernelRtnetlink,
       sysctls: kernelSysctls,
       nft: runNft,
       log,
@@ -215,6 +223,9 @@ function startKubeletRole(
       restartBackoff: { initialMs: 10_000, maxMs: config.maxContainerRestartPeriodMs },
       parallelStarts: Math.max(2, machine.cores),
       parallelPulls: config.maxParallelImagePulls ?? Number.MAX_SAFE_INTEGER,
+      pullRate: { perSecond: config.registryPullQPS, burst: config.registryBurst },
+      maxPods: config.maxPods,
+      syncFrequencyMs: config.syncFrequencyMs,
       networkReady: networkGate(connection.runtime),
     },
     signal,

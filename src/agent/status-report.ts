@@ -17,6 +17,8 @@ export interface StatusReport {
   /** Pods on their way out. */
   ending: { namespace: string; name: string; uid: string }[];
   manifestErrors: { file: string; error: string }[];
+  /** Since the previous question; only with --event-loop-lag. */
+  eventLoopLag?: { p50Ms: number; p99Ms: number; maxMs: number };
 }
 
 export interface PodReport {

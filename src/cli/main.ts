@@ -31,9 +31,10 @@ program
   .option('--hostname-override <name>', "node name (default: the machine's)")
   .option('--node-ip <ip>', "node address (default: the default route's)")
   .option('-v, --v <level>', 'log verbosity, 0 to 10; 3 and more is debug')
-  .action(async (flags: Record<string, string | undefined>) => {
+  .addOption(new Option('--event-loop-lag', 'measure event-loop lag and report it in status (for benches)').hideHelp())
+  .action(async ({ eventLoopLag, ...flags }: Record<string, string | undefined> & { eventLoopLag?: boolean }) => {
     const { run } = await import('./run.ts');
-    await run({ ...flags, verbosity: flags.v });
+    await run({ ...flags, verbosity: flags.v }, eventLoopLag === true);
   });
 
 program

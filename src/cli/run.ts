@@ -13,7 +13,7 @@ import { createLogger } from '../observe/logger.ts';
 /** A configuration file is a page or two; more is a mistake. */
 const maxConfigBytes = 1 << 20;
 
-export async function run(flags: RunFlags): Promise<void> {
+export async function run(flags: RunFlags, watchEventLoop: boolean): Promise<void> {
   const options = resolveRunOptions(flags, flags.config ? await loadConfigFile(flags.config) : undefined);
   if (process.getuid?.() !== 0) {
     throw new KeelsonError('NOT_ROOT', 'Keelson needs root for mounts and network namespaces', { fix: 'use sudo' });
@@ -30,7 +30,8 @@ export async function run(flags: RunFlags): Promise<void> {
     });
   }
   try {
-    await runStandalone(options, log, controller.signal);
+    const lag = watchEventLoop ? (await import('../observe/event-loop-lag.ts')).startEventLoopLag() : undefined;
+    await runStandalone(options, log, controller.signal, lag);
   } catch (error) {
     if (!controller.signal.aborted) throw error;
   }
@@ -46,6 +47,10 @@ async function loadConfigFile(path: string): Promise<LoadedKubeletConfiguration>
     return loadKubeletConfiguration(await handle.readFile('utf8'), path);
   } catch (error) {
     if (!hasErrorCode(error, 'ENOENT', 'EACCES', 'EISDIR', 'ENOTDIR')) throw error;
-    throw new KeelsonError('CONFIG_FILE', 'cannot be read', { object: path, fix: 'name a readable file with --config', cause: error });
+    throw new KeelsonError('CONFIG_FILE', 'cannot be read', {
+      object: path,
+      fix: 'name a readable file with --config',
+      cause: error,
+    });
   }
 }

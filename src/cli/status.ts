@@ -9,7 +9,9 @@ import { formatAge, formatTable, printable } from './table.ts';
 export async function printStatus(options: { runDir: string; output: 'table' | 'json' }): Promise<void> {
   // Our own daemon's answer on a root-only socket: its shape is StatusReport.
   const report = (await queryControl(options.runDir)) as StatusReport;
-  process.stdout.write(options.output === 'json' ? `${JSON.stringify(report, null, 2)}\n` : statusTable(report, Date.now()));
+  process.stdout.write(
+    options.output === 'json' ? `${JSON.stringify(report, null, 2)}\n` : statusTable(report, Date.now()),
+  );
 }
 
 export function statusTable(report: StatusReport, nowMs: number): string {

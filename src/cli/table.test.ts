@@ -2,7 +2,14 @@ import test from 'ava';
 import { formatAge, formatTable } from './table.ts';
 
 test('columns align, and what could move a cursor is blanked', (t) => {
-  t.is(formatTable([['NAME', 'IP'], ['web', '10.0.0.1'], ['a-long\u001b[2Jname', '']]), 'NAME             IP\nweb              10.0.0.1\na-long [2Jname');
+  t.is(
+    formatTable([
+      ['NAME', 'IP'],
+      ['web', '10.0.0.1'],
+      ['a-long\u001b[2Jname', ''],
+    ]),
+    'NAME             IP\nweb              10.0.0.1\na-long [2Jname',
+  );
 });
 
 for (const [seconds, text] of [

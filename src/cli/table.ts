@@ -10,7 +10,14 @@ export function formatTable(rows: readonly (readonly string[])[]): string {
   for (const row of clean) {
     for (const [column, cell] of row.entries()) widths[column] = Math.max(widths[column] ?? 0, cell.length);
   }
-  return clean.map((row) => row.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join('   ').trimEnd()).join('\n');
+  return clean
+    .map((row) =>
+      row
+        .map((cell, column) => cell.padEnd(widths[column] ?? 0))
+        .join('   ')
+        .trimEnd(),
+    )
+    .join('\n');
 }
 
 // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what must not reach a terminal

@@ -1,0 +1,155 @@
+/**
+ * `keelson cleanup`: removes what Keelson made on this machine, from pods to files. Goes on after a failure and reports
+ * all. Layer: agent. Must not touch pods, links, rules or files that carry none of Keelson's marks.
+ */
+import { readdir, rm, rmdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { systemClock } from '../base/clock.ts';
+import { hasErrorCode } from '../base/errors.ts';
+import { connectRuntime } from '../cri/connect.ts';
+import type * as cri from '../cri/messages.generated.ts';
+import type { RuntimeService } from '../cri/service.ts';
+import { kernelMounts } from '../kernel/mounts.ts';
+import { kernelRtnetlink } from '../kernel/rtnetlink.ts';
+import { manifestFileAnnotation, podOfLabels, terminationGracePeriodAnnotation } from '../kubelet/plan/annotations.ts';
+import { removePodLogs } from '../kubelet/pods/pod-logs.ts';
+import { createPodVolumes } from './pod-volumes.ts';
+import { cleanupPodNetwork } from '../network/cleanup.ts';
+import { runNft } from '../network/masquerade.ts';
+import { errorLine, KeelsonError } from '../observe/keelson-error.ts';
+import { ControlSocketError, controlSocketPath, queryControl } from './control-socket.ts';
+import { cniDirectories } from './run-standalone.ts';
+import { type RuntimeFacts, readRuntimeFacts } from './runtime-facts.ts';
+
+export interface CleanupOptions {
+  containerRuntimeEndpoint: string;
+  rootDir: string;
+  podLogDir: string;
+  runDir: string;
+  cniConfDir: string | undefined;
+  cniBinDir: string | undefined;
+}
+
+export interface CleanupReport {
+  removed: string[];
+  failed: string[];
+}
+
+/** @throws ControlSocketError while a daemon runs: it would make everything again */
+export async function cleanupNode(options: CleanupOptions): Promise<CleanupReport> {
+  await refuseWhileRunning(options.runDir);
+  const report: CleanupReport = { removed: [], failed: [] };
+  const step = async (what: string, work: () => Promise<string[]>): Promise<void> => {
+    try {
+      report.removed.push(...(await work()));
+    } catch (error) {
+      report.failed.push(`${what}: ${errorLine(error)}`);
+    }
+  };
+  let facts: RuntimeFacts | undefined;
+  await step('pods', async () => {
+    const connection = await connectRuntime(options.containerRuntimeEndpoint, { connectTimeoutMs: 3000 });
+    try {
+      facts = await readRuntimeFacts(connection.runtime);
+      return await removePods(connection.runtime, options);
+    } finally {
+      connection.close();
+    }
+  });
+  await step('volumes', () => removePodDirectories(options.rootDir));
+  const { confDir, binDir } = cniDirectories(options, facts);
+  const socketPath = join(options.runDir, 'cni.sock');
+  const network = await cleanupPodNetwork(
+    { cniConfDir: confDir, cniBinDir: binDir, socketPath },
+    { rtnetlinkOpener: kernelRtnetlink, nft: runNft },
+  );
+  report.removed.push(...network.removed);
+  report.failed.push(...network.failed);
+  await step('files', () => removeEmptied(options));
+  return report;
+}
+
+async function refuseWhileRunning(runDir: string): Promise<void> {
+  try {
+    await queryControl(runDir, 2000);
+  } catch (error) {
+    if (error instanceof ControlSocketError) return;
+    throw error;
+  }
+  throw new KeelsonError('DAEMON_RUNNING', 'the daemon is running and would make everything again', {
+    object: controlSocketPath(runDir),
+    fix: 'stop it first (systemctl stop keelson)',
+  });
+}
+
+async function removePods(runtime: RuntimeService, options: CleanupOptions): Promise<string[]> {
+  const removed: string[] = [];
+  const { items } = await runtime.listPodSandbox({});
+  const ours = items.filter(({ annotations }) => manifestFileAnnotation in annotations);
+  await Promise.all(
+    ours.map(async (sandbox) => {
+      await removeSandbox(runtime, sandbox);
+      const pod = podOfLabels(sandbox.labels);
+      if (!pod) return;
+      await removePodLogs(pod, { ...options, containerLogLinkDir: join(options.podLogDir, '..', 'containers') });
+      removed.push(`pod ${pod.namespace}/${pod.name} (sandbox ${sandbox.id.slice(0, 13)})`);
+    }),
+  );
+  return removed.sort();
+}
+
+async function removeSandbox(runtime: RuntimeService, sandbox: cri.PodSandbox): Promise<void> {
+  const { containers } = await runtime.listContainers({ filter: { podSandboxId: sandbox.id } });
+  await Promise.all(
+    containers.map(({ id, annotations }) => {
+      const grace = Number(annotations[terminationGracePeriodAnnotation] ?? '30');
+      return runtime.stopContainer({ containerId: id, timeout: Number.isFinite(grace) ? grace : 30 });
+    }),
+  );
+  await runtime.stopPodSandbox({ podSandboxId: sandbox.id });
+  await runtime.removePodSandbox({ podSandboxId: sandbox.id });
+}
+
+async function removePodDirectories(rootDir: string): Promise<string[]> {
+  const noObjects = { configMap: () => undefined, secret: () => undefined };
+  const volumes = createPodVolumes({
+    mounts: kernelMounts,
+    rootDir,
+    clock: systemClock,
+    allocatableMemoryBytes: 0,
+    sources: noObjects,
+  });
+  const removed: string[] = [];
+  for (const uid of await volumes.orphans()) {
+    await volumes.teardown(uid);
+    removed.push(`pod directory ${join(rootDir, 'pods', uid)}`);
+  }
+  return removed;
+}
+
+/** Sockets of ours, then directories as far as nothing of somebody else's is in them. */
+async function removeEmptied(options: CleanupOptions): Promise<string[]> {
+  const removed: string[] = [];
+  for (const socket of [controlSocketPath(options.runDir), join(options.runDir, 'cni.sock')]) {
+    if ((await listIfPresent(join(socket, '..'))).includes(socket.slice(socket.lastIndexOf('/') + 1))) {
+      await rm(socket, { force: true });
+      removed.push(`file ${socket}`);
+    }
+  }
+  for (const directory of [join(options.rootDir, 'pods'), options.rootDir, options.runDir]) {
+    try {
+      await rmdir(directory);
+      removed.push(`directory ${directory}`);
+    } catch (error) {
+      if (!hasErrorCode(error, 'ENOENT', 'ENOTEMPTY', 'EBUSY')) throw error;
+    }
+  }
+  return removed;
+}
+
+async function listIfPresent(directory: string): Promise<string[]> {
+  return readdir(directory).catch((error: unknown) => {
+    if (hasErrorCode(error, 'ENOENT', 'ENOTDIR')) return [];
+    throw error;
+  });
+}

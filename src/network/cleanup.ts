@@ -1,0 +1,121 @@
+/**
+ * Takes everything of the pod network off the node: for `keelson cleanup`, with no daemon running.
+ * Layer: network. Finds things by their marks (link alias, route protocol, table name), so it needs no configuration and
+ * also removes what an older version or another pod CIDR left. Goes on after a failure and reports every one.
+ */
+import { unlink } from 'node:fs/promises';
+import { hasErrorCode } from '../base/errors.ts';
+import { isNotFound } from '../linux/kernel-error.ts';
+import { keelsonRouteProtocol, type Rtnetlink, type RtnetlinkOpener } from '../linux/rtnetlink.ts';
+import { errorLine } from '../observe/keelson-error.ts';
+import { removeCniFiles } from './cni/install.ts';
+import { formerSetups, loopbackOf, readHostState, removeSetup } from './host-setup.ts';
+import { isHostLinkName, parseAlias } from './links/link-identity.ts';
+import { hasMasqueradeTable, type Nft, renderMasqueradeRemoval } from './masquerade.ts';
+import { NetworkError } from './network-error.ts';
+
+export interface CleanupOptions {
+  cniConfDir: string;
+  cniBinDir: string;
+  socketPath: string;
+  /** The agent's own namespace when undefined. */
+  netnsPath?: string;
+}
+
+export interface CleanupReport {
+  /** What is gone now, in words: `link kl0123456789abc`, `file /etc/cni/net.d/10-keelson.conflist`. */
+  removed: string[];
+  /** What could not be removed, one line each. */
+  failed: string[];
+}
+
+/** The sysctl ip_forward is left as it is: others may rely on it by now. */
+export async function cleanupPodNetwork(
+  options: CleanupOptions,
+  dependencies: { rtnetlinkOpener: RtnetlinkOpener; nft: Nft },
+): Promise<CleanupReport> {
+  const report: CleanupReport = { removed: [], failed: [] };
+  const step = async (task: () => Promise<string[]>): Promise<void> => {
+    try {
+      report.removed.push(...(await task()));
+    } catch (error) {
+      report.failed.push(errorLine(error));
+    }
+  };
+  // Configuration first: the runtime then reports the network as not ready and starts nothing in between.
+  await step(async () => {
+    const files = await removeCniFiles(options.cniConfDir, options.cniBinDir);
+    return files.map((path) => `file ${path}`);
+  });
+  await step(() => removeSocket(options.socketPath));
+  await step(async () => {
+    const edge = await dependencies.rtnetlinkOpener.open(options.netnsPath);
+    try {
+      return await removeFromKernel(edge, report.failed);
+    } finally {
+      edge.close();
+    }
+  });
+  await step(() => removeTable(dependencies.nft));
+  return report;
+}
+
+async function removeFromKernel(edge: Rtnetlink, failed: string[]): Promise<string[]> {
+  const state = await readHostState(edge);
+  const removed: string[] = [];
+  const note = (what: string, error: Error | undefined): void => {
+    if (error === undefined) removed.push(what);
+    else if (!isNotFound(error)) failed.push(`${what}: ${errorLine(error)}`);
+  };
+
+  const links = state.links.filter(
+    ({ alias, kind, name }) =>
+      parseAlias(alias) !== undefined || (alias === undefined && kind === 'veth' && isHostLinkName(name)),
+  );
+  const linkResults = await edge.apply(links.map(({ ifindex }) => ({ op: 'linkDelete', link: { ifindex } })));
+  links.forEach(({ name }, index) => void note(`link ${name}`, linkResults[index]));
+
+  const lo = loopbackOf(state);
+  for (const setup of formerSetups(state)) {
+    try {
+      removed.push(...(await removeSetup(edge, lo, setup)));
+    } catch (error) {
+      failed.push(errorLine(error));
+    }
+  }
+  // Routes of the links went with them; what is left carries our protocol and hangs on nothing of ours.
+  const left = (await edge.routes()).filter(({ protocol }) => protocol === keelsonRouteProtocol);
+  const routeResults = await edge.apply(
+    left.map(({ destination, ifindex, table }) => ({
+      op: 'routeDelete',
+      destination,
+      table,
+      protocol: keelsonRouteProtocol,
+      ...(ifindex === undefined ? {} : { ifindex }),
+    })),
+  );
+  left.forEach(({ destination }, index) => void note(`route ${destination}`, routeResults[index]));
+  return removed;
+}
+
+async function removeTable(nft: Nft): Promise<string[]> {
+  try {
+    if (!(await hasMasqueradeTable(nft))) return [];
+    await nft(renderMasqueradeRemoval());
+    return ['nft table ip keelson-network'];
+  } catch (error) {
+    // Without nft there never was a table.
+    if (error instanceof NetworkError && error.code === 'NETWORK_NFT_MISSING') return [];
+    throw error;
+  }
+}
+
+async function removeSocket(socketPath: string): Promise<string[]> {
+  try {
+    await unlink(socketPath);
+    return [`file ${socketPath}`];
+  } catch (error) {
+    if (hasErrorCode(error, 'ENOENT')) return [];
+    throw error;
+  }
+}

@@ -1,0 +1,120 @@
+/**
+ * What the host has once, whatever the number of pods: the gateway address on `lo`, the route that refuses addresses no
+ * pod has, and forwarding. ADR 0003 says why.
+ * Layer: network, over the rtnetlink edge. Must not touch what Keelson did not make.
+ */
+import type { Sysctls } from '../linux/host.ts';
+import { isNotFound, KernelError } from '../linux/kernel-error.ts';
+import { keelsonRouteProtocol, type Link, type Rtnetlink, type RtnetlinkOperation } from '../linux/rtnetlink.ts';
+import { errorLine } from '../observe/keelson-error.ts';
+import type { Logger } from '../observe/logger.ts';
+import { type HostState, refuseOverlap } from './host-conflict.ts';
+import { formatIpv4, overlaps, parseIpv4Prefix } from './ipam/ipv4.ts';
+import { NetworkError } from './network-error.ts';
+
+/** A pod CIDR as the kernel remembers it: its refusing route carries our protocol, so a later process finds it. */
+export interface HostSetup {
+  podCIDR: string;
+  gateway: string;
+}
+
+export async function readHostState(edge: Rtnetlink): Promise<HostState> {
+  const [links, addresses, routes] = await Promise.all([edge.links(), edge.addresses(), edge.routes()]);
+  return { links, addresses, routes };
+}
+
+/**
+ * Refuses a pod CIDR in use, then puts the gateway on `lo`. Safe to repeat.
+ * @throws NetworkError NETWORK_POD_CIDR_OVERLAP, NETWORK_HOST_SETUP_FAILED
+ */
+export async function setUpHost(edge: Rtnetlink, setup: HostSetup, log: Logger): Promise<void> {
+  const state = await readHostState(edge);
+  refuseOverlap(setup.podCIDR, setup.gateway, state);
+  const lo = loopbackOf(state);
+  await applyOrThrow(edge, [
+    { op: 'linkSet', link: { ifindex: lo.ifindex }, up: true },
+    // Scope link: never picked as the source of anything but the routes that name it (ADR 0003).
+    { op: 'addressAdd', ifindex: lo.ifindex, prefix: `${setup.gateway}/32`, scope: 'link', replace: true },
+    { op: 'routeReplace', destination: setup.podCIDR, type: 'unreachable' },
+  ]);
+  for (const former of formerSetups(state)) {
+    if (former.podCIDR === setup.podCIDR) continue;
+    const pods = podRoutes(state, former).length;
+    if (pods > 0) {
+      log.warn({ ...former, pods }, 'pods still have addresses of a former pod CIDR; recreate them');
+    } else {
+      log.info({ ...former }, 'removing a former pod CIDR');
+      await removeSetup(edge, lo, former);
+    }
+  }
+}
+
+/** The pod CIDRs that this or former processes set up. */
+export function formerSetups(state: HostState): HostSetup[] {
+  return state.routes
+    .filter((route) => route.protocol === keelsonRouteProtocol && route.type === 'unreachable')
+    .flatMap(({ destination }) => {
+      const prefix = parseIpv4Prefix(destination);
+      return prefix ? [{ podCIDR: destination, gateway: formatIpv4(prefix.base + 1) }] : [];
+    });
+}
+
+/** Removes gateway and refusing route; returns what was there, in words. @throws NetworkError NETWORK_HOST_SETUP_FAILED */
+export async function removeSetup(edge: Rtnetlink, lo: Link, setup: HostSetup): Promise<string[]> {
+  const results = await edge.apply([
+    { op: 'addressDelete', ifindex: lo.ifindex, prefix: `${setup.gateway}/32` },
+    { op: 'routeDelete', destination: setup.podCIDR, protocol: keelsonRouteProtocol },
+  ]);
+  const failed = results.find((error) => error !== undefined && !isGone(error));
+  if (failed) throw setupFailed(`cannot remove pod CIDR ${setup.podCIDR}`, failed);
+  const words = [`address ${setup.gateway}/32 of lo`, `route unreachable ${setup.podCIDR}`];
+  return words.filter((_, index) => results[index] === undefined);
+}
+
+/** @throws NetworkError NETWORK_HOST_SETUP_FAILED in a namespace without loopback, which the kernel does not make */
+export function loopbackOf(state: HostState): Link {
+  const lo = state.links.find(({ name }) => name === 'lo');
+  if (!lo) throw setupFailed('the network namespace has no link lo');
+  return lo;
+}
+
+/** Switches on IPv4 forwarding and says so when it was off; it stays on afterwards, others may rely on it by then. */
+export async function enableForwarding(sysctls: Pick<Sysctls, 'read' | 'write'>, log: Logger): Promise<void> {
+  const name = 'net/ipv4/ip_forward';
+  try {
+    const before = await sysctls.read(name);
+    if (before === '1') return;
+    await sysctls.write(name, '1');
+    log.info({ sysctl: name, before, now: '1' }, 'switched on IPv4 forwarding');
+  } catch (cause) {
+    throw setupFailed(`cannot set ${name} to 1`, cause);
+  }
+}
+
+function podRoutes(state: HostState, setup: HostSetup): HostState['routes'] {
+  const pods = parseIpv4Prefix(setup.podCIDR);
+  return state.routes.filter((route) => {
+    const destination = parseIpv4Prefix(route.destination);
+    const ours = route.protocol === keelsonRouteProtocol && route.type === 'unicast';
+    return ours && pods !== undefined && destination !== undefined && overlaps(pods, destination);
+  });
+}
+
+async function applyOrThrow(edge: Rtnetlink, operations: readonly RtnetlinkOperation[]): Promise<void> {
+  const failed = (await edge.apply(operations)).find((error) => error !== undefined);
+  if (failed) throw setupFailed('cannot put the gateway address on lo', failed);
+}
+
+/** An address that is not there is answered with EADDRNOTAVAIL, a route with ESRCH. */
+function isGone(error: unknown): boolean {
+  return isNotFound(error) || (error instanceof KernelError && error.errnoName === 'EADDRNOTAVAIL');
+}
+
+function setupFailed(message: string, cause?: unknown): NetworkError {
+  const why = cause === undefined ? '' : `: ${errorLine(cause)}`;
+  return new NetworkError('NETWORK_HOST_SETUP_FAILED', `${message}${why}`, {
+    object: 'pod network',
+    fix: 'run Keelson as root with CAP_NET_ADMIN and a writable /proc/sys',
+    cause,
+  });
+}

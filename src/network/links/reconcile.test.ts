@@ -1,0 +1,124 @@
+import test from 'ava';
+import { FakeClock } from '../../base/fake-clock.ts';
+import { FakeSysctls } from '../../linux/fake-host.ts';
+import { FakeRtnetlink } from '../../linux/fake-rtnetlink.ts';
+import { KernelError } from '../../linux/kernel-error.ts';
+import { silentLogger } from '../../observe/logger.ts';
+import { setUpHost } from '../host-setup.ts';
+import { Ipam } from '../ipam/ipam.ts';
+import { PodLinks } from './pod-links.ts';
+import { collectGarbage, type KnownSandbox, type ReconcileReport, reconcileLinks } from './reconcile.ts';
+
+const podCIDR = '10.1.0.0/24';
+const grace = { addedMs: 1000, adoptedMs: 100 };
+
+async function setUp(kernel = new FakeRtnetlink(), clock = new FakeClock()) {
+  const [host, remover] = [await kernel.open(), await kernel.open()];
+  await setUpHost(host, { podCIDR, gateway: '10.1.0.1' }, silentLogger);
+  const ipam = new Ipam([podCIDR]);
+  const deps = { host, remover, opener: kernel, sysctls: new FakeSysctls(), ipam, log: silentLogger, clock };
+  const links = new PodLinks({ ...deps, isHostNetns: async () => false });
+  await links.load();
+  const add = async (containerID: string): Promise<string> => {
+    const path = `/run/netns/${containerID}`;
+    if (!kernel.hasNamespace(path)) kernel.addNamespace(path);
+    const { addresses } = await links.attach({ containerID, ifname: 'eth0', netnsPath: path, mtu: 1400 });
+    return addresses[0]?.ip ?? '';
+  };
+  const reconcile = (...known: KnownSandbox[]): Promise<ReconcileReport> =>
+    reconcileLinks({ links, ipam, log: silentLogger, clock, grace }, async () => known);
+  return { kernel, clock, ipam, links, add, reconcile, allocated: () => ipam.families[0]?.allocated };
+}
+
+test('a link without a sandbox waits for its grace, then goes with its address', async (t) => {
+  const { add, reconcile, clock, allocated, kernel } = await setUp();
+  const [a] = [await add('a'), await add('b')];
+  const known = { containerID: 'a', ip: a };
+  await clock.advance(999);
+  t.deepEqual(await reconcile(known), { removed: [], waiting: 1, heldForRuntime: 0 });
+  await clock.advance(1);
+  t.deepEqual(await reconcile(known), { removed: ['b/eth0'], waiting: 0, heldForRuntime: 0 });
+  t.is(allocated(), 1);
+  t.is(kernel.namespace().links.size, 2);
+});
+
+test('a link found at start has a grace of its own', async (t) => {
+  const first = await setUp();
+  const ip = await first.add('a');
+  const { reconcile, clock, ipam } = await setUp(first.kernel);
+  t.is(ipam.holderOf(ip), 'a/eth0');
+  t.is((await reconcile()).waiting, 1);
+  await clock.advance(100);
+  t.deepEqual((await reconcile()).removed, ['a/eth0']);
+});
+
+test('a pod added while the runtime was being asked is not touched', async (t) => {
+  const { add, links, ipam, clock } = await setUp();
+  const report = await reconcileLinks(
+    { links, ipam, log: silentLogger, clock, grace: { addedMs: 0, adoptedMs: 0 } },
+    async () => {
+      await add('late');
+      return [];
+    },
+  );
+  t.deepEqual(report.removed, []);
+  t.is(links.attachments.length, 1);
+});
+
+test('an address that only the runtime reports is held until it drops the sandbox', async (t) => {
+  const { reconcile, add, ipam, links } = await setUp();
+  t.is((await reconcile({ containerID: 'old', ip: '10.1.0.2' })).heldForRuntime, 1);
+  t.is(await add('new'), '10.1.0.3');
+  await reconcile({ containerID: 'new', ip: '10.1.0.3' });
+  t.is(ipam.holderOf('10.1.0.2'), undefined);
+  // DEL frees it too.
+  await reconcile({ containerID: 'old', ip: '10.1.0.2' });
+  await links.detach('old', 'eth0');
+  t.is(ipam.holderOf('10.1.0.2'), undefined);
+});
+
+test('addresses of other networks, and none at all, hold nothing', async (t) => {
+  const { reconcile, allocated } = await setUp();
+  await reconcile({ containerID: 'host', ip: '192.0.2.2' }, { containerID: 'down', ip: undefined });
+  t.is(allocated(), 0);
+});
+
+test('a host side that somebody removed is restored with the address that the pod has', async (t) => {
+  const { kernel, add } = await setUp();
+  const ip = await add('a');
+  kernel.namespace().routeDelete({ op: 'routeDelete', destination: `${ip}/32` });
+  const { reconcile, ipam } = await setUp(kernel);
+  t.is(ipam.holderOf(ip), undefined);
+  await reconcile({ containerID: 'a', ip });
+  t.is(ipam.holderOf(ip), 'a/eth0');
+  t.truthy(kernel.namespace().routes.find(({ destination }) => destination === `${ip}/32`));
+});
+
+test('a link that cannot be removed is tried again and keeps its address', async (t) => {
+  const { add, reconcile, clock, kernel, allocated } = await setUp();
+  await add('a');
+  await clock.advance(1000);
+  kernel.intercept = ({ op }) => (op === 'linkDelete' ? new KernelError(16, 'RTM_DELLINK', 'x') : undefined);
+  t.deepEqual(await reconcile(), { removed: [], waiting: 1, heldForRuntime: 0 });
+  t.is(allocated(), 1);
+  kernel.intercept = undefined;
+  t.deepEqual((await reconcile()).removed, ['a/eth0']);
+});
+
+test('GC keeps what is valid, removes the rest and goes on after a failure', async (t) => {
+  const { add, links, kernel } = await setUp();
+  for (const id of ['a', 'b', 'c']) await add(id);
+  let refused = false;
+  kernel.intercept = ({ op }) => {
+    if (op !== 'linkDelete' || refused) return undefined;
+    refused = true;
+    return new KernelError(16, 'RTM_DELLINK', 'x');
+  };
+  t.is((await collectGarbage(links, [{ containerID: 'a', ifname: 'eth0' }])).length, 1);
+  t.is(links.attachments.length, 2);
+  t.is((await collectGarbage(links, [{ containerID: 'a', ifname: 'eth0' }])).length, 0);
+  t.deepEqual(
+    links.attachments.map(({ identity }) => identity.key),
+    ['a/eth0'],
+  );
+});

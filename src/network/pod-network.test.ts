@@ -1,0 +1,221 @@
+import { existsSync } from 'node:fs';
+import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { connect } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import test, { type ExecutionContext } from 'ava';
+import { FakeClock } from '../base/fake-clock.ts';
+import { FakeSysctls } from '../linux/fake-host.ts';
+import { FakeRtnetlink } from '../linux/fake-rtnetlink.ts';
+import { KernelError } from '../linux/kernel-error.ts';
+import { silentLogger } from '../observe/logger.ts';
+import { cleanupPodNetwork } from './cleanup.ts';
+import type { KnownSandbox } from './links/reconcile.ts';
+import { type PodNetwork, type PodNetworkOptions, startPodNetwork } from './pod-network.ts';
+
+async function setUp(t: ExecutionContext) {
+  const dir = await mkdtemp(join(tmpdir(), 'keelson-net-'));
+  t.teardown(() => rm(dir, { recursive: true, force: true }));
+  await writeFile(join(dir, 'shim'), 'binary with keelsonSocket');
+  const options: PodNetworkOptions = {
+    podCIDR: '10.1.0.0/24',
+    mtu: 1450,
+    socketPath: join(dir, 'run/cni.sock'),
+    cniConfDir: join(dir, 'net.d'),
+    cniBinDir: join(dir, 'bin'),
+    shimPath: join(dir, 'shim'),
+  };
+  const kernel = new FakeRtnetlink();
+  const clock = new FakeClock();
+  const sysctls = new FakeSysctls();
+  const rules: string[] = [];
+  const runtime = { sandboxes: [] as KnownSandbox[], error: undefined as Error | undefined, listings: 0 };
+  const controller = new AbortController();
+  const dependencies = {
+    rtnetlinkOpener: kernel,
+    sysctls,
+    nft: async (commands: string) => {
+      rules.push(commands);
+      return 'table ip keelson-network\n';
+    },
+    log: silentLogger,
+    knownSandboxes: async () => {
+      runtime.listings++;
+      if (runtime.error) throw runtime.error;
+      return runtime.sandboxes;
+    },
+    signal: controller.signal,
+    clock,
+  };
+  const start = async (more: Partial<PodNetworkOptions> = {}): Promise<PodNetwork> => {
+    const network = await startPodNetwork({ ...options, ...more }, dependencies);
+    t.teardown(() => network.stop());
+    return network;
+  };
+  return { options, kernel, clock, sysctls, rules, runtime, controller, dependencies, start };
+}
+
+function cni(options: PodNetworkOptions, command: string, containerID: string): Promise<string> {
+  const env = {
+    CNI_COMMAND: command,
+    CNI_CONTAINERID: containerID,
+    CNI_NETNS: `/run/netns/${containerID}`,
+    CNI_IFNAME: 'eth0',
+  };
+  const stdin = JSON.stringify({ cniVersion: '1.0.0', name: 'keelson', type: 'keelson' });
+  return new Promise((resolve, reject) => {
+    let text = '';
+    const socket = connect({ path: options.socketPath, allowHalfOpen: true }, () =>
+      socket.end(JSON.stringify({ env, stdin })),
+    );
+    socket.on('data', (chunk) => {
+      text += chunk.toString();
+    });
+    socket.on('end', () => resolve(text));
+    socket.on('error', reject);
+  });
+}
+
+test('starts, serves, reports and stops without taking anything down', async (t) => {
+  const { options, kernel, sysctls, rules, start } = await setUp(t);
+  const network = await start();
+  t.is(sysctls.values.get('net/ipv4/ip_forward'), '1');
+  t.regex(rules.join(), /masquerade/);
+  t.deepEqual(await readdir(options.cniBinDir), ['keelson', 'loopback']);
+  t.deepEqual(await readdir(options.cniConfDir), ['10-keelson.conflist']);
+  kernel.addNamespace('/run/netns/a');
+  t.regex(await cni(options, 'ADD', 'a'), /^\{"exit":0\}\n.*10\.1\.0\.2\/32/);
+  t.deepEqual(network.status(), { podCIDR: '10.1.0.0/24', gateway: '10.1.0.1', allocated: 1, free: 252 });
+  await network.stop();
+  await network.stop();
+  t.is(kernel.openSockets, 0);
+  t.is(kernel.namespace().links.size, 2);
+  t.false(existsSync(options.socketPath));
+  t.true(existsSync(join(options.cniConfDir, '10-keelson.conflist')));
+
+  const again = await start();
+  t.is(again.status().allocated, 1);
+});
+
+test('the abort signal stops it', async (t) => {
+  const { options, kernel, controller, start } = await setUp(t);
+  const network = await start();
+  controller.abort();
+  await network.stop();
+  t.is(kernel.openSockets, 0);
+  t.false(existsSync(options.socketPath));
+});
+
+test('a namespace that ends frees its address', async (t) => {
+  const { options, kernel, start } = await setUp(t);
+  const network = await start();
+  kernel.addNamespace('/run/netns/a');
+  await cni(options, 'ADD', 'a');
+  kernel.deleteNamespace('/run/netns/a');
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  t.is(network.status().allocated, 0);
+});
+
+test('looks again while links wait for their sandbox or the runtime is away, and then rests', async (t) => {
+  const { options, kernel, clock, runtime, start } = await setUp(t);
+  const first = await start();
+  kernel.addNamespace('/run/netns/a');
+  await cni(options, 'ADD', 'a');
+  await first.stop();
+
+  runtime.error = new Error('containerd is away');
+  const network = await start();
+  t.is(network.status().allocated, 1);
+  await t.throwsAsync(network.reconcile(), { message: 'containerd is away' });
+  runtime.error = undefined;
+  await clock.advance(5_000);
+  t.is(network.status().allocated, 1, 'within its grace');
+  await clock.advance(5_000);
+  t.is(network.status().allocated, 0);
+  const { listings } = runtime;
+  await clock.advance(600_000);
+  t.is(runtime.listings, listings);
+});
+
+test('nothing listens and nothing stays open when the start fails', async (t) => {
+  const { options, kernel, dependencies } = await setUp(t);
+  const cases: [string, Partial<PodNetworkOptions>, Partial<typeof dependencies>, RegExp][] = [
+    ['a bad pod CIDR', { podCIDR: '10.1.0.1/24' }, {}, /host bits/],
+    ['a long socket path', { socketPath: `/${'x'.repeat(120)}` }, {}, /121 bytes/],
+    ['no plugin', { shimPath: '/absent' }, {}, /does not exist/],
+    ['nft fails', {}, { nft: () => Promise.reject(new Error('no nft')) }, /no nft/],
+    ['no sysctl', {}, { sysctls: new FakeSysctls({}) }, /ip_forward/],
+    ['an aborted start', {}, { signal: AbortSignal.abort(new Error('enough')) }, /enough/],
+  ];
+  for (const [name, more, other, message] of cases) {
+    await t.throwsAsync(startPodNetwork({ ...options, ...more }, { ...dependencies, ...other }), { message }, name);
+    t.is(kernel.openSockets, 0, name);
+    t.false(existsSync(options.socketPath), name);
+    t.false(existsSync(options.cniConfDir), name);
+  }
+  kernel.intercept = ({ op }) => (op === 'addressAdd' ? new KernelError(1, 'RTM_NEWADDR', 'x') : undefined);
+  await t.throwsAsync(startPodNetwork(options, dependencies), { message: /EPERM/ });
+  t.is(kernel.openSockets, 0);
+});
+
+test('a conflist that cannot be written leaves no socket behind', async (t) => {
+  const { options, kernel, dependencies } = await setUp(t);
+  await writeFile(options.cniConfDir, 'a file in the way');
+  await t.throwsAsync(startPodNetwork(options, dependencies), { message: /net\.d|EEXIST|ENOTDIR/ });
+  t.is(kernel.openSockets, 0);
+  t.false(existsSync(options.socketPath));
+});
+
+test('cleanup removes all of ours, says so, and leaves others alone', async (t) => {
+  const { options, kernel, rules, start, dependencies } = await setUp(t);
+  const foreign = kernel.namespace();
+  foreign.linkAddBridge({ op: 'linkAddBridge', name: 'cni0' });
+  foreign.linkSet({ op: 'linkSet', link: { name: 'cni0' }, up: true });
+  foreign.linkSet({ op: 'linkSet', link: { name: 'lo' }, up: true });
+  foreign.addressAdd({ op: 'addressAdd', ifindex: 2, prefix: '10.9.0.1/24' });
+  const state = (): unknown =>
+    structuredClone({ addresses: foreign.addresses, routes: foreign.routes, links: [...foreign.links.keys()] });
+  const before = state();
+  const network = await start();
+  kernel.addNamespace('/run/netns/a');
+  await cni(options, 'ADD', 'a');
+  await network.stop();
+  await mkdir(join(options.socketPath, '..'), { recursive: true });
+  await writeFile(options.socketPath, 'as after kill -9');
+
+  const report = await cleanupPodNetwork(options, dependencies);
+  t.deepEqual(report.failed, []);
+  t.deepEqual(
+    report.removed.map((what) => what.replace(/kl[0-9a-f]{13}/, 'kl')),
+    [
+      `file ${join(options.cniConfDir, '10-keelson.conflist')}`,
+      `file ${join(options.cniBinDir, 'keelson')}`,
+      `file ${join(options.cniBinDir, 'loopback')}`,
+      `file ${options.socketPath}`,
+      'link kl',
+      'address 10.1.0.1/32 of lo',
+      'route unreachable 10.1.0.0/24',
+      'nft table ip keelson-network',
+    ],
+  );
+  t.deepEqual(state(), before);
+  t.is(rules.at(-1), 'add table ip keelson-network\ndelete table ip keelson-network\n');
+  t.is(kernel.openSockets, 0);
+
+  const nothing = await cleanupPodNetwork(options, { ...dependencies, nft: async () => '' });
+  t.deepEqual(nothing, { removed: [], failed: [] });
+});
+
+test('cleanup goes on after a failure and reports it', async (t) => {
+  const { options, kernel, start, dependencies } = await setUp(t);
+  const network = await start();
+  kernel.addNamespace('/run/netns/a');
+  await cni(options, 'ADD', 'a');
+  await network.stop();
+  kernel.intercept = ({ op }) => (op === 'linkDelete' ? new KernelError(16, 'RTM_DELLINK', 'x') : undefined);
+  const nft = (): Promise<string> => Promise.reject(new Error('nft broke'));
+  const report = await cleanupPodNetwork(options, { ...dependencies, nft });
+  t.is(report.failed.length, 2);
+  t.regex(report.failed.join(), /link kl.*EBUSY.*nft broke/);
+  t.true(report.removed.includes('address 10.1.0.1/32 of lo'));
+});

@@ -1,0 +1,221 @@
+/**
+ * The pod network role: sets the host up, finds a predecessor's pods, serves CNI calls, follows what the kernel and the
+ * runtime report.
+ * Layer: network, its composition. Stopping leaves links, addresses and rules alone (the pods go on talking); removing
+ * them is cleanup.ts.
+ */
+import { stat } from 'node:fs/promises';
+import { type Clock, systemClock } from '../base/clock.ts';
+import type { Sysctls } from '../linux/host.ts';
+import type { RtnetlinkOpener } from '../linux/rtnetlink.ts';
+import { errorLine } from '../observe/keelson-error.ts';
+import type { Logger } from '../observe/logger.ts';
+import { installShim, writeConflist } from './cni/install.ts';
+import { type CniServer, checkSocketPath, startCniServer } from './cni/server.ts';
+import { runVerb } from './cni/verbs.ts';
+import { enableForwarding, setUpHost } from './host-setup.ts';
+import { Ipam } from './ipam/ipam.ts';
+import { PodLinks } from './links/pod-links.ts';
+import { type KnownSandbox, type ReconcileGrace, type ReconcileReport, reconcileLinks } from './links/reconcile.ts';
+import { type Nft, renderMasquerade } from './masquerade.ts';
+
+export interface PodNetworkOptions {
+  /** IPv4 prefix of /8 to /30 for the pods of this node. */
+  podCIDR: string;
+  /** Bytes: the smallest MTU of the node's default-route links. */
+  mtu: number;
+  /** Absolute path of the CNI socket, at most 107 bytes. */
+  socketPath: string;
+  /** Where the runtime reads network configurations and plugin binaries (CRI `Status(verbose)` or flags). */
+  cniConfDir: string;
+  cniBinDir: string;
+  /** The built multi-call plugin binary. */
+  shimPath: string;
+  /** Namespace that holds the host ends; the agent's own when undefined (other values are for tests). */
+  netnsPath?: string;
+  /** See ReconcileGrace; the defaults suit a daemon whose own death also ends the runtime's calls for it. */
+  grace?: Partial<ReconcileGrace>;
+}
+
+export interface PodNetworkDependencies {
+  rtnetlinkOpener: RtnetlinkOpener;
+  sysctls: Pick<Sysctls, 'read' | 'write'>;
+  nft: Nft;
+  log: Logger;
+  /** Every sandbox of the runtime; may reject while the runtime is away. */
+  knownSandboxes: () => Promise<readonly KnownSandbox[]>;
+  /** Stops the role when aborted. */
+  signal: AbortSignal;
+  clock?: Clock;
+}
+
+export interface PodNetworkStatus {
+  podCIDR: string;
+  gateway: string;
+  /** Addresses held, and addresses left. */
+  allocated: number;
+  free: number;
+}
+
+export interface PodNetwork {
+  /** Compares with the runtime now; rejects when the runtime does not answer. */
+  reconcile(): Promise<ReconcileReport>;
+  status(): PodNetworkStatus;
+  /** Ends calls under way and closes the socket; safe to repeat. */
+  stop(): Promise<void>;
+}
+
+/**
+ * A sandbox is listed by the runtime some time after its ADD. The kubelet waits four minutes for one of its own; a
+ * predecessor's died with it, as the runtime cancels what a vanished client asked for.
+ */
+const defaultGrace: ReconcileGrace = { addedMs: 240_000, adoptedMs: 10_000 };
+
+/** How long to wait with another look when the runtime did not answer, or links still wait for their sandbox. */
+const reconcileRetryMs = 5_000;
+
+/** @throws NetworkError when an option or the host does not allow it; nothing listens then */
+export async function startPodNetwork(
+  options: PodNetworkOptions,
+  dependencies: PodNetworkDependencies,
+): Promise<PodNetwork> {
+  const { rtnetlinkOpener, sysctls, nft, signal, knownSandboxes } = dependencies;
+  const clock = dependencies.clock ?? systemClock;
+  const log = dependencies.log.child({ component: 'network' });
+  const grace = { ...defaultGrace, ...options.grace };
+  checkSocketPath(options.socketPath);
+  const ipam = new Ipam([options.podCIDR]);
+  const [pool] = ipam.families;
+  if (!pool) throw new Error('IPAM without a family');
+  signal.throwIfAborted();
+
+  const host = await rtnetlinkOpener.open(options.netnsPath);
+  const closers: (() => void | Promise<void>)[] = [() => host.close()];
+  let stopping: Promise<void> | undefined;
+  const stop = (): Promise<void> => (stopping ??= closeAll(closers));
+
+  try {
+    const remover = await rtnetlinkOpener.open(options.netnsPath);
+    closers.push(() => remover.close());
+    await setUpHost(host, { podCIDR: pool.cidr, gateway: pool.gateway }, log);
+    await enableForwarding(sysctls, log);
+    await nft(renderMasquerade(pool.cidr));
+
+    const isHostNetns = sameNamespaceAs(options.netnsPath ?? '/proc/self/ns/net');
+    const links = new PodLinks({ host, remover, opener: rtnetlinkOpener, sysctls, ipam, log, isHostNetns, clock });
+    // Before the listing, so that nothing vanishes unseen between the two.
+    const unsubscribe = await rtnetlinkOpener.subscribe(['link'], (notification) => {
+      links.onNotification(notification).catch((error: unknown) => {
+        if (!stopping) log.error({ error: errorLine(error) }, 'cannot follow a link notification');
+      });
+    });
+    closers.push(() => links.idle(), unsubscribe);
+    await links.load();
+
+    let cancelRetry = (): void => undefined;
+    closers.push(() => cancelRetry());
+    const retry = (): void => {
+      cancelRetry();
+      if (!stopping) cancelRetry = clock.after(reconcileRetryMs, () => void reconcileAndLog());
+    };
+    const reconcile = async (): Promise<ReconcileReport> => {
+      try {
+        const report = await reconcileLinks({ links, ipam, log, clock, grace }, knownSandboxes);
+        if (report.waiting > 0 || report.heldForRuntime > 0) retry();
+        return report;
+      } catch (error) {
+        retry();
+        throw error;
+      }
+    };
+    const reconcileAndLog = async (): Promise<void> => {
+      await reconcile().catch((error: unknown) => {
+        if (!stopping) log.warn({ error: errorLine(error) }, 'the runtime does not list its sandboxes; trying again');
+      });
+    };
+    // Before the first ADD: an address that only the runtime remembers is not to be given out.
+    await reconcileAndLog();
+
+    const server = await serveCni(options, links, () => unavailable(stopping !== undefined, pool), log);
+    closers.push(() => server.close());
+    const onAbort = (): void => {
+      stop().catch((error: unknown) => log.error({ error: errorLine(error) }, 'stopping the pod network'));
+    };
+    signal.addEventListener('abort', onAbort, { once: true });
+    closers.push(() => signal.removeEventListener('abort', onAbort));
+    signal.throwIfAborted();
+    log.info({ podCIDR: pool.cidr, gateway: pool.gateway, pods: links.attachments.length }, 'pod network is ready');
+    return {
+      reconcile,
+      status: () => ({ podCIDR: pool.cidr, gateway: pool.gateway, allocated: pool.allocated, free: pool.free }),
+      stop,
+    };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}
+
+/** Binary, socket, configuration, in this order: each relies on the one before. */
+async function serveCni(
+  options: PodNetworkOptions,
+  links: PodLinks,
+  unavailable: () => string | undefined,
+  log: Logger,
+): Promise<CniServer> {
+  const shim = await installShim(options.shimPath, options.cniBinDir);
+  for (const path of shim.written) log.info({ path }, 'installed the CNI plugin');
+  if (shim.foreignLoopback) log.debug({ dir: options.cniBinDir }, 'left the loopback plugin of another product');
+
+  const verbs = { links, mtu: options.mtu, unavailable, log };
+  const server = await startCniServer({
+    socketPath: options.socketPath,
+    handle: (call) => runVerb(verbs, call),
+    log,
+  });
+  try {
+    const conflist = await writeConflist(options.cniConfDir, options.socketPath);
+    if (conflist.written) log.info({ dir: options.cniConfDir }, 'wrote the CNI configuration');
+    if (conflist.shadowedBy.length > 0) {
+      log.warn(
+        { files: conflist.shadowedBy },
+        'the runtime prefers these CNI configurations to Keelson’s; remove them',
+      );
+    }
+    return server;
+  } catch (error) {
+    await server.close();
+    throw error;
+  }
+}
+
+function unavailable(stopping: boolean, pool: { free: number; cidr: string }): string | undefined {
+  if (stopping) return 'Keelson is stopping';
+  return pool.free === 0 ? `every address of pod CIDR ${pool.cidr} is in use` : undefined;
+}
+
+/** Compares namespace files by device and inode (namespaces(7)); a path that cannot be read is left to the kernel edge. */
+function sameNamespaceAs(hostPath: string): (netnsPath: string) => Promise<boolean> {
+  return async (netnsPath) => {
+    try {
+      const [host, pod] = await Promise.all([stat(hostPath), stat(netnsPath)]);
+      return host.dev === pod.dev && host.ino === pod.ino;
+    } catch {
+      // Opening the namespace comes next and says precisely what is wrong with it.
+      return false;
+    }
+  };
+}
+
+/** In reverse order of opening; every one is tried. */
+async function closeAll(closers: readonly (() => void | Promise<void>)[]): Promise<void> {
+  const failures: unknown[] = [];
+  for (const close of closers.toReversed()) {
+    try {
+      await close();
+    } catch (error) {
+      failures.push(error);
+    }
+  }
+  if (failures.length > 0) throw new AggregateError(failures, 'stopping the pod network');
+}

@@ -1,0 +1,46 @@
+/**
+ * A daemon with the pod network role only, on the real kernel, for pod-network.test.ts: started by `nsenter --net` in the
+ * namespace that stands for the node. Reads one command a line (`reconcile`, `status`, `stop`, `cleanup`), answers one
+ * JSON line each.
+ * Layer: test.
+ */
+import { readFile } from 'node:fs/promises';
+import { createInterface } from 'node:readline';
+import { kernelRtnetlink } from '../../src/kernel/rtnetlink.ts';
+import { kernelSysctls } from '../../src/kernel/sysctls.ts';
+import { cleanupPodNetwork } from '../../src/network/cleanup.ts';
+import type { KnownSandbox } from '../../src/network/links/reconcile.ts';
+import { runNft } from '../../src/network/masquerade.ts';
+import { type PodNetworkOptions, startPodNetwork } from '../../src/network/pod-network.ts';
+import { errorLine } from '../../src/observe/keelson-error.ts';
+import { createLogger } from '../../src/observe/logger.ts';
+
+const [optionsText = '{}', sandboxesFile = ''] = process.argv.slice(2);
+const options = JSON.parse(optionsText) as PodNetworkOptions;
+const answer = (value: unknown): void => console.log(JSON.stringify(value));
+
+try {
+  const network = await startPodNetwork(options, {
+    rtnetlinkOpener: kernelRtnetlink,
+    sysctls: kernelSysctls,
+    nft: runNft,
+    log: createLogger(3),
+    knownSandboxes: async () => JSON.parse(await readFile(sandboxesFile, 'utf8')) as KnownSandbox[],
+    signal: new AbortController().signal,
+  });
+  answer({ ready: true });
+  for await (const command of createInterface({ input: process.stdin })) {
+    if (command === 'reconcile') answer(await network.reconcile());
+    else if (command === 'status') answer(network.status());
+    else if (command === 'cleanup') {
+      answer(await cleanupPodNetwork(options, { rtnetlinkOpener: kernelRtnetlink, nft: runNft }));
+    } else if (command === 'stop') {
+      await network.stop();
+      answer({ stopped: true });
+      break;
+    }
+  }
+} catch (error) {
+  answer({ failed: errorLine(error) });
+  process.exitCode = 1;
+}
