@@ -13,7 +13,7 @@ import { kernelMounts } from '../kernel/mounts.ts';
 import { kernelRtnetlink } from '../kernel/rtnetlink.ts';
 import { manifestFileAnnotation, podOfLabels, terminationGracePeriodAnnotation } from '../kubelet/plan/annotations.ts';
 import { removePodLogs } from '../kubelet/pods/pod-logs.ts';
-import { createPodVolumes } from './pod-volumes.ts';
+import { createPodVolumes } from '../kubelet/volumes/pod-volumes.ts';
 import { cleanupPodNetwork } from '../network/cleanup.ts';
 import { runNft } from '../network/masquerade.ts';
 import { errorLine, KeelsonError } from '../observe/keelson-error.ts';
@@ -73,7 +73,7 @@ async function refuseWhileRunning(runDir: string): Promise<void> {
   try {
     await queryControl(runDir, 2000);
   } catch (error) {
-    if (error instanceof ControlSocketError) return;
+    if (error instanceof ControlSocketError && error.code === 'DAEMON_NOT_RUNNING') return;
     throw error;
   }
   throw new KeelsonError('DAEMON_RUNNING', 'the daemon is running and would make everything again', {

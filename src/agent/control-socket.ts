@@ -7,7 +7,7 @@ import { createServer, request, type Server } from 'node:http';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { hasErrorCode } from '../base/errors.ts';
-import { KeelsonError } from '../observe/keelson-error.ts';
+import { errorLine, KeelsonError } from '../observe/keelson-error.ts';
 
 export class ControlSocketError extends KeelsonError {}
 
@@ -27,7 +27,13 @@ export async function serveControl(runDir: string, status: () => unknown): Promi
       response.writeHead(404).end();
       return;
     }
-    response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(status()));
+    try {
+      const text = JSON.stringify(status());
+      response.writeHead(200, { 'content-type': 'application/json' }).end(text);
+    } catch (error) {
+      // Thrown out of here it would end the daemon.
+      response.writeHead(500, { 'content-type': 'text/plain' }).end(errorLine(error));
+    }
   });
   server.maxConnections = 16;
   server.requestTimeout = 10_000;
@@ -42,23 +48,23 @@ export async function serveControl(runDir: string, status: () => unknown): Promi
   };
 }
 
-/** @throws ControlSocketError when no daemon answers */
+/** @throws ControlSocketError DAEMON_NOT_RUNNING when there is no daemon, DAEMON_NOT_ANSWERING when it gives no answer */
 export function queryControl(runDir: string, timeoutMs = 5000): Promise<unknown> {
   const socketPath = controlSocketPath(runDir);
   return new Promise((resolve, reject) => {
-    const fail = (message: string, cause?: unknown): void =>
+    const fail = (message: string, cause: unknown): void =>
       reject(
-        new ControlSocketError('DAEMON_NOT_RUNNING', message, {
-          object: socketPath,
-          fix: 'start it with `keelson run`, or name its --run-dir',
-          cause,
-        }),
+        new ControlSocketError('DAEMON_NOT_ANSWERING', message, { object: socketPath, fix: 'look at its log', cause }),
       );
     const outgoing = request({ socketPath, path: '/status', timeout: timeoutMs }, (response) => {
       const chunks: Buffer[] = [];
       response.on('data', (chunk: Buffer) => chunks.push(chunk));
       response.on('error', (error) => fail('the daemon broke off its answer', error));
       response.on('end', () => {
+        if (response.statusCode !== 200) {
+          fail(`the daemon answered with status ${response.statusCode}`, undefined);
+          return;
+        }
         try {
           resolve(JSON.parse(Buffer.concat(chunks).toString('utf8')));
         } catch (error) {
@@ -67,9 +73,17 @@ export function queryControl(runDir: string, timeoutMs = 5000): Promise<unknown>
       });
     });
     outgoing.on('timeout', () => outgoing.destroy(new Error(`no answer within ${timeoutMs / 1000} s`)));
-    outgoing.on('error', (error) =>
-      fail(hasErrorCode(error, 'ENOENT', 'ECONNREFUSED') ? 'no Keelson daemon runs here' : error.message, error),
-    );
+    outgoing.on('error', (error) => {
+      if (!hasErrorCode(error, 'ENOENT', 'ENOTDIR', 'ECONNREFUSED')) return fail(error.message, error);
+      const fix = 'start it with `keelson run`, or name its --run-dir';
+      reject(
+        new ControlSocketError('DAEMON_NOT_RUNNING', 'no Keelson daemon runs here', {
+          object: socketPath,
+          fix,
+          cause: error,
+        }),
+      );
+    });
     outgoing.end();
   });
 }

@@ -8,4 +8,6 @@ const fromRoot = (path: string): string => fileURLToPath(new URL(`../../${path}`
 
 /** The multi-call CNI plugin that is copied into the runtime's bin directory. */
 export const cniShimPath = fromRoot('native/build/keelson-cni');
+/** Keeps the runtime connection open when the daemon dies; see src/kernel/hold-connection.ts. */
+export const holderPath = fromRoot('native/build/keelson-hold');
 export const packageJsonPath = fromRoot('package.json');

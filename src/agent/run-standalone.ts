@@ -9,20 +9,21 @@ import { sleep, systemClock } from '../base/clock.ts';
 import type { RunOptions } from '../config/flags.ts';
 import { connectRuntime, type RuntimeConnection } from '../cri/connect.ts';
 import type { RuntimeService } from '../cri/service.ts';
+import { connectionKeeper } from '../kernel/hold-connection.ts';
 import { kernelMounts } from '../kernel/mounts.ts';
 import { sdNotify } from '../kernel/notify.ts';
 import { kernelRtnetlink } from '../kernel/rtnetlink.ts';
 import { kernelSysctls } from '../kernel/sysctls.ts';
 import { type Kubelet, startKubelet } from '../kubelet/kubelet.ts';
 import { createFolderSource } from '../kubelet/static/folder-source.ts';
-import { createPodVolumes } from './pod-volumes.ts';
+import { createPodVolumes } from '../kubelet/volumes/pod-volumes.ts';
 import { runNft } from '../network/masquerade.ts';
 import { type PodNetwork, startPodNetwork } from '../network/pod-network.ts';
 import type { EventLoopLag } from '../observe/event-loop-lag.ts';
 import { KeelsonError } from '../observe/keelson-error.ts';
 import type { Logger } from '../observe/logger.ts';
 import { serveControl } from './control-socket.ts';
-import { cniShimPath, packageJsonPath } from './install-paths.ts';
+import { cniShimPath, holderPath, packageJsonPath } from './install-paths.ts';
 import { type MachineFacts, readMachineFacts, swapDevices } from './node-facts.ts';
 import { type RuntimeFacts, readRuntimeFacts } from './runtime-facts.ts';
 import { podReports, type StatusReport } from './status-report.ts';
@@ -49,6 +50,7 @@ export async function runStandalone(
   const connection = await connectRuntime(options.containerRuntimeEndpoint, {
     signal,
     requestTimeoutMs: options.kubelet.runtimeRequestTimeoutMs,
+    keeper: connectionKeeper(holderPath, log),
   });
   cleanup.defer(() => connection.close());
   const images = await connectImages(options, connection, signal);

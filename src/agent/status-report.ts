@@ -52,14 +52,22 @@ export function podReports(kubelet: KubeletStatus): PodReport[] {
   });
 }
 
-/** As kubectl's printer picks it: the last container's waiting or termination reason over the phase (printers.go printPod). */
+/** As kubectl's printer picks it: the first container's waiting or termination reason over the phase (printers.go printPod). */
 export function podSummary(status: PodStatus): string {
-  let summary: string = status.reason ?? status.phase;
+  let summary: string = status.reason || status.phase;
   let running = false;
-  for (const { state, ready } of status.containerStatuses ?? []) {
+  let failure: string | undefined;
+  for (const { state, ready } of (status.containerStatuses ?? []).toReversed()) {
     if (state.waiting?.reason) summary = state.waiting.reason;
-    else if (state.terminated) summary = state.terminated.reason ?? `ExitCode:${state.terminated.exitCode}`;
-    else if (ready && state.running) running = true;
+    else if (state.terminated) {
+      summary = state.terminated.reason || endOf(state.terminated);
+      if (state.terminated.exitCode !== 0) failure = summary;
+    } else if (ready && state.running) running = true;
   }
-  return summary === 'Completed' && running ? 'Running' : summary;
+  if (summary !== 'Completed') return summary;
+  if (running && status.conditions.some(({ type, status: is }) => type === 'Ready' && is === 'True')) return 'Running';
+  return failure ?? (running ? 'NotReady' : summary);
 }
+
+const endOf = ({ signal, exitCode }: { signal?: number; exitCode: number }): string =>
+  signal ? `Signal:${signal}` : `ExitCode:${exitCode}`;

@@ -3,7 +3,8 @@
  * reconnection after the runtime restarts. Bytes in, bytes out: messages are the business of runtime-client.ts.
  * Layer: cri (edge). The only importer of @grpc/grpc-js in src; load it lazily, it costs about 20 MB.
  */
-import { Client, credentials, Metadata, type ServiceError } from '@grpc/grpc-js';
+import type { Socket } from 'node:net';
+import { type ChannelCredentials, Client, credentials, Metadata, type ServiceError } from '@grpc/grpc-js';
 import { CriError, GrpcStatus } from './cri-error.ts';
 
 /** The kubelet's own limit (pkg/kubelet: maxMsgSize); containerd sends at most as much. */
@@ -34,18 +35,56 @@ export interface ChannelCall {
   waitForReady?: boolean | undefined;
 }
 
+/**
+ * Keeps connections open beyond this process's death while calls that change something are under way. A runtime cancels
+ * what a vanished client asked for, and a half-made sandbox leaves a shim behind (src/kernel/hold-connection.ts).
+ */
+export interface ConnectionKeeper {
+  /** A connection was made; also after each restart of the runtime. The keeper must not read from or write to it. */
+  connected(socket: Socket): void;
+  /** The first of such calls began, the last of them ended. */
+  busy(): void;
+  idle(): void;
+}
+
+/** Cancelled half-way, these leave something behind. A pull that is cancelled is only a pull to repeat. */
+const changingMethods: ReadonlySet<string> = new Set([
+  'RunPodSandbox',
+  'StopPodSandbox',
+  'RemovePodSandbox',
+  'CreateContainer',
+  'StartContainer',
+  'StopContainer',
+  'RemoveContainer',
+]);
+
 const identity = (bytes: Buffer): Buffer => bytes;
 
 export class CriChannel {
   #client: Client;
 
+  readonly #keeper: ConnectionKeeper | undefined;
+  /** Calls under way that change something in the runtime. */
+  #changing = 0;
+
   /** `socketPath` is absolute. Connects at the first call; never throws. */
-  constructor(socketPath: string) {
-    this.#client = new Client(`unix://${socketPath}`, credentials.createInsecure(), channelOptions);
+  constructor(socketPath: string, keeper?: ConnectionKeeper) {
+    this.#keeper = keeper;
+    this.#client = new Client(`unix://${socketPath}`, plainCredentials(keeper), channelOptions);
   }
 
   /** Resolves with the response bytes; rejects with CriError, or with the signal's reason when aborted. */
-  unary(call: ChannelCall, request: Buffer): Promise<Buffer> {
+  async unary(call: ChannelCall, request: Buffer): Promise<Buffer> {
+    if (!this.#keeper || !changingMethods.has(call.method)) return this.#send(call, request);
+    if (this.#changing++ === 0) this.#keeper.busy();
+    try {
+      return await this.#send(call, request);
+    } finally {
+      if (--this.#changing === 0) this.#keeper.idle();
+    }
+  }
+
+  #send(call: ChannelCall, request: Buffer): Promise<Buffer> {
     const { signal } = call;
     return new Promise((resolve, reject) => {
       if (signal?.aborted) {
@@ -130,6 +169,26 @@ export class CriChannel {
   close(): void {
     this.#client.close();
   }
+}
+
+/** No TLS on a unix socket; the connector is where grpc-js hands its socket over. */
+function plainCredentials(keeper: ConnectionKeeper | undefined): ChannelCredentials {
+  const plain = credentials.createInsecure();
+  if (keeper === undefined) return plain;
+  const make = plain._createSecureConnector.bind(plain);
+  plain._createSecureConnector = (...parameters) => {
+    const connector = make(...parameters);
+    return {
+      connect(socket) {
+        keeper.connected(socket);
+        return connector.connect(socket);
+      },
+      waitForReady: () => connector.waitForReady(),
+      getCallCredentials: () => connector.getCallCredentials(),
+      destroy: () => connector.destroy(),
+    };
+  };
+  return plain;
 }
 
 function metadataOf(call: ChannelCall): Metadata {

@@ -2,7 +2,7 @@
  * The way in: from an endpoint string to the two typed services, with one clear error when the runtime cannot be used.
  * Layer: cri (edge). Used by agent/ only; everything else receives RuntimeService and ImageService.
  */
-import { CriChannel } from './channel.ts';
+import { type ConnectionKeeper, CriChannel } from './channel.ts';
 import { CriError } from './cri-error.ts';
 import { checkSocket, socketPathOf } from './endpoint.ts';
 import type { VersionResponse } from './messages.generated.ts';
@@ -15,6 +15,8 @@ export interface ConnectOptions {
   requestTimeoutMs?: number;
   /** How long the runtime may take to accept the first connection and answer Version, milliseconds. */
   connectTimeoutMs?: number;
+  /** Is told of the connection that calls are made on; not of the event stream's. */
+  keeper?: ConnectionKeeper;
 }
 
 export interface RuntimeConnection {
@@ -41,9 +43,21 @@ export async function connectRuntime(endpoint: string, options: ConnectOptions =
   const { requestTimeoutMs = defaultRequestTimeoutMs, connectTimeoutMs = 10_000, signal } = options;
   const socketPath = socketPathOf(endpoint);
   await checkSocket(socketPath);
-  const channel = new CriChannel(socketPath);
+  const channel = new CriChannel(socketPath, options.keeper);
+  // On a connection of its own: containerd 1.7 deals events out to whoever reads, so a stale reader would take them away.
+  const events = new CriChannel(socketPath);
+  const close = (): void => {
+    channel.close();
+    events.close();
+  };
   try {
-    const services = createServices(channel, requestTimeoutMs);
+    const services = createServices(
+      {
+        unary: (call, request) => channel.unary(call, request),
+        serverStream: (call, request) => events.serverStream(call, request),
+      },
+      requestTimeoutMs,
+    );
     await channel.waitUntilReady(connectTimeoutMs, signal);
     const callOptions = { timeoutMs: connectTimeoutMs, ...(signal === undefined ? {} : { signal }) };
     const version = await services.runtime.version({ version: kubeletApiVersion }, callOptions);
@@ -52,10 +66,10 @@ export async function connectRuntime(endpoint: string, options: ConnectOptions =
       ...services,
       version,
       waitUntilReady: (timeoutMs, readySignal) => channel.waitUntilReady(timeoutMs, readySignal),
-      close: () => channel.close(),
+      close,
     };
   } catch (error) {
-    channel.close();
+    close();
     throw explain(endpoint, error);
   }
 }

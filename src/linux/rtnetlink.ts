@@ -90,8 +90,11 @@ export type RtnetlinkOperation =
       rename?: string;
     }
   | { op: 'linkDelete'; link: LinkRef }
-  /** Replaces an equal address instead of failing when `replace` is set. */
-  | { op: 'addressAdd'; ifindex: number; prefix: IpPrefix; scope?: Scope; replace?: boolean }
+  /**
+   * Replaces an equal address instead of failing when `replace` is set. `noDad` (IPv6) makes the address usable at once
+   * instead of after duplicate address detection, which takes a second.
+   */
+  | { op: 'addressAdd'; ifindex: number; prefix: IpPrefix; scope?: Scope; replace?: boolean; noDad?: boolean }
   | { op: 'addressDelete'; ifindex: number; prefix: IpPrefix }
   /** NLM_F_CREATE|NLM_F_REPLACE, protocol `keelsonRouteProtocol` unless given. */
   | {

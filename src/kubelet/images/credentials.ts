@@ -22,6 +22,17 @@ export class CredentialError extends KeelsonError {
   }
 }
 
+const dataKeys: ReadonlyMap<string, string> = new Map([
+  ['kubernetes.io/dockerconfigjson', '.dockerconfigjson'],
+  ['kubernetes.io/dockercfg', '.dockercfg'],
+]);
+
+/** Whether the secret is of one of the two types and has its key; others in imagePullSecrets are passed over. */
+export function holdsCredentials(secret: Secret): boolean {
+  const key = dataKeys.get(secret.type ?? '');
+  return key !== undefined && secret.data !== undefined && Object.hasOwn(secret.data, key) && secret.data[key] !== '';
+}
+
 /** @throws CredentialError when the secret is of another type or does not parse */
 export function credentialsOfSecret(secret: Secret): RegistryCredential[] {
   if (secret.type === 'kubernetes.io/dockerconfigjson') {
@@ -44,9 +55,9 @@ function matches(location: string, host: string, path: string): boolean {
   const slash = location.indexOf('/');
   const locationHost = slash < 0 ? location : location.slice(0, slash);
   const locationPath = slash < 0 ? '' : location.slice(slash + 1).replace(/\/+$/, '');
-  // Docker Hub's historical names; the path of its API version is no image path.
-  if (['index.docker.io', 'docker.io', 'registry-1.docker.io'].includes(locationHost)) return host === 'docker.io';
   if (locationPath !== '' && path !== locationPath && !path.startsWith(`${locationPath}/`)) return false;
+  // Docker Hub's historical names.
+  if (['index.docker.io', 'docker.io', 'registry-1.docker.io'].includes(locationHost)) return host === 'docker.io';
   return hostMatches(locationHost, host);
 }
 
@@ -73,24 +84,26 @@ function labelMatches(pattern: string, label: string): boolean {
 }
 
 function entries(secret: Secret, auths: Record<string, unknown>): RegistryCredential[] {
-  return Object.entries(auths).map(([server, value]) => {
-    if (!isRecord(value)) throw new CredentialError(secret, `the entry for ${server} is not an object`);
+  // Entries are told by their number: what was put where the server's name belongs may be a secret itself.
+  return Object.entries(auths).map(([server, value], index) => {
+    if (!isRecord(value)) throw new CredentialError(secret, `entry ${index + 1} is not an object`);
     return {
       location: server.replace(/^https?:\/\//, '').replace(/\/v[12]\/?$/, ''),
-      auth: authConfig(secret, server, value),
+      auth: authConfig(secret, index, value),
     };
   });
 }
 
-function authConfig(secret: Secret, server: string, value: Record<string, unknown>): cri.AuthConfigInput {
+/** `auth` wins over username and password, as in the kubelet. */
+function authConfig(secret: Secret, index: number, value: Record<string, unknown>): cri.AuthConfigInput {
   const text = (key: string): string => (typeof value[key] === 'string' ? value[key] : '');
-  if (text('username') !== '') return { username: text('username'), password: text('password') };
   if (text('auth') !== '') {
     const decoded = Buffer.from(text('auth'), 'base64').toString('utf8');
     const colon = decoded.indexOf(':');
-    if (colon < 0) throw new CredentialError(secret, `auth of ${server} is not base64 of user:password`);
+    if (colon < 0) throw new CredentialError(secret, `auth of entry ${index + 1} is not base64 of user:password`);
     return { username: decoded.slice(0, colon), password: decoded.slice(colon + 1).replace(/\0+$/, '') };
   }
+  if (text('username') !== '') return { username: text('username'), password: text('password') };
   return { identityToken: text('identitytoken'), registryToken: text('registrytoken') };
 }
 

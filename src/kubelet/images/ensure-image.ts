@@ -15,7 +15,7 @@ import { errorLine } from '../../observe/keelson-error.ts';
 import type { Logger } from '../../observe/logger.ts';
 import type { ObjectSources } from '../plan/environment.ts';
 import type { ImageUser } from '../plan/security-context.ts';
-import { credentialsFor, credentialsOfSecret, type RegistryCredential } from './credentials.ts';
+import { credentialsFor, credentialsOfSecret, holdsCredentials, type RegistryCredential } from './credentials.ts';
 import { ImageError } from './image-error.ts';
 
 export interface PresentImage {
@@ -143,6 +143,12 @@ export function createImageEnsurer(options: EnsureImageOptions) {
         log.warn({ pod: `${pod.metadata.namespace}/${pod.metadata.name}`, secret: name }, 'imagePullSecret not found');
         continue;
       }
+      if (!holdsCredentials(secret)) {
+        // Passed over as the kubelet does, which says nothing at all.
+        const fields = { pod: `${pod.metadata.namespace}/${pod.metadata.name}`, secret: name, type: secret.type };
+        log.warn(fields, 'imagePullSecret holds no registry credentials');
+        continue;
+      }
       all.push(...credentialsOfSecret(secret));
     }
     const fitting = credentialsFor(reference.domain, reference.path, all);
@@ -181,7 +187,11 @@ export function createImageEnsurer(options: EnsureImageOptions) {
     } finally {
       signal.removeEventListener('abort', leave);
       shared.waiters--;
-      if (shared.waiters === 0) shared.controller.abort();
+      if (shared.waiters === 0) {
+        // Nobody may join a pull that is being aborted: it would be told of a failure that is none.
+        if (underWay.get(key) === shared) underWay.delete(key);
+        shared.controller.abort();
+      }
     }
   }
 
@@ -192,7 +202,9 @@ export function createImageEnsurer(options: EnsureImageOptions) {
     const done = pulls
       .run(() => images.pullImage(request, { signal }), { signal })
       .then(() => undefined)
-      .finally(() => underWay.delete(key));
+      .finally(() => {
+        if (underWay.get(key) === shared) underWay.delete(key);
+      });
     // Every waiter may have left before it fails.
     done.catch(() => undefined);
     const shared: SharedPull = { done, waiters: 0, controller };

@@ -28,10 +28,16 @@ export interface PodIdentity {
   uid: string;
 }
 
-/** The pod that a sandbox or container belongs to, or undefined when it is not a Kubernetes pod's. */
+/**
+ * The pod that a sandbox or container belongs to, or undefined when it is not a Kubernetes pod's. Names that could leave
+ * a directory are nobody's: any client of the runtime writes labels, and directories are removed by these names.
+ */
 export function podOfLabels(labels: Record<string, string>): PodIdentity | undefined {
   const name = labels[podNameLabel];
   const namespace = labels[podNamespaceLabel];
   const uid = labels[podUidLabel];
-  return name && namespace && uid ? { name, namespace, uid } : undefined;
+  return isFileName(name) && isFileName(namespace) && isFileName(uid) ? { name, namespace, uid } : undefined;
 }
+
+const isFileName = (text: string | undefined): text is string =>
+  text !== undefined && text !== '' && text !== '.' && text !== '..' && !/[/\0]/.test(text);

@@ -18,9 +18,10 @@ import {
   terminationMessagePathAnnotation,
   terminationMessagePolicyAnnotation,
 } from './annotations.ts';
+import { ContainerConfigError } from './container-config-error.ts';
 import { containerHash } from './container-hash.ts';
-import { ContainerConfigError, containerEnvironment, type EnvironmentContext } from './environment.ts';
-import { expandReferences } from './expansion.ts';
+import { containerEnvironment, type EnvironmentContext } from './environment.ts';
+import { expandReferences, maxExpandedCharacters } from './expansion.ts';
 import { containerLogPath } from './log-paths.ts';
 import { containerResources, type NodeResources } from './resources.ts';
 import { containerSecurityContext, type ImageUser, type SecurityDefaults } from './security-context.ts';
@@ -42,7 +43,14 @@ export interface ContainerContext {
 
 export function containerConfig(pod: Pod, container: Container, context: ContainerContext): cri.ContainerConfigInput {
   const environment = containerEnvironment(pod, container, context.environment);
-  const expand = (text: string): string => expandReferences(text, environment);
+  const object = `container ${container.name}`;
+  let characters = 0;
+  const expand = (text: string): string => {
+    const expanded = expandReferences(text, environment, object);
+    characters += expanded.length;
+    if (characters <= maxExpandedCharacters) return expanded;
+    throw new ContainerConfigError(`command and args are longer than ${maxExpandedCharacters} characters`, object);
+  };
   const resources = containerResources(pod, container, context.node);
   return {
     metadata: { name: container.name, attempt: context.attempt },

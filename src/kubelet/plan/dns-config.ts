@@ -19,6 +19,7 @@ export interface ClusterDns {
 const maxServers = 3;
 const maxSearches = 32;
 const maxSearchCharacters = 2048;
+const maxDomainCharacters = 253;
 
 /** resolv.conf(5) -> its three lists; unknown lines are passed over as the resolver does. */
 export function parseResolvConf(text: string): ResolverConfig {
@@ -27,14 +28,24 @@ export function parseResolvConf(text: string): ResolverConfig {
     const fields = line.trim().split(/\s+/);
     const [keyword, ...values] = fields;
     if (keyword === 'nameserver' && values[0]) config.servers.push(values[0]);
-    else if (keyword === 'search') config.searches = values.filter((value) => value !== '.');
-    else if (keyword === 'options') config.options = values;
+    else if (keyword === 'search') {
+      config.searches = values.filter((value) => value !== '.').map((value) => value.replace(/\.$/, ''));
+    } else if (keyword === 'options') config.options = mergeOptions(config.options, values);
   }
   return config;
 }
 
-/** @param host the node's resolv.conf */
-export function podDns(pod: Pod, host: ResolverConfig, cluster: ClusterDns): ResolverConfig {
+/** A later option replaces an earlier one of its name. */
+function mergeOptions(options: string[], more: string[]): string[] {
+  const byName = new Map([...options, ...more].map((option) => [option.split(':')[0] ?? option, option]));
+  return [...byName.values()];
+}
+
+/** What resolv.conf(5) means without any nameserver. Left empty, the runtime would copy the node's file instead. */
+const localResolver: ResolverConfig = { servers: ['127.0.0.1'], searches: ['.'], options: [] };
+
+/** @param host the node's resolv.conf, or undefined when pods are to get none of it (resolvConf: "") */
+export function podDns(pod: Pod, host: ResolverConfig | undefined, cluster: ClusterDns): ResolverConfig {
   const merged = mergeDnsConfig(pod, base(pod, host, cluster));
   return {
     servers: merged.servers.slice(0, maxServers),
@@ -43,16 +54,17 @@ export function podDns(pod: Pod, host: ResolverConfig, cluster: ClusterDns): Res
   };
 }
 
-function base(pod: Pod, host: ResolverConfig, cluster: ClusterDns): ResolverConfig {
+function base(pod: Pod, host: ResolverConfig | undefined, cluster: ClusterDns): ResolverConfig {
   const policy = pod.spec.dnsPolicy ?? 'ClusterFirst';
   if (policy === 'None') return { servers: [], searches: [], options: [] };
   const usesCluster = policy === 'ClusterFirstWithHostNet' || (policy === 'ClusterFirst' && !pod.spec.hostNetwork);
   // Without a cluster DNS the kubelet falls back to the node's resolver (event MissingClusterDNS).
-  if (!usesCluster || cluster.servers.length === 0) return host;
+  if (!usesCluster || cluster.servers.length === 0) return host ?? localResolver;
+  const searches = host?.searches ?? [];
   const domains = [`${pod.metadata.namespace}.svc.${cluster.domain}`, `svc.${cluster.domain}`, cluster.domain];
   return {
     servers: cluster.servers,
-    searches: cluster.domain === '' ? host.searches : unique([...domains, ...host.searches]),
+    searches: cluster.domain === '' ? searches : unique([...domains, ...searches]),
     options: ['ndots:5'],
   };
 }
@@ -60,22 +72,24 @@ function base(pod: Pod, host: ResolverConfig, cluster: ClusterDns): ResolverConf
 function mergeDnsConfig(pod: Pod, dns: ResolverConfig): ResolverConfig {
   const extra = pod.spec.dnsConfig;
   if (!extra) return dns;
-  const options = new Map(dns.options.map((option) => [option.split(':')[0] ?? option, option]));
-  for (const { name, value } of extra.options ?? []) {
-    if (name) options.set(name, value === undefined || value === '' ? name : `${name}:${value}`);
-  }
+  const options = (extra.options ?? []).flatMap(({ name, value }) => {
+    if (!name) return [];
+    return value === undefined || value === '' ? name : `${name}:${value}`;
+  });
   return {
     servers: unique([...dns.servers, ...(extra.nameservers ?? [])]),
     searches: unique([...dns.searches, ...(extra.searches ?? [])]),
-    options: [...options.values()],
+    options: mergeOptions(dns.options, options),
   };
 }
 
 function withinLimits(searches: string[]): string[] {
   const kept: string[] = [];
-  let characters = 0;
+  let characters = -1;
   for (const search of searches.slice(0, maxSearches)) {
-    characters += search.length + 1;
+    // glibc 2.28 aborts on a longer one.
+    if (search.length > maxDomainCharacters) continue;
+    characters += 1 + search.length;
     if (characters > maxSearchCharacters) break;
     kept.push(search);
   }

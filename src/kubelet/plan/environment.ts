@@ -5,15 +5,11 @@
  * becomes the waiting reason CreateContainerConfigError.
  */
 import type { ConfigMap, Container, EnvVar, EnvVarSource, KeySelector, Pod, Secret } from '../../api/core.ts';
-import { KeelsonError } from '../../observe/keelson-error.ts';
-import { expandReferences } from './expansion.ts';
+import { ContainerConfigError } from './container-config-error.ts';
+import { expandReferences, maxExpandedCharacters } from './expansion.ts';
 import { bytesOf, millicoresOf } from './resource-values.ts';
 
-export class ContainerConfigError extends KeelsonError {
-  constructor(message: string, object: string, fix?: string) {
-    super('CONTAINER_CONFIG', message, { object, ...(fix === undefined ? {} : { fix }) });
-  }
-}
+export { ContainerConfigError };
 
 /** Lookups of objects in the pod's namespace; undefined when there is none of that name. */
 export interface ObjectSources {
@@ -38,9 +34,16 @@ export function containerEnvironment(pod: Pod, container: Container, context: En
       environment.set(`${source.prefix ?? ''}${key}`, value);
     }
   }
+  let characters = 0;
   for (const variable of container.env ?? []) {
     const value = variableValue(pod, container, variable, environment, context);
-    if (value !== undefined) environment.set(variable.name, value);
+    if (value === undefined) continue;
+    // References to references double with every line; the kernel would refuse such a program anyway.
+    characters += value.length;
+    if (characters > maxExpandedCharacters) {
+      throw missing(container, `env is longer than ${maxExpandedCharacters} characters`);
+    }
+    environment.set(variable.name, value);
   }
   return environment;
 }
@@ -77,7 +80,7 @@ function variableValue(
   context: EnvironmentContext,
 ): string | undefined {
   if (variable.valueFrom) return sourceValue(pod, container, variable.valueFrom, context);
-  return expandReferences(variable.value ?? '', soFar);
+  return expandReferences(variable.value ?? '', soFar, `container ${container.name}`);
 }
 
 function sourceValue(
@@ -92,7 +95,7 @@ function sourceValue(
   if (source.configMapKeyRef) {
     const { name, key } = source.configMapKeyRef;
     const found = context.sources.configMap(namespace, name);
-    return keyed(container, 'configmap', source.configMapKeyRef, found !== undefined, found?.data?.[key]);
+    return keyed(container, 'configmap', source.configMapKeyRef, found !== undefined, ownValue(found?.data, key));
   }
   if (source.secretKeyRef) {
     const { name, key } = source.secretKeyRef;
@@ -117,15 +120,19 @@ function keyed(
 }
 
 const secretText = (secret: Secret | undefined, key: string): string | undefined => {
-  const encoded = secret?.data?.[key];
+  const encoded = ownValue(secret?.data, key);
   return encoded === undefined ? undefined : Buffer.from(encoded, 'base64').toString('utf8');
 };
+
+/** Keys come from manifests: `constructor` is a key like any other, and no object has it by itself. */
+const ownValue = (map: Record<string, string> | undefined, key: string): string | undefined =>
+  map !== undefined && Object.hasOwn(map, key) ? map[key] : undefined;
 
 function fieldValue(pod: Pod, container: Container, path: string, context: EnvironmentContext): string {
   const subscript = /^metadata\.(labels|annotations)\['([^']+)'\]$/.exec(path);
   if (subscript) {
     const map = subscript[1] === 'labels' ? pod.metadata.labels : pod.metadata.annotations;
-    return map?.[subscript[2] ?? ''] ?? '';
+    return ownValue(map, subscript[2] ?? '') ?? '';
   }
   switch (path) {
     case 'metadata.name':
@@ -161,17 +168,22 @@ function resourceValue(
   const [kind, resource = ''] = ref.resource.split('.', 2);
   const list =
     kind === 'limits' ? target.resources?.limits : kind === 'requests' ? target.resources?.requests : undefined;
-  const written = list?.[resource];
-  const divisor = ref.divisor === undefined || ref.divisor === '0' ? '1' : ref.divisor;
+  const written = ownValue(list, resource) ?? '0';
+  const divisor = ref.divisor ?? '1';
+  // A limit of 0 is no limit, and a divisor of 0 stands for 1.
+  const orNode = (amount: number, allocatable: number): number =>
+    amount === 0 && kind === 'limits' ? allocatable : amount;
   if (resource === 'cpu') {
-    const milliCores = written ? millicoresOf(written) : kind === 'limits' ? context.allocatable.milliCores : 0;
-    return String(Math.ceil(milliCores / millicoresOf(divisor)));
+    const milliCores = orNode(millicoresOf(written), context.allocatable.milliCores);
+    return String(Math.ceil(milliCores / (millicoresOf(divisor) || 1000)));
   }
   if (resource === 'memory') {
-    const bytes = written ? bytesOf(written) : kind === 'limits' ? context.allocatable.memoryBytes : 0;
-    return String(Math.ceil(bytes / bytesOf(divisor)));
+    const bytes = orNode(bytesOf(written), context.allocatable.memoryBytes);
+    return String(Math.ceil(bytes / (bytesOf(divisor) || 1)));
   }
-  if (resource === 'ephemeral-storage' && written) return String(Math.ceil(bytesOf(written) / bytesOf(divisor)));
+  if (resource === 'ephemeral-storage' && (kind === 'requests' || bytesOf(written) > 0)) {
+    return String(Math.ceil(bytesOf(written) / (bytesOf(divisor) || 1)));
+  }
   throw missing(container, `unsupported container resource: ${ref.resource}`);
 }
 

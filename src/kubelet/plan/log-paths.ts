@@ -4,6 +4,7 @@
  * Layer: kubelet/plan (pure). Names come from validated objects; a slash in one would be a bug, so it throws.
  */
 import { join } from 'node:path';
+import { checkDns1123Label, checkDns1123Subdomain } from '../../config/names.ts';
 import type { PodIdentity } from './annotations.ts';
 
 /** `<podLogDir>/<namespace>_<name>_<uid>` */
@@ -23,11 +24,22 @@ export function containerLogLinkName(pod: PodIdentity, containerName: string, co
   return prefix.slice(0, 255 - suffix.length) + suffix;
 }
 
-/** The pod that a log directory name belongs to, or undefined for a foreign one. */
+/** UUIDs of the API server's pods, and the 32 hex digits of static ones. */
+const podUid = /^(?:[0-9a-f]{32}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})$/;
+
+/**
+ * The pod that a log directory name belongs to, or undefined for a foreign one. Strict, since the answer decides what is
+ * removed: `my_app_logs` beside our directories is somebody else's.
+ */
 export function podOfLogDirectory(directoryName: string): PodIdentity | undefined {
   const parts = directoryName.split('_');
-  const [namespace, name, uid] = parts;
-  return parts.length === 3 && namespace && name && uid ? { namespace, name, uid } : undefined;
+  const [namespace = '', name = '', uid = ''] = parts;
+  const ours =
+    parts.length === 3 &&
+    podUid.test(uid) &&
+    checkDns1123Label(namespace).length === 0 &&
+    checkDns1123Subdomain(name).length === 0;
+  return ours ? { namespace, name, uid } : undefined;
 }
 
 function pathSegment(text: string): string {

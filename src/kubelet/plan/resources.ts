@@ -43,8 +43,8 @@ export function containerResources(pod: Pod, container: Container, node: NodeRes
   const requests = container.resources?.requests ?? {};
   const limits = container.resources?.limits ?? {};
   const cpuLimit = milliCores(limits);
-  // A request of 0 with a limit set means: request what the limit says.
-  const cpuRequest = milliCores(requests) || cpuLimit;
+  // A limit without a request is the request as well; an explicit 0 stays 0.
+  const cpuRequest = requests.cpu === undefined ? cpuLimit : milliCores(requests);
   return {
     cpuShares: cpuShares(cpuRequest),
     cpuPeriodUs: node.cpuQuotaPeriodUs,
@@ -56,7 +56,8 @@ export function containerResources(pod: Pod, container: Container, node: NodeRes
 
 /** @param nodeMemoryBytes capacity of the node */
 export function oomScoreAdj(pod: Pod, container: Container, nodeMemoryBytes: number): number {
-  if ((pod.spec.priority ?? 0) >= 2_000_001_000) return -997;
+  // Admission gives this class to critical pods only, and static pods are critical whatever their priority.
+  if (pod.spec.priorityClassName === 'system-node-critical') return -997;
   switch (qosClass(pod)) {
     case 'Guaranteed':
       return -997;
@@ -79,7 +80,7 @@ export function qosClass(pod: Pod): QosClass {
     for (const name of ['cpu', 'memory'] as const) {
       const read = name === 'cpu' ? milliCores : memory;
       const limit = read(limits);
-      const request = read(requests) || limit;
+      const request = requests[name] === undefined ? limit : read(requests);
       if (request > 0 || limit > 0) any = true;
       if (limit === 0 || request !== limit) guaranteed = false;
     }

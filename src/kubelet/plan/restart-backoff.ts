@@ -30,7 +30,8 @@ export function restartDecision(previous: ContainerRecord | undefined, limits: B
   const currentBackoffMs = ranMs > healthyRunMs ? 0 : carriedMs;
   return {
     notBeforeMs: currentBackoffMs === 0 ? 0 : finishedAtMs + currentBackoffMs,
-    nextBackoffMs: nextDelay(currentBackoffMs, limits),
+    // maxContainerRestartPeriod may be less than the first delay.
+    nextBackoffMs: Math.min(nextDelay(currentBackoffMs, limits), limits.maxMs),
     currentBackoffMs,
   };
 }

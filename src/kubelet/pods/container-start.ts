@@ -38,33 +38,35 @@ export interface StartRequest {
   sandbox: SandboxRecord;
   image: PresentImage;
   volumePaths: ReadonlyMap<string, string>;
-  state: PodRuntimeState;
 }
 
 /** @returns the pod's state with the new instance; it is recorded in the cache. @throws ContainerStartError, CriError */
 export async function startContainer(request: StartRequest, context: PodContext): Promise<PodRuntimeState> {
-  const { pod, container, operation, sandbox, state } = request;
+  const { pod, container, operation, sandbox } = request;
   const containerId = operation.existingId ?? (await createContainer(request, context));
   try {
     await context.runtime.startContainer({ containerId });
   } catch (error) {
-    await remember(pod, containerId, sandbox, state, context);
+    await remember(pod, containerId, sandbox, context);
     throw new ContainerStartError('RunContainerError', container.name, error);
   }
   await linkLog(pod, container, operation.attempt, containerId, context);
-  return remember(pod, containerId, sandbox, state, context);
+  return remember(pod, containerId, sandbox, context);
 }
 
 async function remember(
   pod: Pod,
   containerId: string,
   sandbox: SandboxRecord,
-  state: PodRuntimeState,
   context: PodContext,
 ): Promise<PodRuntimeState> {
   const record = await readContainer(context, containerId, sandbox.id);
+  // The other containers as they are now: one may have ended since this start was planned.
+  const state = context.cache.get(pod.metadata.uid);
+  const ended = state.containers.find(({ id, phase }) => id === containerId && phase === 'exited');
   const others = state.containers.filter(({ id }) => id !== containerId);
-  const next = { ...state, containers: sortNewestFirst(record ? [record, ...others] : others) };
+  const newest = ended ?? record;
+  const next = { ...state, containers: sortNewestFirst(newest ? [newest, ...others] : others) };
   context.cache.record(pod.metadata, next);
   return next;
 }

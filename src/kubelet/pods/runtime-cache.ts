@@ -37,13 +37,19 @@ interface Entry {
   seen: Map<string, string> | undefined;
 }
 
+/** An inspection under way, and the one after it that later callers share. */
+interface Refresh {
+  done: Promise<PodRuntimeState>;
+  next: Promise<PodRuntimeState> | undefined;
+}
+
 const debounceMs = 20;
 
 export class PodRuntimeCache {
   readonly #options: RuntimeCacheOptions;
   readonly #entries = new Map<string, Entry>();
   readonly #scheduled = new Set<string>();
-  readonly #refreshing = new Map<string, Promise<PodRuntimeState>>();
+  readonly #refreshing = new Map<string, Refresh>();
   #listener: PodChangeListener = () => {};
   #healthy = false;
   #eventsSupported: boolean | undefined;
@@ -90,25 +96,31 @@ export class PodRuntimeCache {
     this.#entries.delete(uid);
   }
 
-  /** Asks the runtime about one pod; concurrent calls share one inspection. */
+  /** Asks the runtime about one pod as of now; calls that come during an inspection share the next one. */
   refresh(identity: PodIdentity): Promise<PodRuntimeState> {
     const { uid } = identity;
     const running = this.#refreshing.get(uid);
-    if (running) return running;
-    const inspection = this.#inspect(identity).finally(() => this.#refreshing.delete(uid));
-    this.#refreshing.set(uid, inspection);
-    return inspection;
+    if (running) {
+      // What runs may have listed before the caller's own change took effect.
+      const again = (): Promise<PodRuntimeState> => this.refresh(identity);
+      running.next ??= running.done.then(again, again);
+      return running.next;
+    }
+    const done = this.#inspect(identity).finally(() => this.#refreshing.delete(uid));
+    this.#refreshing.set(uid, { done, next: undefined });
+    return done;
   }
 
   async #inspect(identity: PodIdentity): Promise<PodRuntimeState> {
     const { uid } = identity;
     for (;;) {
-      const version = this.#entries.get(uid)?.version;
-      const state = await inspectPod(this.#options, uid, this.get(uid));
+      const before = this.#entries.get(uid);
+      const version = before?.version;
+      const state = await inspectPod(this.#options, uid, before?.state);
       const current = this.#entries.get(uid);
-      // A worker recorded something meanwhile: this inspection may be older than that, so look again.
-      if (current && version !== undefined && current.version !== version) continue;
-      this.#store(identity, state);
+      // A worker recorded something or forgot the pod meanwhile: this inspection may be older than that, so look again.
+      if (current !== before || current?.version !== version) continue;
+      if (current || !isEmpty(state)) this.#store(identity, state);
       return state;
     }
   }
@@ -145,23 +157,38 @@ export class PodRuntimeCache {
     const changed: string[] = [];
     for (const { identity, annotations, phases } of found.values()) {
       const entry = this.#entries.get(identity.uid);
+      if (entry) entry.annotations = annotations;
       if (entry && samePhases(phases, phasesOf(entry.state))) continue;
+      if (!(await this.#refreshListed(identity))) continue;
       changed.push(identity.uid);
-      await this.refresh(identity);
       const fresh = this.#entries.get(identity.uid);
       if (fresh) fresh.annotations = annotations;
     }
     for (const [uid, entry] of this.#entries) {
       if (found.has(uid) || this.#refreshing.has(uid)) continue;
       // A worker may have made its sandbox after the list was taken: ask once more before forgetting.
-      await this.refresh(entry.identity);
-      if (isEmpty(this.get(uid))) {
+      if ((await this.#refreshListed(entry.identity)) && isEmpty(this.get(uid))) {
         this.#entries.delete(uid);
         changed.push(uid);
       }
     }
     this.#lastRelistMs = this.#options.clock.now();
     for (const uid of changed) this.#listener(uid);
+  }
+
+  /** One pod that cannot be inspected must not hide the others; it still differs at the next relist, which tries again. */
+  async #refreshListed(identity: PodIdentity): Promise<boolean> {
+    try {
+      await this.refresh(identity);
+      return true;
+    } catch (error) {
+      if (error instanceof CriError && error.isUnavailable()) throw error;
+      // It is in the runtime, so it must not look gone: its directories would be taken for leftovers.
+      if (!this.#entries.has(identity.uid)) this.#store(identity, emptyRuntimeState);
+      const fields = { pod: `${identity.namespace}/${identity.name}`, uid: identity.uid };
+      this.#options.log.warn({ ...fields, error: errorLine(error) }, 'cannot inspect a pod');
+      return false;
+    }
   }
 
   /** Follows the runtime until aborted; survives its restarts. `onReconnect` runs after each successful first relist. */
@@ -234,6 +261,7 @@ export class PodRuntimeCache {
     for (const status of event.containersStatuses) seen.set(status.id, containerPhase(status.state));
     if (event.containerEventType === 'CONTAINER_DELETED_EVENT') seen.set(event.containerId, 'deleted');
     const entry = this.#entries.get(identity.uid) ?? this.#store(identity, emptyRuntimeState);
+    if (sandbox) entry.annotations = sandbox.annotations;
     entry.seen = seen;
     if (this.#scheduled.has(identity.uid)) return;
     this.#scheduled.add(identity.uid);
@@ -250,7 +278,11 @@ export class PodRuntimeCache {
     const known = phasesOf(entry.state);
     const news = [...entry.seen].some(([id, phase]) => (phase === 'deleted' ? known.has(id) : known.get(id) !== phase));
     entry.seen = undefined;
-    if (!news) return;
+    if (!news) {
+      // The last events about a pod come after it was forgotten.
+      if (isEmpty(entry.state)) this.#entries.delete(identity.uid);
+      return;
+    }
     try {
       const state = await this.refresh(identity);
       if (isEmpty(state)) this.#entries.delete(identity.uid);

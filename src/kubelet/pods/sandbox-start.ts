@@ -15,7 +15,6 @@ import type { PodContext } from './pod-context.ts';
 export async function startSandbox(
   pod: Pod,
   attempt: number,
-  state: PodRuntimeState,
   context: PodContext,
 ): Promise<{ sandbox: SandboxRecord; state: PodRuntimeState }> {
   await mkdir(podLogDirectory(context.paths.podLogDir, pod.metadata), { recursive: true, mode: 0o755 });
@@ -23,14 +22,18 @@ export async function startSandbox(
   const { podSandboxId } = await context.runtime.runPodSandbox({ config });
   const sandbox = await readSandbox(context.runtime, podSandboxId);
   if (!sandbox) throw new Error(`sandbox ${podSandboxId} vanished right after it was made`);
-  const next = { ...state, sandboxes: [sandbox, ...state.sandboxes] };
+  const state = context.cache.get(pod.metadata.uid);
+  // The event about it may have brought it in already.
+  const others = state.sandboxes.filter(({ id }) => id !== podSandboxId);
+  const next = { ...state, sandboxes: [sandbox, ...others] };
   context.cache.record(pod.metadata, next);
   return { sandbox, state: next };
 }
 
 /** The same config is handed to CreateContainer. */
 export async function podSandboxConfig(pod: Pod, attempt: number, context: PodContext) {
-  const host = parseResolvConf(await readResolvConf(context.node.resolvConf));
+  const { resolvConf } = context.node;
+  const host = resolvConf === '' ? undefined : parseResolvConf(await readResolvConf(resolvConf));
   return sandboxConfig(pod, attempt, {
     nodeName: context.node.nodeName,
     podLogDir: context.paths.podLogDir,
@@ -38,9 +41,7 @@ export async function podSandboxConfig(pod: Pod, attempt: number, context: PodCo
   });
 }
 
-/** An empty path means: pods get no resolver of the node's (KubeletConfiguration resolvConf: ""). */
 async function readResolvConf(path: string): Promise<string> {
-  if (path === '') return '';
   try {
     return await readFile(path, 'utf8');
   } catch (error) {

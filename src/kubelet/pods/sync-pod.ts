@@ -12,7 +12,7 @@ import { podStatus } from '../status/pod-status.ts';
 import { ContainerStartError, type StartOperation, startContainer } from './container-start.ts';
 import { type PodContext, type PodMemory, startPriority } from './pod-context.ts';
 import { startSandbox } from './sandbox-start.ts';
-import { removePodGarbage } from './terminate-pod.ts';
+import { removePodGarbage, stopTimeout } from './terminate-pod.ts';
 
 /** The kubelet's backOffPeriod: how soon a pod whose start failed is tried again when no backoff says otherwise. */
 const retryMs = 10_000;
@@ -85,7 +85,7 @@ async function endWhatMustEnd(pod: Pod, operations: PodOperation[], context: Pod
   const kills = operations.filter((operation) => operation.op === 'killContainer');
   const stops = operations.filter((operation) => operation.op === 'stopSandbox');
   if (kills.length === 0 && stops.length === 0) return;
-  const timeout = Math.max(pod.spec.terminationGracePeriodSeconds ?? 30, 2);
+  const timeout = stopTimeout(pod.spec.terminationGracePeriodSeconds ?? 30);
   await Promise.all(kills.map(({ id }) => context.runtime.stopContainer({ containerId: id, timeout })));
   for (const { id } of stops) await context.runtime.stopPodSandbox({ podSandboxId: id });
   await context.cache.refresh(pod.metadata);
@@ -107,7 +107,7 @@ async function startWhatMustStart(
   const creation = operations.find((operation) => operation.op === 'createSandbox');
   if (creation) {
     if (!pod.spec.hostNetwork) await context.networkReady(signal);
-    const made = await context.startSlots.run(() => startSandbox(pod, creation.attempt, state, context), {
+    const made = await context.startSlots.run(() => startSandbox(pod, creation.attempt, context), {
       priority: startPriority.sandbox,
       signal,
     });
@@ -125,15 +125,11 @@ async function startWhatMustStart(
     if (!container) continue;
     try {
       const image = await context.images.ensure(pod, index, signal);
-      const current = state;
-      state = await context.startSlots.run(
-        () =>
-          startContainer(
-            { pod, container, operation, sandbox: readySandbox, image, volumePaths, state: current },
-            context,
-          ),
-        { priority: startPriority.container, signal },
-      );
+      const request = { pod, container, operation, sandbox: readySandbox, image, volumePaths };
+      state = await context.startSlots.run(() => startContainer(request, context), {
+        priority: startPriority.container,
+        signal,
+      });
       memory.waiting.delete(operation.name);
       // It ended before it was looked at: no event will say more than is known already, so plan again at once.
       if (newestContainer(state, operation.name)?.phase !== 'running') retries.push(context.clock.now());

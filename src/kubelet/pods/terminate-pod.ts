@@ -13,6 +13,14 @@ import { removeContainerLog, removePodLogs } from './pod-logs.ts';
 
 /** What the runtime gets at least, so that a process can still say goodbye. */
 const minimumGraceSeconds = 2;
+/** 68 years: a validated grace may be more than a gRPC deadline and the runtime's nanoseconds can hold. */
+const maximumGraceSeconds = 2 ** 31 - 1;
+
+/** Whole seconds for StopContainer; what is no number counts as the default 30. */
+export function stopTimeout(graceSeconds: number): number {
+  if (!Number.isFinite(graceSeconds)) return 30;
+  return Math.min(Math.max(Math.ceil(graceSeconds), minimumGraceSeconds), maximumGraceSeconds);
+}
 
 export interface TerminateRequest {
   identity: PodIdentity;
@@ -43,10 +51,8 @@ export async function terminatePod(request: TerminateRequest, context: PodContex
 }
 
 function graceOf({ pod, graceSeconds }: TerminateRequest): (annotated: string | undefined) => number {
-  return (annotated) => {
-    const wanted = graceSeconds ?? pod?.spec.terminationGracePeriodSeconds ?? Number(annotated ?? '30');
-    return Math.max(Number.isFinite(wanted) ? wanted : 30, minimumGraceSeconds);
-  };
+  return (annotated) =>
+    stopTimeout(graceSeconds ?? pod?.spec.terminationGracePeriodSeconds ?? Number(annotated ?? '30'));
 }
 
 async function stopContainers(

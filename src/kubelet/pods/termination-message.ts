@@ -1,28 +1,37 @@
 /**
  * The last words of a container: the file behind terminationMessagePath, or the end of its log when it failed silently.
- * Rules: 4 KiB of the file; of the log, the last 80 lines within 2 KiB (pkg/kubelet/kuberuntime/kuberuntime_container.go).
+ * Rules: the last 4 KiB of the file; of the log, the last 80 lines within 2 KiB (pkg/kubelet/kuberuntime/kuberuntime_container.go).
  * Layer: kubelet/pods (edge to the disk). The container wrote these bytes: the file is opened without following a
  * symlink, must be below our own pod directories, and only its size is trusted to be wrong.
  */
 import { constants } from 'node:fs';
 import { open } from 'node:fs/promises';
-import { join, sep } from 'node:path';
+import { join, resolve, sep } from 'node:path';
 import { hasErrorCode } from '../../base/errors.ts';
+import { errorLine } from '../../observe/keelson-error.ts';
 import type { TerminationMessageRequest } from './inspect-pod.ts';
 
 const maxFileBytes = 4096;
 const maxLogBytes = 2048;
 const maxLogLines = 80;
+/** Enough for `maxLogBytes` of text: the runtime cuts lines at 16 KiB, and each short one brings some 45 bytes of header. */
+const logWindowBytes = 20_480;
 
 /** @param rootDir only files below `<rootDir>/pods` are read */
 export function terminationMessageReader(rootDir: string): (request: TerminationMessageRequest) => Promise<string> {
   const allowed = join(rootDir, 'pods') + sep;
   return async ({ hostPath, logPath, fallbackToLogs }) => {
-    if (hostPath?.startsWith(allowed)) {
-      const message = await readBytes(hostPath, maxFileBytes, 'start');
-      if (message !== '') return message;
+    const file = hostPath === undefined ? '' : resolve(hostPath);
+    try {
+      if (file.startsWith(allowed)) {
+        const message = await readEnd(file, maxFileBytes);
+        if (message !== '') return message;
+      }
+      return fallbackToLogs && logPath !== '' ? logTail(await readEnd(logPath, logWindowBytes)) : '';
+    } catch (error) {
+      // As in the kubelet the failure becomes the message: it must not hide the pod it belongs to.
+      return `cannot read the termination message: ${errorLine(error)}`;
     }
-    return fallbackToLogs && logPath !== '' ? logTail(await readBytes(logPath, 2 * maxLogBytes + 4096, 'end')) : '';
   };
 }
 
@@ -30,20 +39,22 @@ export function terminationMessageReader(rootDir: string): (request: Termination
 export function logTail(text: string): string {
   const lines = text
     .split('\n')
-    .filter((line) => line !== '')
-    .map((line) => /^\S+ (?:stdout|stderr) [FP] ?(.*)$/.exec(line)?.[1])
-    .filter((line) => line !== undefined)
+    .map((line) => /^\S+ (?:stdout|stderr) ([FP]) ?(.*)$/.exec(line))
+    .filter((match) => match !== null)
     .slice(-maxLogLines)
-    .join('\n');
+    // P marks a piece of a line that goes on.
+    .map(([, tag, piece = '']) => (tag === 'P' ? piece : `${piece}\n`))
+    .join('')
+    .replace(/\n$/, '');
   return Buffer.from(lines).subarray(-maxLogBytes).toString('utf8');
 }
 
-async function readBytes(path: string, limit: number, from: 'start' | 'end'): Promise<string> {
+async function readEnd(path: string, limit: number): Promise<string> {
   try {
     await using handle = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
     const info = await handle.stat();
     if (!info.isFile()) return '';
-    const position = from === 'start' ? 0 : Math.max(0, info.size - limit);
+    const position = Math.max(0, info.size - limit);
     const { buffer, bytesRead } = await handle.read(Buffer.alloc(limit), 0, limit, position);
     return buffer.subarray(0, bytesRead).toString('utf8');
   } catch (error) {

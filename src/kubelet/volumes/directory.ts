@@ -1,0 +1,188 @@
+/**
+ * A directory held open, and the operations on what is in it: the *at() system calls, which Node has not, by way of
+ * /proc/self/fd. No name is resolved twice and none through a symlink, so whoever swaps a symlink in, even in the middle,
+ * leads nowhere. Layer: kubelet/volumes (edge: disk). Knows nothing of volumes.
+ */
+import type { BigIntStats } from 'node:fs';
+import { constants } from 'node:fs';
+import type { FileHandle } from 'node:fs/promises';
+import { lstat, mkdir, open, readdir, readFile, readlink, rename, rmdir, symlink, unlink } from 'node:fs/promises';
+import { join } from 'node:path';
+import { hasErrorCode } from '../../base/errors.ts';
+import { checkPathSegment } from '../../config/paths.ts';
+import { VolumeError } from './volume-error.ts';
+
+/** Told of each change before it is made, in printable words; a throw stops it (tests stop at each one). */
+export type Trace = (operation: string) => void;
+
+const directoryFlags = constants.O_RDONLY | constants.O_DIRECTORY;
+
+export class Directory implements AsyncDisposable {
+  /** Where it was when opened; for messages and mounts, never to find a file by. */
+  readonly path: string;
+  readonly #handle: FileHandle;
+  readonly #trace: Trace;
+
+  private constructor(path: string, handle: FileHandle, trace: Trace) {
+    this.path = path;
+    this.#handle = handle;
+    this.#trace = trace;
+  }
+
+  /** Opens a path that is trusted as a whole, symlinks and all. */
+  static async open(path: string, trace: Trace = () => undefined): Promise<Directory> {
+    return new Directory(path, await open(path, directoryFlags), trace);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#handle.close();
+  }
+
+  /** Opens a directory in this one. Throws VolumeError VOLUME_PATH for a symlink or file, Node's ENOENT when missing. */
+  async child(name: string): Promise<Directory> {
+    const path = join(this.path, name);
+    try {
+      return new Directory(path, await open(this.#at(name), directoryFlags | constants.O_NOFOLLOW), this.#trace);
+    } catch (cause) {
+      if (!hasErrorCode(cause, 'ENOTDIR', 'ELOOP')) throw cause;
+      throw new VolumeError('VOLUME_PATH', 'is not a directory', { object: path, fix: 'remove it', cause });
+    }
+  }
+
+  /** As child(), undefined when there is nothing of that name. */
+  async childIfPresent(name: string): Promise<Directory | undefined> {
+    return this.child(name).catch((error: unknown) => {
+      if (hasErrorCode(error, 'ENOENT')) return undefined;
+      throw error;
+    });
+  }
+
+  /** Opens a directory in this one, making it with `mode` (whatever the umask) when it is missing. */
+  async ensureChild(name: string, mode: number): Promise<Directory> {
+    const present = await this.childIfPresent(name);
+    if (present !== undefined) return present;
+    await this.mkdir(name, mode);
+    const made = await this.child(name);
+    try {
+      if ((Number((await made.stat()).mode) & 0o7777) !== mode) await made.chmod(mode);
+    } catch (error) {
+      // Node ends the process for a handle that is collected open.
+      await made[Symbol.asyncDispose]();
+      throw error;
+    }
+    return made;
+  }
+
+  /** Makes a directory, with at most `mode` (the umask takes from it); an existing one is an error. */
+  async mkdir(name: string, mode: number): Promise<void> {
+    this.#trace(`mkdir ${join(this.path, name)}`);
+    await mkdir(this.#at(name), mode);
+  }
+
+  async names(): Promise<string[]> {
+    return readdir(this.#self());
+  }
+
+  /** Of the entry itself, never of a symlink's target; undefined when there is none. */
+  async lstat(name: string): Promise<BigIntStats | undefined> {
+    return lstat(this.#at(name), { bigint: true }).catch(ifMissing);
+  }
+
+  async stat(): Promise<BigIntStats> {
+    return this.#handle.stat({ bigint: true });
+  }
+
+  /** The symlink's text, undefined when there is none or it is something else. */
+  async readlink(name: string): Promise<string | undefined> {
+    return readlink(this.#at(name)).catch((error: unknown) => {
+      if (hasErrorCode(error, 'ENOENT', 'EINVAL')) return undefined;
+      throw error;
+    });
+  }
+
+  /** The content of a regular file of exactly `size` bytes; undefined for anything else. */
+  async readFile(name: string, size: number): Promise<Buffer | undefined> {
+    const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+    const handle = await open(this.#at(name), flags).catch((error: unknown) => {
+      if (hasErrorCode(error, 'ENOENT', 'ELOOP', 'ENXIO')) return undefined;
+      throw error;
+    });
+    if (handle === undefined) return undefined;
+    try {
+      const stat = await handle.stat();
+      return stat.isFile() && stat.size === size ? await handle.readFile() : undefined;
+    } finally {
+      await handle.close();
+    }
+  }
+
+  /** Makes a file; an existing entry of any kind is an error. */
+  async writeNewFile(name: string, data: Uint8Array, mode: number, group: number | undefined): Promise<void> {
+    this.#trace(`write ${join(this.path, name)}`);
+    const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
+    const handle = await open(this.#at(name), flags, mode);
+    try {
+      await handle.writeFile(data);
+      if (group !== undefined) await handle.chown(0, group);
+      await handle.chmod(mode);
+    } finally {
+      await handle.close();
+    }
+  }
+
+  async symlink(target: string, name: string): Promise<void> {
+    this.#trace(`symlink ${join(this.path, name)} -> ${target}`);
+    await symlink(target, this.#at(name));
+  }
+
+  async rename(from: string, to: string, into: Directory = this): Promise<void> {
+    this.#trace(`rename ${join(this.path, from)} ${join(into.path, to)}`);
+    await rename(this.#at(from), into.#at(to));
+  }
+
+  /** Removes an entry that is no directory; missing is fine. */
+  async unlink(name: string): Promise<void> {
+    this.#trace(`unlink ${join(this.path, name)}`);
+    await unlink(this.#at(name)).catch(ifMissing);
+  }
+
+  /** Removes an empty directory; missing is fine. */
+  async rmdir(name: string): Promise<void> {
+    this.#trace(`rmdir ${join(this.path, name)}`);
+    await rmdir(this.#at(name)).catch(ifMissing);
+  }
+
+  async chmod(mode: number): Promise<void> {
+    this.#trace(`chmod ${mode.toString(8)} ${this.path}`);
+    await this.#handle.chmod(mode);
+  }
+
+  async chgrp(group: number): Promise<void> {
+    this.#trace(`chgrp ${group} ${this.path}`);
+    await this.#handle.chown(0, group);
+  }
+
+  /** The mount it lies on: unlike a device number, it differs across bind mounts too (proc(5), fdinfo). */
+  async mountId(): Promise<string> {
+    const info = await readFile(`/proc/self/fdinfo/${this.#handle.fd}`, 'utf8');
+    return /^mnt_id:\s*(\d+)$/m.exec(info)?.[1] ?? '';
+  }
+
+  #self(): string {
+    return `/proc/self/fd/${this.#handle.fd}`;
+  }
+
+  #at(name: string): string {
+    // Names found on disk may hold anything but a slash; those from outside have been checked by their readers.
+    const reasons = checkPathSegment(name).filter((reason) => !reason.includes('control characters'));
+    if (reasons.length > 0 || name.includes('\0')) {
+      throw new VolumeError('VOLUME_PATH', `${JSON.stringify(name)} is no file name`, { object: this.path });
+    }
+    return `${this.#self()}/${name}`;
+  }
+}
+
+function ifMissing(error: unknown): undefined {
+  if (hasErrorCode(error, 'ENOENT')) return undefined;
+  throw error;
+}
