@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import type { StatusReport } from '../../src/agent/status-report.ts';
 import { busyboxImage } from '../images/build.ts';
-import { census, censusDifference } from '../support/census.ts';
+import { type Census, census, censusDifference } from '../support/census.ts';
 import { eventually } from '../support/exec.ts';
 import type { Keelson } from '../support/keelson.ts';
 import { createTestNode, type TestNode } from '../support/node.ts';
@@ -86,14 +86,21 @@ class Folder {
   }
 }
 
-const settled = (folder: Folder) => (status: StatusReport): boolean =>
-  status.pods.length === folder.wanted.size &&
-  status.ending.length === 0 &&
-  status.pods.every(({ summary, ready }) => summary === 'Running' && ready === 1);
+const settled =
+  (folder: Folder) =>
+  (status: StatusReport): boolean =>
+    status.pods.length === folder.wanted.size &&
+    status.ending.length === 0 &&
+    status.pods.every(({ summary, ready }) => summary === 'Running' && ready === 1);
 
 const baseName = (node: TestNode, name: string): string => name.replace(`-node-${node.run.id}`, '');
 
-async function compareWithWanted(t: ExecutionContext, node: TestNode, status: StatusReport, folder: Folder): Promise<void> {
+async function compareWithWanted(
+  t: ExecutionContext,
+  node: TestNode,
+  status: StatusReport,
+  folder: Folder,
+): Promise<void> {
   t.deepEqual(status.pods.map(({ name }) => baseName(node, name)).sort(), [...folder.wanted.keys()].sort());
   const ips = status.pods.map(({ status: podStatus }) => podStatus.podIP);
   t.is(new Set(ips).size, ips.length, `addresses held twice: ${ips.join(' ')}`);
@@ -102,7 +109,11 @@ async function compareWithWanted(t: ExecutionContext, node: TestNode, status: St
   t.is(now.tasks.length, 2 * folder.wanted.size, 'tasks');
   t.is(now.netns.length, folder.wanted.size, 'network namespaces');
   t.is(now.links.filter((name) => name.startsWith('kl')).length, folder.wanted.size, 'links');
-  t.is(now.mounts.filter((path) => path.includes('kubernetes.io~empty-dir')).length, folder.wanted.size, 'tmpfs mounts');
+  t.is(
+    now.mounts.filter((path) => path.includes('kubernetes.io~empty-dir')).length,
+    folder.wanted.size,
+    'tmpfs mounts',
+  );
 }
 
 /** containerID of each pod that the storm does not touch. */
@@ -117,6 +128,7 @@ async function storm(
   t: ExecutionContext,
   kills: number,
   kill: (node: TestNode, keelson: Keelson) => Promise<Keelson>,
+  isForeign: (leftover: string) => boolean = () => false,
 ): Promise<void> {
   const seed = Number(process.env.SEED ?? Date.now() % 1_000_000);
   t.log(`seed ${seed}, ${kills} kills`);
@@ -130,6 +142,8 @@ async function storm(
   folder.remove('warm-up');
   await keelson.waitFor('the first pod gone', settled(folder));
   const before = await census(node);
+  const leftSince = async (start: Census): Promise<string[]> =>
+    censusDifference(start, await census(node)).filter((line) => !isForeign(line));
 
   for (let i = 0; i < stablePods; i++) folder.write(`pod-${i}`, 0);
   const stable = stableContainers(node, await keelson.waitFor('stable pods', settled(folder)));
@@ -146,14 +160,18 @@ async function storm(
   const after = await keelson.waitFor('everything wanted runs', settled(folder), 240_000);
   await compareWithWanted(t, node, after, folder);
   t.deepEqual(stableContainers(node, after), stable, 'a pod that nobody touched was restarted');
-  for (const pod of after.pods) t.is(pod.restarts, 0, `${pod.name} was restarted`);
+  for (const pod of after.pods) {
+    // An instance that was lost between create and start never ran; its successor counts as a restart all the same.
+    const ran = pod.status.containerStatuses?.filter(({ lastState }) => lastState.terminated?.startedAt !== undefined);
+    t.deepEqual(ran, [], `${pod.name} was restarted`);
+  }
 
   for (const name of [...folder.wanted.keys()]) folder.remove(name);
   await keelson.waitFor('all gone', settled(folder), 120_000);
   const left = await eventually('nothing left', async () => {
-    const difference = censusDifference(before, await census(node));
+    const difference = await leftSince(before);
     return difference.length === 0 ? { difference } : undefined;
-  }).catch(async () => ({ difference: censusDifference(before, await census(node)) }));
+  }).catch(async () => ({ difference: await leftSince(before) }));
   t.deepEqual(left.difference, []);
   t.is(await keelson.stop(), 0);
 }
@@ -165,9 +183,17 @@ test.serial('the daemon is killed at random instants', async (t) => {
   });
 });
 
+/**
+ * A containerd that dies while it makes a sandbox forgets the shim it just started and runc's empty cgroup; nothing
+ * that CRI can name is left, so there is nothing that a node agent could remove.
+ */
+const runtimeLeftover = (leftover: string): boolean =>
+  leftover === 'processes: + containerd-shim' || (leftover.startsWith('cgroups: + ') && leftover.includes('/k8s.io/'));
+
 test.serial('containerd is killed and restarted at random instants', async (t) => {
-  await storm(t, Number(process.env.CONTAINERD_KILLS ?? 6), async (node, keelson) => {
+  const restartContainerd = async (node: TestNode, keelson: Keelson): Promise<Keelson> => {
     await node.containerd.restart();
     return keelson;
-  });
+  };
+  await storm(t, Number(process.env.CONTAINERD_KILLS ?? 6), restartContainerd, runtimeLeftover);
 });

@@ -33,6 +33,9 @@ export interface Census {
 /** By its path: an npm package puts another `nft` into node_modules/.bin, which npm scripts search first. */
 const nft = '/usr/sbin/nft';
 
+/** Made with the first pod and kept: they hold no pod's things by themselves. */
+const commonFolders = ['root/pods', 'log/pods', 'log/containers'];
+
 function listed(text: string): string[] {
   return text
     .split('\n')
@@ -96,7 +99,9 @@ export async function census(node: TestNode): Promise<Census> {
       ...filesBelow(dirs.root, 'root'),
       ...filesBelow(dirname(dirs.podLogs), 'log'),
       ...filesBelow(dirs.run, 'run'),
-    ].sort(),
+    ]
+      .filter((name) => !commonFolders.includes(name))
+      .sort(),
   };
 }
 

@@ -44,6 +44,9 @@ interface Refresh {
 }
 
 const debounceMs = 20;
+/** Between attempts to reach the runtime again: doubling from the first to the last. */
+const firstRetryMs = 100;
+const lastRetryMs = 1000;
 
 export class PodRuntimeCache {
   readonly #options: RuntimeCacheOptions;
@@ -193,15 +196,16 @@ export class PodRuntimeCache {
 
   /** Follows the runtime until aborted; survives its restarts. `onReconnect` runs after each successful first relist. */
   async run(signal: AbortSignal, onReconnect: () => void): Promise<void> {
-    let delayMs = 100;
+    let delayMs = firstRetryMs;
     while (!signal.aborted) {
+      let followedFromMs = Number.POSITIVE_INFINITY;
       try {
         await this.relist(signal);
         if (!this.#healthy) {
           this.#healthy = true;
           onReconnect();
         }
-        delayMs = 100;
+        followedFromMs = this.#options.clock.now();
         await this.#follow(signal);
       } catch (error) {
         if (signal.aborted) return;
@@ -209,8 +213,10 @@ export class PodRuntimeCache {
           this.#healthy = false;
           this.#options.log.warn({ error: errorLine(error) }, 'container runtime does not answer; retrying');
         }
+        // A runtime that answers but drops the stream at once must not be relisted ten times a second.
+        if (this.#options.clock.now() - followedFromMs >= lastRetryMs) delayMs = firstRetryMs;
         await sleep(delayMs, signal, this.#options.clock).catch(() => undefined);
-        delayMs = Math.min(delayMs * 2, 1000);
+        delayMs = Math.min(delayMs * 2, lastRetryMs);
       }
     }
   }
@@ -277,16 +283,13 @@ export class PodRuntimeCache {
     if (!entry?.seen) return;
     const known = phasesOf(entry.state);
     const news = [...entry.seen].some(([id, phase]) => (phase === 'deleted' ? known.has(id) : known.get(id) !== phase));
+    const wasEmpty = isEmpty(entry.state);
     entry.seen = undefined;
-    if (!news) {
-      // The last events about a pod come after it was forgotten.
-      if (isEmpty(entry.state)) this.#entries.delete(identity.uid);
-      return;
-    }
     try {
-      const state = await this.refresh(identity);
+      const state = news ? await this.refresh(identity) : entry.state;
       if (isEmpty(state)) this.#entries.delete(identity.uid);
-      this.#listener(identity.uid);
+      // The last events about a pod come after it was forgotten: they are no news.
+      if (news && !(wasEmpty && isEmpty(state))) this.#listener(identity.uid);
     } catch (error) {
       // The stream breaks with the same cause, and the relist that follows finds what was missed.
       this.#options.log.debug({ error: errorLine(error), uid: identity.uid }, 'inspecting a pod after an event failed');

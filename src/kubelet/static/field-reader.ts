@@ -75,10 +75,11 @@ function reportUnknown(name: string, fields: ObjectSpec, path: FieldPath, contex
   context.report(path, 'unknown field', { code: 'MANIFEST_UNKNOWN_FIELD', fix });
 }
 
-/** The object in which a field of this name exists, for fields indented wrongly. */
+/** The only object in which a field of this name exists, for fields indented wrongly; `name` is in too many to tell. */
 function placeOf(name: string, root: ObjectSpec): string | undefined {
-  const row = fieldRows(root).find((candidate) => candidate.path.split('.').at(-1) === name);
-  const parent = row?.path.split('.').slice(0, -1).join('.');
+  const [row, second] = fieldRows(root).filter((candidate) => candidate.path.split('.').at(-1) === name);
+  if (row === undefined || second !== undefined) return undefined;
+  const parent = row.path.split('.').slice(0, -1).join('.');
   return parent === '' ? 'the document itself' : parent;
 }
 

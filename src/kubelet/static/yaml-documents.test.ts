@@ -11,8 +11,7 @@ function values(text: string): unknown[] {
 
 test('scalars are read by YAML 1.1, as Kubernetes does', (t) => {
   const text =
-    'octal: 0644\nyes: x\n'.replace('yes: x\n', '') +
-    'bool: yes\nclock: 10:20\ndate: 2026-01-01\nfloat: 1e3\nnothing: ~\nquoted: "0644"\nhex: 0x10\n8080: key\n';
+    'octal: 0644\nbool: yes\nclock: 10:20\ndate: 2026-01-01\nfloat: 1e3\nnothing: ~\nquoted: "0644"\nhex: 0x10\n8080: key\n';
   t.deepEqual(values(text), [
     {
       octal: 420,
@@ -36,8 +35,8 @@ test('several documents, empty ones left out; JSON with tabs', (t) => {
 });
 
 test('aliases and merge keys', (t) => {
-  t.deepEqual(values('base: &b {x: 1, y: 2}\nuse: {<<: *b, y: 3}\nsame: *b\n'), [
-    { base: { x: 1, y: 2 }, use: { x: 1, y: 3 }, same: { x: 1, y: 2 } },
+  t.deepEqual(values('base: &b {x: 1, w: 2}\nuse: {<<: *b, w: 3}\nsame: *b\n'), [
+    { base: { x: 1, w: 2 }, use: { x: 1, w: 3 }, same: { x: 1, w: 2 } },
   ]);
   t.deepEqual(values('a: &a {x: 1}\nb: &b {x: 2, z: 3}\nc: {<<: [*a, *b]}\n')[0], {
     a: { x: 1 },
@@ -69,7 +68,7 @@ const refused: [text: string, line: number, message: RegExp][] = [
   ['a: 1\nb: 1\na: 2', 3, /the key "a" stands twice/],
   ['x: 1\nyes: 2', 2, /the key yes is not a string/],
   ['? [1]\n: 2', 1, /a key must be a string/],
-  ['x: !!binary aGk=', 1, /Unresolved tag/],
+  ['x: !!binary aGk=', 1, /is not a string, number or boolean/],
   ['x: !custom y', 1, /Unresolved tag: !custom/],
   ['x: .inf', 1, /Infinity is not a number/],
   ['a: *nope', 1, /the alias \*nope has no anchor/],
@@ -93,7 +92,7 @@ test('aliases that multiply are refused, many aliases of a small thing are not',
       .fill(`*a${i - 1}`)
       .join(',')}]\n`;
   t.regex(parseYamlDocuments(bomb).problems[0]?.message ?? '', /aliases multiply/);
-  const merges = `a0: &a0 {k: 1}\n${Array.from({ length: 60 }, (_, i) => `a${i + 1}: &a${i + 1} {x: *a${i}, y: *a${i}}\n`).join('')}`;
+  const merges = `a0: &a0 {k: 1}\n${Array.from({ length: 60 }, (_, i) => `a${i + 1}: &a${i + 1} {v: *a${i}, w: *a${i}}\n`).join('')}`;
   t.regex(parseYamlDocuments(merges).problems[0]?.message ?? '', /aliases multiply|nested/);
   t.is(values(`a: &a {x: 1}\nl: [${Array(500).fill('*a').join(',')}]\n`).length, 1);
 });
