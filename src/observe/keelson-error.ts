@@ -34,8 +34,14 @@ export class KeelsonError extends Error {
   }
 }
 
-/** One line for any thrown value, never a stack trace. */
+/** One line for any thrown value, never a stack trace; line breaks of a message become spaces. */
 export function errorLine(error: unknown): string {
+  return messageOf(error)
+    .replace(/[\r\n]+\s*/g, ' ')
+    .trim();
+}
+
+function messageOf(error: unknown): string {
   if (error instanceof KeelsonError) return error.toLine();
   if (error instanceof AggregateError) return error.errors.map(errorLine).join('; ') || error.message;
   if (error instanceof Error) return error.message;

@@ -38,7 +38,8 @@ export function textLine(record: Record<string, unknown>): string {
         ` ${name}=${typeof value === 'string' && /^[^\s"=]+$/.test(value) ? value : JSON.stringify(value)}`,
     )
     .join('');
-  return `${String(time)} ${String(level).padEnd(5)} ${String(msg)}${rest}\n`;
+  // Values come from outside; what could move a terminal's cursor must not reach it.
+  return `${`${String(time)} ${String(level).padEnd(5)} ${String(msg)}${rest}`.replace(/\p{Cc}/gu, ' ')}\n`;
 }
 
 function writeAsText(line: string): void {

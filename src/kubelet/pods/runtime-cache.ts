@@ -286,10 +286,11 @@ export class PodRuntimeCache {
     const wasEmpty = isEmpty(entry.state);
     entry.seen = undefined;
     try {
-      const state = news ? await this.refresh(identity) : entry.state;
-      if (isEmpty(state)) this.#entries.delete(identity.uid);
+      if (news) await this.refresh(identity);
+      const empty = isEmpty(this.get(identity.uid));
+      if (empty) this.#entries.delete(identity.uid);
       // The last events about a pod come after it was forgotten: they are no news.
-      if (news && !(wasEmpty && isEmpty(state))) this.#listener(identity.uid);
+      if (news && !(wasEmpty && empty)) this.#listener(identity.uid);
     } catch (error) {
       // The stream breaks with the same cause, and the relist that follows finds what was missed.
       this.#options.log.debug({ error: errorLine(error), uid: identity.uid }, 'inspecting a pod after an event failed');

@@ -24,7 +24,7 @@ import type { PodSnapshot } from '../pod-source.ts';
 import { createFolderSource } from './folder-source.ts';
 import { ManifestError } from './manifest-error.ts';
 
-const settleMs = 60;
+const settleMs = 100;
 
 const podText = (name: string, image = 'a'): string =>
   `apiVersion: v1\nkind: Pod\nmetadata: {name: ${name}}\nspec: {containers: [{name: c, image: "${image}"}]}\n`;
@@ -141,11 +141,11 @@ test('truncate-then-write, and rename-away-then-create, never end the pod', asyn
   await f.start();
   for (let round = 1; round <= 5; round++) {
     f.write('a.yaml', '');
-    await sleep(settleMs / 3);
+    await sleep(settleMs / 10);
     f.write('a.yaml', podText('one', `v${round}`));
     await f.until('the new text', () => f.images()[0] === `v${round}`);
     renameSync(join(f.dir, 'a.yaml'), join(f.dir, '.a.yaml~'));
-    await sleep(settleMs / 3);
+    await sleep(settleMs / 10);
     f.write('a.yaml', podText('one', `w${round}`));
     await f.until('the new file', () => f.images()[0] === `w${round}`);
   }
