@@ -24,7 +24,8 @@ export function printRows(title: string, ourName: string, theirName: string, row
   const width = Math.max(...rows.map(({ what }) => what.length));
   console.log(`${''.padEnd(width)}  ${ourName.padStart(12)}  ${theirName.padStart(12)}  ratio`);
   for (const { what, ours, theirs, unit } of rows) {
-    const show = (value: number | undefined): string => (value === undefined ? '-' : `${round(value)} ${unit}`).padStart(12);
+    const show = (value: number | undefined): string =>
+      (value === undefined ? '-' : `${round(value)} ${unit}`).padStart(12);
     const ratio = theirs === undefined ? '' : (ours / theirs).toFixed(2);
     console.log(`${what.padEnd(width)}  ${show(ours)}  ${show(theirs)}  ${ratio}`);
   }
@@ -42,7 +43,9 @@ export interface Usage {
 export function usage(pid: number): Usage {
   const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]?.split(' ') ?? [];
   const kib = (file: string, name: string): number =>
-    Number(new RegExp(`^${name}:\\s+(\\d+)`, 'm').exec(readFileSync(`/proc/${pid}/${file}`, 'utf8'))?.[1] ?? Number.NaN);
+    Number(
+      new RegExp(`^${name}:\\s+(\\d+)`, 'm').exec(readFileSync(`/proc/${pid}/${file}`, 'utf8'))?.[1] ?? Number.NaN,
+    );
   return {
     cpuSeconds: (Number(fields[11]) + Number(fields[12])) / 100,
     rssMiB: kib('status', 'VmRSS') / 1024,
@@ -50,4 +53,5 @@ export function usage(pid: number): Usage {
   };
 }
 
-export const sleep = (milliseconds: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, milliseconds));
+export const sleep = (milliseconds: number): Promise<void> =>
+  new Promise((resolve) => setTimeout(resolve, milliseconds));

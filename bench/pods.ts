@@ -114,7 +114,9 @@ async function measureKeelson(node: TestNode): Promise<{ figures: Figures; rows:
   const times = await Promise.all(pods.map(({ ready: becameReady }) => becameReady));
   figures.burst = times.map((at) => at - began);
   figures.burstAll = Math.max(...figures.burst);
-  const { eventLoopLag } = (await keelson.status()) as { eventLoopLag?: { p50Ms: number; p99Ms: number; maxMs: number } };
+  const { eventLoopLag } = (await keelson.status()) as {
+    eventLoopLag?: { p50Ms: number; p99Ms: number; maxMs: number };
+  };
   await sleep(5000);
   const idle30 = await idleUsage(keelson.pid);
   await removeAll(names);
@@ -166,7 +168,10 @@ async function measureRaw(node: TestNode): Promise<Figures> {
   return figures;
 }
 
-async function onNode<T>(options: Parameters<typeof createTestNode>[0], measure: (node: TestNode) => Promise<T>): Promise<T> {
+async function onNode<T>(
+  options: Parameters<typeof createTestNode>[0],
+  measure: (node: TestNode) => Promise<T>,
+): Promise<T> {
   const node = await createTestNode(options);
   try {
     return await measure(node);
@@ -179,7 +184,12 @@ const raw = await onNode({ cniBinDir: debianCniBinDir }, measureRaw);
 const { figures, rows } = await onNode({}, measureKeelson);
 printRows(`Pods on containerd ${process.env.KEELSON_CONTAINERD_VERSION ?? '1.6'}`, 'Keelson', 'raw CRI', [
   { what: 'create -> Ready, serial, p50', ours: median(figures.serial), theirs: median(raw.serial), unit: 'ms' },
-  { what: 'create -> Ready, serial, p90', ours: percentile(figures.serial, 0.9), theirs: percentile(raw.serial, 0.9), unit: 'ms' },
+  {
+    what: 'create -> Ready, serial, p90',
+    ours: percentile(figures.serial, 0.9),
+    theirs: percentile(raw.serial, 0.9),
+    unit: 'ms',
+  },
   { what: `burst of ${burst}, first`, ours: Math.min(...figures.burst), theirs: Math.min(...raw.burst), unit: 'ms' },
   { what: `burst of ${burst}, median`, ours: median(figures.burst), theirs: median(raw.burst), unit: 'ms' },
   { what: `burst of ${burst}, all`, ours: figures.burstAll, theirs: raw.burstAll, unit: 'ms' },
