@@ -71,7 +71,8 @@ class ReadyWatch {
     for (const line of fresh.slice(0, end).split('\n')) {
       if (!line.includes('"ready":true')) continue;
       const record = JSON.parse(line) as { pod: string; time: string };
-      const name = record.pod.split('/')[1] ?? '';
+      // Static pods carry the node's name at their end.
+      const name = record.pod.slice('default/'.length, record.pod.indexOf('-node-'));
       // The daemon's own time stamp: when the status was published, not when this process got to read it.
       this.#waiters.get(name)?.(Date.parse(record.time));
       this.#waiters.delete(name);

@@ -59,7 +59,7 @@ export function containerConfig(pod: Pod, container: Container, context: Contain
     args: (container.args ?? []).map(expand),
     workingDir: container.workingDir ?? '',
     envs: [...environment].map(([key, value]) => ({ key, value: Buffer.from(value) })),
-    mounts: mounts(container, context),
+    mounts: mounts(pod, container, context),
     labels: {
       [containerNameLabel]: container.name,
       [podNameLabel]: pod.metadata.name,
@@ -97,8 +97,14 @@ function annotations(pod: Pod, container: Container, context: ContainerContext):
   };
 }
 
-function mounts(container: Container, context: ContainerContext): cri.MountInput[] {
-  const list = (container.volumeMounts ?? []).map((mount) => volumeMount(container, mount, context));
+function mounts(pod: Pod, container: Container, context: ContainerContext): cri.MountInput[] {
+  // Content that Keelson writes is never the container's to change, whatever the mount says.
+  const written = new Set(
+    (pod.spec.volumes ?? []).flatMap(({ name, configMap, secret }) => (configMap || secret ? [name] : [])),
+  );
+  const list = (container.volumeMounts ?? []).map((mount) =>
+    volumeMount(container, mount, written.has(mount.name), context),
+  );
   const taken = new Set(list.map((mount) => mount.containerPath));
   const terminationPath = container.terminationMessagePath ?? '/dev/termination-log';
   if (!taken.has('/etc/hosts')) {
@@ -110,7 +116,12 @@ function mounts(container: Container, context: ContainerContext): cri.MountInput
   return list;
 }
 
-function volumeMount(container: Container, mount: VolumeMount, context: ContainerContext): cri.MountInput {
+function volumeMount(
+  container: Container,
+  mount: VolumeMount,
+  forceReadOnly: boolean,
+  context: ContainerContext,
+): cri.MountInput {
   const hostPath = context.volumePaths.get(mount.name);
   if (hostPath === undefined) {
     throw new ContainerConfigError(`volume ${mount.name} is not mounted`, `container ${container.name}`);
@@ -119,7 +130,7 @@ function volumeMount(container: Container, mount: VolumeMount, context: Containe
     // A relative mountPath counts from the root, as the kubelet takes it.
     containerPath: mount.mountPath.startsWith('/') ? mount.mountPath : `/${mount.mountPath}`,
     hostPath,
-    readonly: mount.readOnly ?? false,
+    readonly: forceReadOnly || (mount.readOnly ?? false),
     propagation:
       mount.mountPropagation === 'Bidirectional'
         ? 'PROPAGATION_BIDIRECTIONAL'

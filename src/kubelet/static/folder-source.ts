@@ -39,7 +39,10 @@ export interface FolderSourceOptions {
 /** A folder that is gone is looked for this often. */
 const missingFolderRescanMs = 1000;
 
-/** Within this of the last change, a file may change again without its times showing it (a kernel tick is up to 10 ms). */
+/**
+ * Within this of the last change, a file may change again without its times showing it: before Linux 6.13 they move by
+ * kernel ticks of up to 10 ms.
+ */
 const timestampGrainMs = 50;
 
 const gone = 'gone';
@@ -209,8 +212,10 @@ class FolderFollower {
   #hasSettled(known: KnownFile, seen: string): boolean {
     if (known.record.objects.length === 0) return true;
     const { settleMs = 100, clock } = this.#options;
-    if (known.pending?.seen !== seen) known.pending = { seen, sinceMs: clock.now() };
-    const restMs = known.pending.sinceMs + settleMs - clock.now();
+    const now = clock.now();
+    // A wall clock set back must not make anyone wait for it.
+    if (known.pending?.seen !== seen || known.pending.sinceMs > now) known.pending = { seen, sinceMs: now };
+    const restMs = known.pending.sinceMs + settleMs - now;
     if (restMs > 0) this.#scheduleScan(restMs);
     return restMs <= 0;
   }

@@ -1,8 +1,9 @@
 /** Tests of reading manifests: what is accepted, and one clear line for each thing that is wrong. */
+import { readFileSync } from 'node:fs';
 import test from 'ava';
 import type { ConfigMap, Pod, Secret } from '../../api/core.ts';
 import { fieldRows } from './field-spec.ts';
-import { maxManifestBytes, parseManifest } from './manifest.ts';
+import { maxDocuments, maxManifestBytes, parseManifest } from './manifest.ts';
 import { configMapFields, refusedKinds, secretFields } from './object-fields.ts';
 import { podFields } from './pod-fields.ts';
 import { refusedVolumeTypes } from './volume-fields.ts';
@@ -521,6 +522,17 @@ test('every refused field is refused by name with its reason, and accepted at it
       );
     }
   }
+});
+
+test('docs/standalone.md names every refused and ignored field, and the limits', (t) => {
+  const text = readFileSync(new URL('../../../docs/standalone.md', import.meta.url), 'utf8');
+  for (const { path, treatment } of fieldRows(podFields)) {
+    const name = path.split('.').at(-1) ?? '';
+    if (treatment === 'refused') t.true(text.includes(`${name}\``), path);
+    if (treatment === 'ignored' && path.startsWith('spec.')) t.true(text.includes(`${name}\``), path);
+  }
+  t.true(text.includes(`${maxManifestBytes / 1024 / 1024} MiB`));
+  t.true(text.includes(`more than ${maxDocuments} objects`));
 });
 
 test('every ignored field is accepted and dropped', (t) => {

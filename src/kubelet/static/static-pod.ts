@@ -5,14 +5,13 @@
  */
 import type { Pod } from '../../api/core.ts';
 import { checkDns1123Subdomain } from '../../config/names.ts';
+import { manifestFileAnnotation } from '../plan/annotations.ts';
 import { applyPodDefaults } from './defaults.ts';
 import { fnv128a } from './fnv.ts';
 
 export const configSourceAnnotation = 'kubernetes.io/config.source';
 export const configHashAnnotation = 'kubernetes.io/config.hash';
 export const configSeenAnnotation = 'kubernetes.io/config.seen';
-/** Ours: which file a running pod came from, so that a pod of a broken file is known and spared after a restart. */
-export const configFileAnnotation = 'keelson.dev/config.file';
 
 export interface StaticPodOrigin {
   /** Absolute path of the file. */
@@ -42,7 +41,8 @@ export function toStaticPod(pod: Pod, origin: StaticPodOrigin): Pod {
         [configSourceAnnotation]: 'file',
         [configHashAnnotation]: uid,
         [configSeenAnnotation]: new Date(origin.seenAt).toISOString(),
-        [configFileAnnotation]: origin.file,
+        // A successor knows by it the pods of a file that is broken, and spares them.
+        [manifestFileAnnotation]: origin.file,
       },
     },
     spec: {

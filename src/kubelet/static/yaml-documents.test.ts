@@ -97,6 +97,14 @@ test('aliases that multiply are refused, many aliases of a small thing are not',
   t.is(values(`a: &a {x: 1}\nl: [${Array(500).fill('*a').join(',')}]\n`).length, 1);
 });
 
+test('depth is bounded, by a clear line', (t) => {
+  const nested = (depth: number): string => `${'['.repeat(depth)}${']'.repeat(depth)}`;
+  t.deepEqual(parseYamlDocuments(nested(60)).problems, []);
+  for (const text of [nested(100), '- '.repeat(100), '? '.repeat(100), '{a: '.repeat(100)]) {
+    t.is(parseYamlDocuments(text).problems[0]?.message, 'is nested more than 64 levels deep');
+  }
+});
+
 const hostile: Record<string, string> = {
   'open brackets': '['.repeat(3_000_000),
   'open braces': '{'.repeat(3_000_000),
