@@ -69,12 +69,12 @@ class ReadyWatch {
     const end = fresh.lastIndexOf('\n') + 1;
     this.#seen += end;
     for (const line of fresh.slice(0, end).split('\n')) {
-      if (!line.includes('"ready":true')) continue;
-      const record = JSON.parse(line) as { pod: string; time: string };
       // Static pods carry the node's name at their end.
-      const name = record.pod.slice('default/'.length, record.pod.indexOf('-node-'));
+      const match = /^(\S+) .*\bpod=default\/(\S+?)-node-\S+ .*\bready=true/.exec(line);
+      if (!match) continue;
+      const [, time = '', name = ''] = match;
       // The daemon's own time stamp: when the status was published, not when this process got to read it.
-      this.#waiters.get(name)?.(Date.parse(record.time));
+      this.#waiters.get(name)?.(Date.parse(time));
       this.#waiters.delete(name);
     }
   }

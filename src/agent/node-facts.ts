@@ -4,7 +4,7 @@
  */
 import { readFile } from 'node:fs/promises';
 import { availableParallelism, hostname, totalmem } from 'node:os';
-import type { Rtnetlink } from '../linux/rtnetlink.ts';
+import type { Route, Rtnetlink } from '../linux/rtnetlink.ts';
 
 export interface MachineFacts {
   /** Lower case, as Node names are. */
@@ -23,9 +23,7 @@ export async function readMachineFacts(
   overrides: { hostname: string | undefined; nodeIP: string | undefined },
 ): Promise<MachineFacts> {
   const [routes, addresses, links] = await Promise.all([rtnetlink.routes(), rtnetlink.addresses(), rtnetlink.links()]);
-  const uplinks = new Set(
-    routes.filter(({ destination }) => destination === '0.0.0.0/0').flatMap(({ ifindex }) => ifindex ?? []),
-  );
+  const uplinks = new Set(routes.filter(isDefault).flatMap(({ ifindex }) => ifindex ?? []));
   const usable = addresses.filter(({ prefix, scope }) => scope === 'global' && !prefix.includes(':'));
   const byIfindex = (ifindex: number): boolean => links.some((link) => link.ifindex === ifindex && link.name !== 'lo');
   // Without a default route any address of a real link will do; loopback ones are Keelson's own or nobody's.
@@ -42,6 +40,9 @@ export async function readMachineFacts(
     cores: availableParallelism(),
   };
 }
+
+/** An `unreachable` or `blackhole` default leads nowhere. */
+const isDefault = ({ destination, type }: Route): boolean => destination === '0.0.0.0/0' && type === 'unicast';
 
 const isPodLink = (links: { ifindex: number; alias: string | undefined }[], ifindex: number): boolean =>
   links.some((link) => link.ifindex === ifindex && link.alias?.startsWith('keelson:') === true);

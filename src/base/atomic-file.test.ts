@@ -6,6 +6,7 @@ import {
   mkdtempSync,
   readdirSync,
   readFileSync,
+  rmSync,
   statSync,
   symlinkSync,
   writeFileSync,
@@ -16,7 +17,17 @@ import { join } from 'node:path';
 import test from 'ava';
 import { FileError, readFileBounded, removeStaleTemporaries, writeFileAtomic } from './atomic-file.ts';
 
-const scratch = (): string => mkdtempSync(join(tmpdir(), 'keelson-atomic-'));
+const scratchDirectories: string[] = [];
+
+function scratch(): string {
+  const directory = mkdtempSync(join(tmpdir(), 'keelson-atomic-'));
+  scratchDirectories.push(directory);
+  return directory;
+}
+
+test.after.always(() => {
+  for (const directory of scratchDirectories) rmSync(directory, { recursive: true, force: true });
+});
 
 test('writes the content and the mode, and leaves no temporary file', async (t) => {
   const dir = scratch();

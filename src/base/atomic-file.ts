@@ -81,7 +81,7 @@ export async function readFileBounded(
   options: { noFollow?: boolean } = {},
 ): Promise<BoundedFile> {
   const noFollow = options.noFollow ? constants.O_NOFOLLOW : 0;
-  const handle = await openForReading(path, constants.O_RDONLY | constants.O_NOCTTY | noFollow);
+  const handle = await openForReading(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY | noFollow);
   try {
     const stat = await handle.stat({ bigint: true });
     if (!stat.isFile()) throw notRegular(path);

@@ -141,11 +141,12 @@ export async function startKubelet(options: KubeletOptions, signal: AbortSignal)
     const changed = changedObjects(before, next);
     if (changed.size > 0) workers.wakeForVolumes((pod) => usesAny(pod, changed));
   }, stopping);
-  const uids = new Set([
-    ...snapshot.pods.map(({ metadata }) => metadata.uid),
-    ...cache.pods().map(({ identity }) => identity.uid),
-  ]);
-  await removeLeftovers(uids, volumes, paths, log);
+  // Asked anew for each leftover: manifests go on changing, and their pods start, while this cleans.
+  const isKnown = (uid: string): boolean =>
+    workers.has(uid) ||
+    snapshot.pods.some(({ metadata }) => metadata.uid === uid) ||
+    cache.pods().some(({ identity }) => identity.uid === uid);
+  await removeLeftovers(isKnown, volumes, paths, log);
   const following = cache.run(stopping, () => {
     log.info({ mode: cache.mode ?? 'connecting' }, 'container runtime answers');
     workers.reconcile();
@@ -176,13 +177,13 @@ const isPresent = ({ sandboxes, containers }: PodRuntimeState): boolean =>
 
 /** Directories, mounts and logs of pods that are neither wanted nor in the runtime. Failures are reported, not fatal. */
 async function removeLeftovers(
-  known: ReadonlySet<string>,
+  isKnown: (uid: string) => boolean,
   volumes: PodVolumes & { orphans(): Promise<string[]> },
   paths: PodPaths,
   log: Logger,
 ): Promise<void> {
   for (const uid of await volumes.orphans()) {
-    if (known.has(uid)) continue;
+    if (isKnown(uid)) continue;
     try {
       await volumes.teardown(uid);
       log.info({ uid }, 'removed the directory of a pod that is gone');
@@ -190,7 +191,7 @@ async function removeLeftovers(
       log.warn({ uid, error: errorLine(error) }, 'cannot remove the directory of a pod that is gone');
     }
   }
-  for (const pod of await removeOrphanLogs(known, paths)) {
+  for (const pod of await removeOrphanLogs(isKnown, paths)) {
     log.info({ pod: `${pod.namespace}/${pod.name}`, uid: pod.uid }, 'removed the logs of a pod that is gone');
   }
 }

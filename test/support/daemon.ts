@@ -3,7 +3,7 @@
  * Layer: test. Asks for the status on the daemon's socket itself, since each `keelson status` would start a Node.js.
  * Knows no expectations; those are the tests'.
  */
-import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { stringify } from 'yaml';
 import { queryControl } from '../../src/agent/control-socket.ts';
@@ -32,6 +32,8 @@ export interface Daemon {
   /** Puts a file into the folder of manifests at one stroke. Objects become YAML documents, texts stand as they are. */
   write(file: string, ...documents: (Manifest | string)[]): void;
   remove(file: string): void;
+  /** Removes all files of the folder and waits until their pods are gone. For `test.afterEach.always`. */
+  clear(): Promise<void>;
   /** Where `file` of the folder is. */
   path(file: string): string;
   status(): Promise<StatusReport>;
@@ -98,7 +100,7 @@ async function daemonOn(node: TestNode, options: DaemonOptions): Promise<Daemon>
   const status = async (): Promise<StatusReport> => (await queryControl(dirs.run)) as StatusReport;
   const find = (report: StatusReport, name: string): PodReport | undefined =>
     report.pods.find((pod) => pod.name === `${name}${suffix}`);
-  const tail = (): string => keelson.logs().split('\n').slice(-25).join('\n');
+  const tail = (): string => keelson.logs().split('\n').slice(-12).join('\n');
 
   async function waitFor<T>(
     what: string,
@@ -117,7 +119,7 @@ async function daemonOn(node: TestNode, options: DaemonOptions): Promise<Daemon>
         });
         // While it starts it answers, but knows no pods yet.
         if (report?.pods === undefined) return undefined;
-        last = JSON.stringify(report);
+        last = describe(report);
         const found = look(report);
         return found === undefined || found === null || found === false ? undefined : { found };
       },
@@ -155,6 +157,11 @@ async function daemonOn(node: TestNode, options: DaemonOptions): Promise<Daemon>
     await waitFor('no pods', ({ pods, ending }) => pods.length === 0 && ending.length === 0);
   };
 
+  const clear = async (): Promise<void> => {
+    for (const file of readdirSync(dirs.manifests)) rmSync(path(file), { recursive: true, force: true });
+    if (keelson.exit() === undefined) await waitForNoPods();
+  };
+
   await waitFor('the daemon answers', () => true);
   return {
     node,
@@ -170,6 +177,7 @@ async function daemonOn(node: TestNode, options: DaemonOptions): Promise<Daemon>
     stop: () => keelson.stop(),
     write,
     remove: removeFile,
+    clear,
     path,
     status,
     waitFor: (what, condition, timeoutMs) =>
@@ -221,6 +229,15 @@ async function daemonOn(node: TestNode, options: DaemonOptions): Promise<Daemon>
       await node.stop();
     },
   };
+}
+
+/** A status in a few lines, for a failure. */
+function describe({ pods, ending, manifestErrors }: StatusReport): string {
+  const lines = pods.map(({ name, uid, summary, ready, restarts, error, status }) => {
+    const states = (status.containerStatuses ?? []).map(({ state }) => JSON.stringify(state)).join(' ');
+    return `${name} ${uid} ${summary} ready ${ready} restarts ${restarts} ${error ?? ''} ${states}`;
+  });
+  return [...lines, `ending: ${ending.map(({ name }) => name).join(' ')}`, JSON.stringify(manifestErrors)].join('\n');
 }
 
 export const isReady = (pod: PodReport): boolean =>

@@ -278,6 +278,31 @@ test('the last waiter leaves: the pull is aborted, and who comes then has a pull
   t.is(pulls().length, 2);
 });
 
+test('nobody joins a pull that is being aborted but has not failed yet', async (t) => {
+  const fake = new FakeRuntime();
+  let calls = 0;
+  const dying = Promise.withResolvers<never>();
+  const images = {
+    ...fake.image,
+    pullImage: async () => {
+      if (++calls === 1) return dying.promise;
+      fake.setImage(app);
+      return { imageRef: app };
+    },
+  };
+  const { ensurer } = setUp({ images });
+  const leaving = new AbortController();
+  const left = ensurer.ensure(podWith({}, 'u1'), 0, leaving.signal);
+  await settle();
+  leaving.abort(new Error('gone'));
+  await t.throwsAsync(left, { message: 'gone' });
+  const late = ensurer.ensure(podWith({}, 'u2'), 0, never);
+  await settle();
+  dying.reject(CriError.fromStatus('PullImage', 1, 'cancelled'));
+  t.regex((await late).ref, /^sha256:/);
+  t.is(calls, 2);
+});
+
 test('whoever leaves earns no backoff', async (t) => {
   const { fake, ensurer } = setUp();
   fake.offerImage(app);

@@ -182,6 +182,12 @@ test('objects of another namespace are not seen', (t) => {
   t.throws(() => environmentOf({ env }, { namespace: 'elsewhere' }), { message: /configmap "conf" not found/ });
 });
 
+test('many values that are each just short enough are refused together', (t) => {
+  const env: EnvVar[] = [{ name: 'BIG', value: 'x'.repeat(2 ** 20) }];
+  for (let i = 0; i < 20; i++) env.push({ name: `V${i}`, value: '$(BIG)' });
+  t.throws(() => environmentOf({ env }), { instanceOf: ContainerConfigError, message: /env is longer/ });
+});
+
 test('references that double with every line are refused instead of filling the memory', (t) => {
   const env: EnvVar[] = [{ name: 'V0', value: 'lol' }];
   for (let i = 1; i < 60; i++) env.push({ name: `V${i}`, value: `$(V${i - 1})$(V${i - 1})` });

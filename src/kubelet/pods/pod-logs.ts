@@ -29,11 +29,11 @@ export async function removePodLogs(pod: PodIdentity, paths: PodPaths): Promise<
 }
 
 /** Log directories of pods that are neither wanted nor in the runtime: left by a predecessor that died while cleaning. */
-export async function removeOrphanLogs(knownUids: ReadonlySet<string>, paths: PodPaths): Promise<PodIdentity[]> {
+export async function removeOrphanLogs(isKnown: (uid: string) => boolean, paths: PodPaths): Promise<PodIdentity[]> {
   const removed: PodIdentity[] = [];
   for (const name of await readdirIfPresent(paths.podLogDir)) {
     const pod = podOfLogDirectory(name);
-    if (!pod || knownUids.has(pod.uid)) continue;
+    if (!pod || isKnown(pod.uid)) continue;
     await removePodLogs(pod, paths);
     removed.push(pod);
   }

@@ -8,6 +8,7 @@ import { errorLine } from '../../observe/keelson-error.ts';
 import { ImageError } from '../images/image-error.ts';
 import { computePodActions, describeOperation, type PodActions, type PodOperation } from '../plan/pod-actions.ts';
 import { newestContainer, type PodRuntimeState, type SandboxRecord } from '../plan/runtime-state.ts';
+import type { WaitingReason } from '../status/container-status.ts';
 import { podStatus } from '../status/pod-status.ts';
 import { ContainerStartError, type StartOperation, startContainer } from './container-start.ts';
 import { type PodContext, type PodMemory, startPriority } from './pod-context.ts';
@@ -145,9 +146,17 @@ async function startWhatMustStart(
 /** One container's failure must not keep the others from starting. */
 function noteStartFailure(pod: Pod, name: string, error: unknown, memory: PodMemory, context: PodContext): number {
   if (!(error instanceof ImageError) && !(error instanceof ContainerStartError)) throw error;
-  memory.waiting.set(name, { reason: error.reason, message: errorLine(error) });
+  memory.waiting.set(name, { reason: error.reason, message: withPullFailure(error, memory.waiting.get(name)) });
   const quiet = error instanceof ImageError && error.backingOff;
   const fields = { pod: `${pod.metadata.namespace}/${pod.metadata.name}`, container: name, reason: error.reason };
   if (!quiet) context.log.warn({ ...fields, error: errorLine(error) }, 'container did not start');
   return error instanceof ImageError ? error.retryAtMs : context.clock.now() + retryMs;
+}
+
+/** A pull that is put off also says what the attempt before it failed with (image_manager.go's prevPullErrMsg). */
+function withPullFailure(error: ImageError | ContainerStartError, before: WaitingReason | undefined): string {
+  const message = errorLine(error);
+  if (error.reason !== 'ImagePullBackOff' || before === undefined) return message;
+  if (before.reason === 'ErrImagePull') return `${message}: ErrImagePull: ${before.message}`;
+  return before.reason === 'ImagePullBackOff' ? before.message : message;
 }

@@ -1,0 +1,113 @@
+import test from 'ava';
+import type { PodReport, StatusReport } from '../agent/status-report.ts';
+import { statusTable } from './status.ts';
+
+const now = Date.UTC(2026, 0, 1, 12);
+const ago = (seconds: number): string => new Date(now - seconds * 1000).toISOString();
+
+const report = (change: Partial<StatusReport> = {}): StatusReport => ({
+  version: '0.1.0',
+  nodeName: 'node1',
+  nodeIPs: ['192.0.2.2'],
+  startedAt: ago(3 * 3600),
+  memoryBytes: 60 * 2 ** 20,
+  runtime: { name: 'containerd', version: '1.7.24', healthy: true, mode: 'events' },
+  network: { podCIDR: '10.244.0.0/24', gateway: '10.244.0.1', allocated: 2, free: 251 },
+  pods: [],
+  ending: [],
+  manifestErrors: [],
+  ...change,
+});
+const pod = (name: string, change: Partial<PodReport> = {}): PodReport => ({
+  namespace: 'default',
+  name,
+  uid: name,
+  summary: 'Running',
+  ready: 1,
+  containers: 1,
+  restarts: 0,
+  error: undefined,
+  status: { phase: 'Running', conditions: [], startTime: ago(90), podIP: '10.244.0.5' },
+  ...change,
+});
+
+test('a heading and a table, as kubectl prints it', (t) => {
+  const pods = [
+    pod('web'),
+    pod('job', {
+      namespace: 'team',
+      summary: 'Pending',
+      ready: 0,
+      containers: 2,
+      restarts: 12,
+      status: { phase: 'Pending', conditions: [] },
+    }),
+  ];
+  t.is(
+    statusTable(report({ pods }), now),
+    [
+      'Node node1 (192.0.2.2), Keelson 0.1.0, up 3h, 60 MiB',
+      'Runtime containerd 1.7.24: ready (events)',
+      'Pod network 10.244.0.0/24: 2 addresses used, 251 free',
+      '',
+      'NAMESPACE   NAME   READY   STATUS    RESTARTS   AGE   IP',
+      'default     web    1/1     Running   0          90s   10.244.0.5',
+      'team        job    0/2     Pending   12         -     <none>',
+      '',
+    ].join('\n'),
+  );
+});
+
+test('nothing runs, nobody answers, no address: said so', (t) => {
+  const runtime = { name: 'containerd', version: '1.6.20', healthy: false, mode: 'relist' };
+  const text = statusTable(report({ runtime, nodeIPs: [] }), now);
+  t.true(text.includes('Node node1 (no address)'));
+  t.true(text.includes('Runtime containerd 1.6.20: NOT ANSWERING (relist)'));
+  t.true(text.endsWith('\nNo pods.\n'));
+});
+
+test('below the table: why pods wait and which manifests are refused', (t) => {
+  const waiting = { reason: 'ErrImagePull', message: 'no such image' };
+  const containerStatuses = [
+    {
+      name: 'c',
+      state: { waiting },
+      lastState: {},
+      ready: false,
+      started: false,
+      restartCount: 0,
+      image: '',
+      imageID: '',
+    },
+  ];
+  const pods = [
+    pod('web', { error: 'cannot mount volume data' }),
+    pod('job', { status: { phase: 'Pending', conditions: [], containerStatuses } }),
+  ];
+  const manifestErrors = [
+    { file: '/m/a.yaml', error: '/m/a.yaml:3:7: spec is missing' },
+    { file: '/m/b.yaml', error: 'cannot be read' },
+  ];
+  const lines = statusTable(report({ pods, manifestErrors }), now).split('\n');
+  t.deepEqual(lines.slice(7, -1), [
+    '',
+    'pod default/web: cannot mount volume data',
+    'pod default/job, container c: no such image',
+    '/m/a.yaml:3:7: spec is missing',
+    '/m/b.yaml: cannot be read',
+  ]);
+});
+
+test('what comes from outside cannot move the cursor nor add lines', (t) => {
+  const evil = 'x\u001b[2J\r\ny\u009b31m';
+  const pods = [pod(evil, { summary: evil, error: evil })];
+  const text = statusTable(report({ pods, manifestErrors: [{ file: 'f', error: evil }] }), now);
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what must not reach a terminal
+  t.notRegex(text.replaceAll('\n', ''), /[\u0000-\u001f\u007f-\u009f]/);
+  t.is(
+    text.split('\n').length,
+    statusTable(report({ pods: [pod('w', { error: 'e' })], manifestErrors: [{ file: 'f', error: 'e' }] }), now).split(
+      '\n',
+    ).length,
+  );
+});
