@@ -131,7 +131,10 @@ export function readAcknowledgement(message: MessageCursor): Acknowledgement {
   if ((flags & NLM_F_ACK_TLVS) === 0) return { errno, extack: undefined };
   // The request's header follows, and its payload too unless the answer is capped.
   const echoed = (flags & NLM_F_CAPPED) !== 0 ? 16 : Math.max(16, buffer.readUInt32LE(start + 4));
-  return { errno, extack: extackText(new AttributeCursor(buffer, start + 4 + ((echoed + 3) & ~3), end)) };
+  // Not with `& ~3`: a length above 2^31 would become a negative offset.
+  const attributes = start + 4 + Math.ceil(echoed / 4) * 4;
+  if (attributes > end) throw new NetlinkFormatError(`NLMSG_ERROR echoes ${echoed} bytes beyond its end`);
+  return { errno, extack: extackText(new AttributeCursor(buffer, attributes, end)) };
 }
 
 /** Reads the NLMSG_DONE at the cursor: a dump may end with an error. */

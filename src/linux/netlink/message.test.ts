@@ -116,6 +116,19 @@ test('acknowledgements: success, refusal with text, echoed request', (t) => {
   t.throws(() => read(0, Buffer.alloc(8)), { instanceOf: NetlinkFormatError });
 });
 
+test('an acknowledgement that echoes more than it holds is malformed, whatever the length does to the arithmetic', (t) => {
+  for (const echoed of [64, 0x7fffffff, 0x80000000, 0xffffffff]) {
+    const bytes = Buffer.alloc(40);
+    bytes.writeUInt32LE(36);
+    bytes.writeUInt16LE(2, 4);
+    bytes.writeUInt16LE(0x200, 6);
+    bytes.writeUInt32LE(echoed, 20);
+    const message = new MessageCursor(bytes);
+    t.true(message.next());
+    t.throws(() => readAcknowledgement(message), { instanceOf: NetlinkFormatError });
+  }
+});
+
 test('property: random bytes end, with nothing worse than a NetlinkFormatError', (t) => {
   const header = fc
     .tuple(
