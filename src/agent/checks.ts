@@ -8,7 +8,11 @@ import { release } from 'node:os';
 import { join } from 'node:path';
 import { connectRuntime } from '../cri/connect.ts';
 import { loadAddon } from '../kernel/addon.ts';
-import { errorLine } from '../observe/keelson-error.ts';
+import { kernelRtnetlink } from '../kernel/rtnetlink.ts';
+import { refuseOverlap } from '../network/host-conflict.ts';
+import { readHostState } from '../network/host-setup.ts';
+import { Ipam } from '../network/ipam/ipam.ts';
+import { errorLine, KeelsonError } from '../observe/keelson-error.ts';
 import { queryControl } from './control-socket.ts';
 import { cniShimPath } from './install-paths.ts';
 import { swapDevices } from './node-facts.ts';
@@ -25,6 +29,7 @@ export interface CheckResult {
 
 export interface CheckOptions {
   containerRuntimeEndpoint: string;
+  podCIDR: string;
   rootDir: string;
   runDir: string;
   cniConfDir: string | undefined;
@@ -55,6 +60,7 @@ export async function runChecks(options: CheckOptions): Promise<CheckResult[]> {
     checkOverlay(),
     checkCgroups(),
     checkForwarding(),
+    checkPodCIDR(options.podCIDR),
     checkSwap(),
     checkSpace(options.rootDir),
     checkStockComponents(),
@@ -66,6 +72,12 @@ export async function runChecks(options: CheckOptions): Promise<CheckResult[]> {
 const ok = (name: string, finding: string): CheckResult => ({ name, level: 'ok', finding });
 const warn = (name: string, finding: string, fix: string): CheckResult => ({ name, level: 'warn', finding, fix });
 const fail = (name: string, finding: string, fix: string): CheckResult => ({ name, level: 'fail', finding, fix });
+
+/** What was thrown, as a finding: its own remedy where it has one. */
+function failure(name: string, error: unknown, fix: string): CheckResult {
+  if (!(error instanceof KeelsonError)) return fail(name, errorLine(error), fix);
+  return fail(name, error.object === undefined ? error.message : `${error.object}: ${error.message}`, error.fix ?? fix);
+}
 
 async function effectiveCapabilities(): Promise<bigint> {
   const status = await readFile('/proc/self/status', 'utf8');
@@ -102,7 +114,7 @@ async function checkAddon(): Promise<CheckResult> {
     loadAddon();
     return ok('native addon', 'loads');
   } catch (error) {
-    return fail('native addon', errorLine(error), 'run make -C native');
+    return failure('native addon', error, 'run make -C native');
   }
 }
 
@@ -134,7 +146,7 @@ async function checkRuntime(endpoint: string): Promise<[CheckResult, RuntimeFact
       connection.close();
     }
   } catch (error) {
-    return [fail(name, errorLine(error), 'install and start containerd 1.6 or newer'), undefined];
+    return [failure(name, error, 'install and start containerd 1.6 or newer'), undefined];
   }
 }
 
@@ -188,6 +200,22 @@ async function checkCgroups(): Promise<CheckResult> {
 async function checkForwarding(): Promise<CheckResult> {
   const value = (await readFile('/proc/sys/net/ipv4/ip_forward', 'utf8')).trim();
   return ok('ip_forward', value === '1' ? 'on' : 'off; Keelson turns it on');
+}
+
+async function checkPodCIDR(podCIDR: string): Promise<CheckResult> {
+  const name = 'pod CIDR';
+  try {
+    const rtnetlink = await kernelRtnetlink.open();
+    try {
+      const [pool] = new Ipam([podCIDR]).families;
+      refuseOverlap(podCIDR, pool?.gateway ?? '', await readHostState(rtnetlink));
+    } finally {
+      rtnetlink.close();
+    }
+    return ok(name, `${podCIDR} is free on this machine`);
+  } catch (error) {
+    return failure(name, error, 'choose another --pod-cidr');
+  }
 }
 
 async function checkSwap(): Promise<CheckResult> {

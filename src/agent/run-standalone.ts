@@ -16,6 +16,7 @@ import { kernelRtnetlink } from '../kernel/rtnetlink.ts';
 import { kernelSysctls } from '../kernel/sysctls.ts';
 import { type Kubelet, startKubelet } from '../kubelet/kubelet.ts';
 import { createFolderSource } from '../kubelet/static/folder-source.ts';
+import { joinSources } from '../kubelet/static/joined-source.ts';
 import { createPodVolumes } from '../kubelet/volumes/pod-volumes.ts';
 import { runNft } from '../network/masquerade.ts';
 import { type PodNetwork, startPodNetwork } from '../network/pod-network.ts';
@@ -190,13 +191,17 @@ function startKubeletRole(
     {
       runtime: connection.runtime,
       images: images.image,
-      source: createFolderSource({
-        folder: options.standaloneDir,
-        nodeName: machine.nodeName,
-        rescanMs: config.fileCheckFrequencyMs,
-        clock: systemClock,
-        log: log.child({ component: 'manifests' }),
-      }),
+      source: joinSources(
+        [options.standaloneDir, ...(config.staticPodPath === undefined ? [] : [config.staticPodPath])].map((folder) =>
+          createFolderSource({
+            folder,
+            nodeName: machine.nodeName,
+            rescanMs: config.fileCheckFrequencyMs,
+            clock: systemClock,
+            log: log.child({ component: 'manifests' }),
+          }),
+        ),
+      ),
       volumes: (sources) =>
         createPodVolumes({
           mounts: kernelMounts,
@@ -223,7 +228,8 @@ function startKubeletRole(
       clock: systemClock,
       log: log.child({ component: 'kubelet' }),
       restartBackoff: { initialMs: 10_000, maxMs: config.maxContainerRestartPeriodMs },
-      parallelStarts: Math.max(2, machine.cores),
+      // Half of a start is waiting for the kernel and for containerd's own locks (bench/pods.ts, 2 to 8 places tried).
+      parallelStarts: 2 * machine.cores,
       parallelPulls: config.maxParallelImagePulls ?? Number.MAX_SAFE_INTEGER,
       pullRate: { perSecond: config.registryPullQPS, burst: config.registryBurst },
       maxPods: config.maxPods,
