@@ -3,7 +3,7 @@
  * Layer: agent; nothing but src/cli imports it. Stopping leaves pods, addresses and rules as they are.
  * Order: control socket (one daemon a run directory) -> runtime -> pod network -> kubelet.
  */
-import { readFile } from 'node:fs/promises';
+import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { sleep, systemClock } from '../base/clock.ts';
 import type { RunOptions } from '../config/flags.ts';
@@ -17,17 +17,18 @@ import { kernelSysctls } from '../kernel/sysctls.ts';
 import { type Kubelet, startKubelet } from '../kubelet/kubelet.ts';
 import { createFolderSource } from '../kubelet/static/folder-source.ts';
 import { joinSources } from '../kubelet/static/joined-source.ts';
+import { ManifestError } from '../kubelet/static/manifest-error.ts';
 import { createPodVolumes } from '../kubelet/volumes/pod-volumes.ts';
 import { runNft } from '../network/masquerade.ts';
 import { type PodNetwork, startPodNetwork } from '../network/pod-network.ts';
 import type { EventLoopLag } from '../observe/event-loop-lag.ts';
-import { KeelsonError } from '../observe/keelson-error.ts';
+import { errorLine, KeelsonError } from '../observe/keelson-error.ts';
 import type { Logger } from '../observe/logger.ts';
 import { serveControl } from './control-socket.ts';
 import { cniShimPath, holderPath, packageJsonPath } from './install-paths.ts';
 import { type MachineFacts, readMachineFacts, swapDevices } from './node-facts.ts';
 import { type RuntimeFacts, readRuntimeFacts } from './runtime-facts.ts';
-import { podReports, type StatusReport } from './status-report.ts';
+import { podReports, type StartingReport, type StatusReport } from './status-report.ts';
 
 const sandboxListTimeoutMs = 10_000;
 
@@ -42,8 +43,9 @@ export async function runStandalone(
   const startedAt = new Date();
   const version = await readVersion();
   await refuseSwap(options);
+  await refuseUnreadableFolder(options.standaloneDir);
 
-  let report: () => StatusReport | { starting: true } = () => ({ starting: true });
+  let report: () => StatusReport | StartingReport = () => ({ starting: true, version });
   const control = await serveControl(options.runDir, () => report());
   cleanup.defer(() => control.close());
 
@@ -105,6 +107,16 @@ async function refuseSwap(options: RunOptions): Promise<void> {
     object: 'node',
     fix: 'run swapoff -a, or set failSwapOn: false in the configuration file',
   });
+}
+
+/** Said before anything is made on the node; whether the folder stays readable is the folder source's affair. */
+async function refuseUnreadableFolder(folder: string): Promise<void> {
+  try {
+    await readdir(folder);
+  } catch (cause) {
+    const fix = 'create the folder and let root read it';
+    throw new ManifestError('MANIFEST_FOLDER', `cannot be read: ${errorLine(cause)}`, { file: folder, fix, cause });
+  }
 }
 
 async function readMachine(options: RunOptions): Promise<MachineFacts> {

@@ -21,6 +21,12 @@ export interface StatusReport {
   eventLoopLag?: { p50Ms: number; p99Ms: number; maxMs: number };
 }
 
+/** What the daemon answers until its roles are up. */
+export interface StartingReport {
+  starting: true;
+  version: string;
+}
+
 export interface PodReport {
   namespace: string;
   name: string;

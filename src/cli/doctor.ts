@@ -3,19 +3,14 @@
  * Layer: cli.
  */
 import { type CheckResult, runChecks } from '../agent/checks.ts';
-import { runDefaults } from '../config/flags.ts';
-import { defaultKubeletConfig } from '../config/kubelet-configuration.ts';
+import { resolveRunOptions } from '../config/flags.ts';
 import { formatTable } from './table.ts';
 
 export async function doctor(flags: Record<string, string | undefined>): Promise<number> {
-  const results = await runChecks({
-    containerRuntimeEndpoint: flags.containerRuntimeEndpoint ?? defaultKubeletConfig().containerRuntimeEndpoint,
-    rootDir: flags.rootDir ?? runDefaults.rootDir,
-    runDir: flags.runDir ?? runDefaults.runDir,
-    cniConfDir: flags.cniConfDir,
-    cniBinDir: flags.cniBinDir,
-  });
-  process.stdout.write(flags.output === 'json' ? `${JSON.stringify(results, null, 2)}\n` : `${doctorTable(results)}\n`);
+  // The same checks as `run` makes of its flags; no pods are read, so any folder stands for --standalone.
+  const { output, ...rest } = flags;
+  const results = await runChecks(resolveRunOptions({ ...rest, standalone: '/nonexistent' }));
+  process.stdout.write(output === 'json' ? `${JSON.stringify(results, null, 2)}\n` : `${doctorTable(results)}\n`);
   return results.some(({ level }) => level === 'fail') ? 1 : 0;
 }
 

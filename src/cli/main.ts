@@ -13,7 +13,8 @@ const runDirOption = (): Option =>
 
 const program = new Command('keelson')
   .description('One daemon that makes a Linux machine a Kubernetes node.')
-  .showHelpAfterError('(see keelson --help)')
+  // Wrong usage, too, is one line, in the form of every other error.
+  .configureOutput({ outputError: (text, write) => write(`keelson: ${usageErrorLine(text)} (see keelson --help)\n`) })
   .exitOverride();
 
 program
@@ -80,6 +81,15 @@ try {
   await program.parseAsync();
 } catch (error) {
   process.exitCode = report(error);
+}
+
+/** commander's `error: ...`, with its guess on a second line. */
+function usageErrorLine(text: string): string {
+  return text
+    .trim()
+    .replace(/^error: /, '')
+    .replace(/\s*\(Did you mean (.+)\?\)$/, ', did you mean $1?')
+    .replaceAll('\n', ' ');
 }
 
 function report(error: unknown): number {

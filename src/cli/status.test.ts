@@ -1,6 +1,6 @@
 import test from 'ava';
 import type { PodReport, StatusReport } from '../agent/status-report.ts';
-import { statusTable } from './status.ts';
+import { statusTable, statusText } from './status.ts';
 
 const now = Date.UTC(2026, 0, 1, 12);
 const ago = (seconds: number): string => new Date(now - seconds * 1000).toISOString();
@@ -110,4 +110,8 @@ test('what comes from outside cannot move the cursor nor add lines', (t) => {
       '\n',
     ).length,
   );
+});
+
+test('a daemon that is starting says so', (t) => {
+  t.regex(statusText({ starting: true, version: '0.1.0' }), /^Keelson 0\.1\.0 is starting: .*\n$/);
 });

@@ -3,15 +3,18 @@
  * Layer: cli.
  */
 import { queryControl } from '../agent/control-socket.ts';
-import type { StatusReport } from '../agent/status-report.ts';
+import type { StartingReport, StatusReport } from '../agent/status-report.ts';
 import { formatAge, formatTable, printable } from './table.ts';
 
 export async function printStatus(options: { runDir: string; output: 'table' | 'json' }): Promise<void> {
-  // Our own daemon's answer on a root-only socket: its shape is StatusReport.
-  const report = (await queryControl(options.runDir)) as StatusReport;
-  process.stdout.write(
-    options.output === 'json' ? `${JSON.stringify(report, null, 2)}\n` : statusTable(report, Date.now()),
-  );
+  // Our own daemon's answer on a root-only socket: its shape is one of these two.
+  const report = (await queryControl(options.runDir)) as StatusReport | StartingReport;
+  process.stdout.write(options.output === 'json' ? `${JSON.stringify(report, null, 2)}\n` : statusText(report));
+}
+
+export function statusText(report: StatusReport | StartingReport): string {
+  if (!('starting' in report)) return statusTable(report, Date.now());
+  return `Keelson ${report.version} is starting: it waits for the container runtime or sets up the pod network.\n`;
 }
 
 export function statusTable(report: StatusReport, nowMs: number): string {

@@ -5,8 +5,9 @@
 import type { ChildProcess } from 'node:child_process';
 import { closeSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { StatusReport } from '../../src/agent/status-report.ts';
-import { type ExecResult, eventually, exec, execResult, repositoryRoot, spawnIn } from './exec.ts';
+import { queryControl } from '../../src/agent/control-socket.ts';
+import type { StartingReport, StatusReport } from '../../src/agent/status-report.ts';
+import { type ExecResult, eventually, execResult, repositoryRoot, spawnIn } from './exec.ts';
 
 export const keelsonBinary = join(repositoryRoot, 'bin/keelson');
 
@@ -42,7 +43,7 @@ export interface Keelson {
   pid: number;
   /** The daemon's exit code, or the signal that ended it; undefined while it runs. */
   exit(): number | NodeJS.Signals | undefined;
-  /** What `keelson status -o json` prints, parsed. Throws when it fails. */
+  /** What `keelson status -o json` is told. Throws when nobody answers or the daemon is still starting. */
   status(): Promise<StatusReport>;
   /** Any other subcommand with this run's folder, e.g. `command('status')`. */
   command(...args: string[]): Promise<ExecResult>;
@@ -100,10 +101,12 @@ export async function startKeelson(options: KeelsonOptions): Promise<Keelson> {
   const logs = (): string => readFileSync(options.logFile, 'utf8');
   const command = (...args: string[]): Promise<ExecResult> =>
     execResult(keelsonBinary, [...args, '--run-dir', dirs.run], { netns });
-  const status = async (): Promise<StatusReport> =>
-    JSON.parse(
-      await exec(keelsonBinary, ['status', '-o', 'json', '--run-dir', dirs.run], { netns, timeoutMs: 10_000 }),
-    ) as StatusReport;
+  // Asked on the socket: a `keelson status` for each look would take a core from the daemon that is being watched.
+  const status = async (): Promise<StatusReport> => {
+    const report = (await queryControl(dirs.run)) as StatusReport | StartingReport;
+    if ('starting' in report) throw new Error('keelson is starting');
+    return report;
+  };
   const tail = (): string => logs().split('\n').slice(-25).join('\n');
 
   return {
