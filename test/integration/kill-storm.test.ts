@@ -104,16 +104,24 @@ async function compareWithWanted(
   t.deepEqual(status.pods.map(({ name }) => baseName(node, name)).sort(), [...folder.wanted.keys()].sort());
   const ips = status.pods.map(({ status: podStatus }) => podStatus.podIP);
   t.is(new Set(ips).size, ips.length, `addresses held twice: ${ips.join(' ')}`);
-  const now = await census(node);
-  t.is(now.sandboxes.length, folder.wanted.size, 'sandboxes');
-  t.is(now.tasks.length, 2 * folder.wanted.size, 'tasks');
-  t.is(now.netns.length, folder.wanted.size, 'network namespaces');
-  t.is(now.links.filter((name) => name.startsWith('kl')).length, folder.wanted.size, 'links');
-  t.is(
-    now.mounts.filter((path) => path.includes('kubernetes.io~empty-dir')).length,
-    folder.wanted.size,
-    'tmpfs mounts',
-  );
+  // A call that outlived its daemon may make a sandbox that nobody wants any more: it is found and ended a moment later.
+  const wanted = folder.wanted.size;
+  const counts = async () => {
+    const now = await census(node);
+    return {
+      sandboxes: now.sandboxes.length,
+      tasks: now.tasks.length,
+      netns: now.netns.length,
+      links: now.links.filter((name) => name.startsWith('kl')).length,
+      tmpfs: now.mounts.filter((path) => path.includes('kubernetes.io~empty-dir')).length,
+    };
+  };
+  const expected = { sandboxes: wanted, tasks: 2 * wanted, netns: wanted, links: wanted, tmpfs: wanted };
+  await eventually(
+    'exactly what is wanted',
+    async () => JSON.stringify(await counts()) === JSON.stringify(expected),
+  ).catch(() => undefined);
+  t.deepEqual(await counts(), expected);
 }
 
 /** containerID of each pod that the storm does not touch. */
@@ -184,11 +192,13 @@ test.serial('the daemon is killed at random instants', async (t) => {
 });
 
 /**
- * A containerd that dies while it makes a sandbox forgets the shim it just started and runc's empty cgroup; nothing
- * that CRI can name is left, so there is nothing that a node agent could remove.
+ * A containerd that dies while it makes a sandbox forgets the shim and runc that it just started, the snapshot and the
+ * empty cgroup; nothing that CRI can name is left, so there is nothing that a node agent could remove.
  */
 const runtimeLeftover = (leftover: string): boolean =>
-  leftover === 'processes: + containerd-shim' || (leftover.startsWith('cgroups: + ') && leftover.includes('/k8s.io/'));
+  /^processes: \+ (containerd-shim|runc:\[2:INIT\])$/.test(leftover) ||
+  leftover.startsWith('snapshots: + ') ||
+  (leftover.startsWith('cgroups: + ') && leftover.includes('/k8s.io/'));
 
 test.serial('containerd is killed and restarted at random instants', async (t) => {
   const restartContainerd = async (node: TestNode, keelson: Keelson): Promise<Keelson> => {
