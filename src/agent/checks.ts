@@ -8,24 +8,14 @@ import { release } from 'node:os';
 import { join } from 'node:path';
 import { connectRuntime } from '../cri/connect.ts';
 import { loadAddon } from '../kernel/addon.ts';
-import { kernelRtnetlink } from '../kernel/rtnetlink.ts';
-import { refuseOverlap } from '../network/host-conflict.ts';
-import { readHostState } from '../network/host-setup.ts';
-import { Ipam } from '../network/ipam/ipam.ts';
-import { errorLine, KeelsonError } from '../observe/keelson-error.ts';
+import { runNft } from '../network/masquerade.ts';
+import { type CheckResult, fail, failure, ok, warn } from './check-result.ts';
 import { queryControl } from './control-socket.ts';
 import { cniShimPath } from './install-paths.ts';
+import { checkForwardPolicy, checkPodCIDR } from './network-checks.ts';
 import { swapDevices } from './node-facts.ts';
 import { cniDirectories } from './run-standalone.ts';
 import { type RuntimeFacts, readRuntimeFacts } from './runtime-facts.ts';
-
-export interface CheckResult {
-  name: string;
-  /** `warn`: Keelson runs, but something will surprise you. `fail`: it will not run. */
-  level: 'ok' | 'warn' | 'fail';
-  finding: string;
-  fix?: string;
-}
 
 export interface CheckOptions {
   containerRuntimeEndpoint: string;
@@ -60,6 +50,7 @@ export async function runChecks(options: CheckOptions): Promise<CheckResult[]> {
     checkOverlay(),
     checkCgroups(),
     checkForwarding(),
+    checkForwardPolicy(runNft),
     checkPodCIDR(options.podCIDR),
     checkSwap(),
     checkSpace(options.rootDir),
@@ -67,16 +58,6 @@ export async function runChecks(options: CheckOptions): Promise<CheckResult[]> {
     checkDaemon(options.runDir),
   ]);
   return all;
-}
-
-const ok = (name: string, finding: string): CheckResult => ({ name, level: 'ok', finding });
-const warn = (name: string, finding: string, fix: string): CheckResult => ({ name, level: 'warn', finding, fix });
-const fail = (name: string, finding: string, fix: string): CheckResult => ({ name, level: 'fail', finding, fix });
-
-/** What was thrown, as a finding: its own remedy where it has one. */
-function failure(name: string, error: unknown, fix: string): CheckResult {
-  if (!(error instanceof KeelsonError)) return fail(name, errorLine(error), fix);
-  return fail(name, error.object === undefined ? error.message : `${error.object}: ${error.message}`, error.fix ?? fix);
 }
 
 async function effectiveCapabilities(): Promise<bigint> {
@@ -167,7 +148,8 @@ async function checkCniDirectories(options: CheckOptions, facts: RuntimeFacts | 
   const bad: string[] = [];
   for (const directory of [confDir, binDir]) {
     const nearest = await nearestExisting(directory);
-    if (!(await isUsable(nearest, constants.W_OK))) bad.push(directory);
+    const isDirectory = (await stat(nearest)).isDirectory();
+    if (!isDirectory || !(await isUsable(nearest, constants.W_OK))) bad.push(directory);
   }
   return bad.length === 0
     ? ok('CNI directories', `${confDir}, ${binDir}`)
@@ -200,22 +182,6 @@ async function checkCgroups(): Promise<CheckResult> {
 async function checkForwarding(): Promise<CheckResult> {
   const value = (await readFile('/proc/sys/net/ipv4/ip_forward', 'utf8')).trim();
   return ok('ip_forward', value === '1' ? 'on' : 'off; Keelson turns it on');
-}
-
-async function checkPodCIDR(podCIDR: string): Promise<CheckResult> {
-  const name = 'pod CIDR';
-  try {
-    const rtnetlink = await kernelRtnetlink.open();
-    try {
-      const [pool] = new Ipam([podCIDR]).families;
-      refuseOverlap(podCIDR, pool?.gateway ?? '', await readHostState(rtnetlink));
-    } finally {
-      rtnetlink.close();
-    }
-    return ok(name, `${podCIDR} is free on this machine`);
-  } catch (error) {
-    return failure(name, error, 'choose another --pod-cidr');
-  }
 }
 
 async function checkSwap(): Promise<CheckResult> {

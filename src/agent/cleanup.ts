@@ -51,7 +51,7 @@ export async function cleanupNode(options: CleanupOptions): Promise<CleanupRepor
     const connection = await connectRuntime(options.containerRuntimeEndpoint, { connectTimeoutMs: 3000 });
     try {
       facts = await readRuntimeFacts(connection.runtime);
-      return await removePods(connection.runtime, options);
+      return await removePods(connection.runtime, options, report.failed);
     } finally {
       connection.close();
     }
@@ -82,21 +82,27 @@ async function refuseWhileRunning(runDir: string): Promise<void> {
   });
 }
 
-async function removePods(runtime: RuntimeService, options: CleanupOptions): Promise<string[]> {
+async function removePods(runtime: RuntimeService, options: CleanupOptions, failed: string[]): Promise<string[]> {
   const removed: string[] = [];
   const { items } = await runtime.listPodSandbox({});
   const ours = items.filter(({ annotations }) => manifestFileAnnotation in annotations);
   await Promise.all(
     ours.map(async (sandbox) => {
-      await removeSandbox(runtime, sandbox);
       const pod = podOfLabels(sandbox.labels);
-      if (!pod) return;
-      await removePodLogs(pod, { ...options, containerLogLinkDir: join(options.podLogDir, '..', 'containers') });
-      removed.push(`pod ${pod.namespace}/${pod.name} (sandbox ${sandbox.id.slice(0, 13)})`);
+      const what = `pod ${pod?.namespace}/${pod?.name} (sandbox ${sandbox.id.slice(0, 13)})`;
+      try {
+        await removeSandbox(runtime, sandbox);
+        if (pod) await removePodLogs(pod, { ...options, containerLogLinkDir: containerLogLinkDir(options) });
+        removed.push(what);
+      } catch (error) {
+        failed.push(`${what}: ${errorLine(error)}`);
+      }
     }),
   );
   return removed.sort();
 }
+
+const containerLogLinkDir = ({ podLogDir }: CleanupOptions): string => join(podLogDir, '..', 'containers');
 
 async function removeSandbox(runtime: RuntimeService, sandbox: cri.PodSandbox): Promise<void> {
   const { containers } = await runtime.listContainers({ filter: { podSandboxId: sandbox.id } });
@@ -136,7 +142,8 @@ async function removeEmptied(options: CleanupOptions): Promise<string[]> {
       removed.push(`file ${socket}`);
     }
   }
-  for (const directory of [join(options.rootDir, 'pods'), options.rootDir, options.runDir]) {
+  const { rootDir, runDir, podLogDir } = options;
+  for (const directory of [join(rootDir, 'pods'), rootDir, runDir, podLogDir, containerLogLinkDir(options)]) {
     try {
       await rmdir(directory);
       removed.push(`directory ${directory}`);

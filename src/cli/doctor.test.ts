@@ -1,5 +1,5 @@
 import test from 'ava';
-import type { CheckResult } from '../agent/checks.ts';
+import type { CheckResult } from '../agent/check-result.ts';
 import { doctorTable } from './doctor.ts';
 
 const ok: CheckResult = { name: 'kernel', level: 'ok', finding: '6.18.0' };

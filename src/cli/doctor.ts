@@ -2,7 +2,8 @@
  * `keelson doctor`: one line a prerequisite. Exit code 1 when Keelson could not run.
  * Layer: cli.
  */
-import { type CheckResult, runChecks } from '../agent/checks.ts';
+import type { CheckResult } from '../agent/check-result.ts';
+import { runChecks } from '../agent/checks.ts';
 import { resolveRunOptions } from '../config/flags.ts';
 import { formatTable } from './table.ts';
 

@@ -86,7 +86,8 @@ export async function startDaemon(options: DaemonOptions = {}): Promise<Daemon> 
   }
 }
 
-async function daemonOn(node: TestNode, options: DaemonOptions): Promise<Daemon> {
+/** The same on a node that stands already; ending the daemon then ends the node, too. */
+export async function daemonOn(node: TestNode, options: Pick<DaemonOptions, 'keelson'> = {}): Promise<Daemon> {
   const { dirs, run } = node;
   const flags = typeof options.keelson === 'function' ? options.keelson(node) : (options.keelson ?? {});
   const staging = join(run.path, 'staging');
@@ -237,7 +238,11 @@ function describe({ pods, ending, manifestErrors }: StatusReport): string {
     const states = (status.containerStatuses ?? []).map(({ state }) => JSON.stringify(state)).join(' ');
     return `${name} ${uid} ${summary} ready ${ready} restarts ${restarts} ${error ?? ''} ${states}`;
   });
-  return [...lines, `ending: ${ending.map(({ name }) => name).join(' ')}`, JSON.stringify(manifestErrors)].join('\n');
+  return [
+    ...lines,
+    `ending: ${ending.map(({ name }) => name).join(' ')}`,
+    `${manifestErrors.length} manifest errors: ${JSON.stringify(manifestErrors.slice(0, 3))}`,
+  ].join('\n');
 }
 
 export const isReady = (pod: PodReport): boolean =>
