@@ -1,0 +1,247 @@
+/**
+ * Services and EndpointSlices in, the desired dataplane of one address family out: each flush costs what changed.
+ * A dual-stack node runs one tracker for each family and gives both every event.
+ * Layer: proxy/services (pure: no clock, no I/O). Must not know how the dataplane is stored or when flushes happen.
+ */
+import type { EndpointSlice } from '../../api/discovery.ts';
+import type { IpFamily, Service } from '../../api/service.ts';
+import { type EndpointRef, endpointAddress, formatAddress } from './address.ts';
+import { CountedSet } from './counted-set.ts';
+import type { AdoptedDataplane, DataplaneDelta, DataplaneModel } from './dataplane.ts';
+import { mergeSlices, selectEndpoints, servingEndpoints } from './endpoint-selection.ts';
+import { Frontends, keyOf } from './frontends.ts';
+import { GroupTable } from './group-table.ts';
+import { type EventSource, isOutdated } from './object-version.ts';
+import { type Claim, claimsOf, PortState, policyOf, usesLocal } from './port-state.ts';
+import { ReportBook, type ServiceReport } from './service-report.ts';
+import { readService, type ServiceSpec } from './service-spec.ts';
+import { readSlice, type SliceRecord } from './slice-record.ts';
+
+export interface ServiceTrackerOptions {
+  family: IpFamily;
+  /** This node's name, which local endpoints carry; empty: none is local. */
+  nodeName: string;
+  /** This node's topology.kubernetes.io/zone label. */
+  zone?: string;
+  /** Numbers to go on with after a restart. The first flush, which must see all objects, ends this. */
+  adopted?: AdoptedDataplane;
+}
+
+/** What a deletion must say; with a uid, only that very object is deleted. */
+export interface ObjectName {
+  namespace: string;
+  name: string;
+  uid?: string;
+}
+
+export interface Flush {
+  delta: DataplaneDelta;
+  /** What is newly wrong, each once. */
+  reports: readonly ServiceReport[];
+}
+
+interface ServiceEntry {
+  readonly key: string;
+  spec: ServiceSpec | undefined;
+  /** The spec that `ports` and `claims` were made from. */
+  appliedSpec: ServiceSpec | undefined;
+  slices: SliceRecord[];
+  ports: PortState[];
+  claims: Claim[];
+}
+
+export class ServiceTracker {
+  readonly family: IpFamily;
+  readonly #node: { nodeName: string; zone: string };
+  readonly #entries = new Map<string, ServiceEntry>();
+  readonly #slices = new Map<string, SliceRecord>();
+  readonly #dirty = new Set<ServiceEntry>();
+  readonly #reports = new ReportBook();
+  readonly #groups: GroupTable;
+  readonly #frontends = new Frontends(this.#reports);
+  readonly #hairpin = new CountedSet<string>();
+  #adopted: AdoptedDataplane | undefined;
+  readonly #merged = new Map<EndpointRef, number>();
+
+  constructor({ family, nodeName, zone = '', adopted }: ServiceTrackerOptions) {
+    this.family = family;
+    this.#node = { nodeName, zone };
+    this.#groups = new GroupTable(adopted?.groups);
+    this.#adopted = adopted;
+  }
+
+  /** The desired dataplane as of the last flush; live: the next flush changes it. */
+  get model(): DataplaneModel {
+    const { groups, sizes } = this.#groups;
+    const { services, nodePorts } = this.#frontends;
+    return { family: this.family, groups, services, nodePorts, hairpin: this.#hairpin.published, sizes };
+  }
+
+  /** Whether a flush has something to look at. */
+  get pending(): boolean {
+    return this.#dirty.size > 0;
+  }
+
+  /** Everything that is wrong as of the last flush. */
+  reports(): readonly ServiceReport[] {
+    return this.#reports.all();
+  }
+
+  /** A Service was added or changed. Outdated and repeated events change nothing. */
+  serviceSet(service: Service, source: EventSource = 'watch'): void {
+    const key = `${service.metadata.namespace}/${service.metadata.name}`;
+    const { spec, reports } = readService(service, this.family);
+    const known = this.#entries.get(key)?.spec;
+    if (known !== undefined && spec !== undefined && isOutdated(known, spec, source)) return;
+    this.#reports.set(`service ${key}`, reports);
+    if (known === undefined && spec === undefined) return;
+    const entry = this.#entry(key);
+    entry.spec = spec;
+    this.#dirty.add(entry);
+  }
+
+  serviceDeleted({ namespace, name, uid }: ObjectName): void {
+    const key = `${namespace}/${name}`;
+    const entry = this.#entries.get(key);
+    if (entry?.spec !== undefined && isOther(entry.spec.uid, uid)) return;
+    this.#reports.set(`service ${key}`, undefined);
+    if (entry?.spec === undefined) return;
+    entry.spec = undefined;
+    this.#dirty.add(entry);
+  }
+
+  /** An EndpointSlice was added or changed. Outdated and repeated events change nothing. */
+  sliceSet(slice: EndpointSlice, source: EventSource = 'watch'): void {
+    const key = `${slice.metadata.namespace}/${slice.metadata.name}`;
+    const known = this.#slices.get(key);
+    const { record, reports } = readSlice(slice, this.family, this.#node);
+    if (known !== undefined && record !== undefined && isOutdated(known, record, source)) return;
+    this.#reports.set(`endpointslice ${key}`, reports);
+    this.#replaceSlice(key, known, record);
+  }
+
+  sliceDeleted({ namespace, name, uid }: ObjectName): void {
+    const key = `${namespace}/${name}`;
+    const known = this.#slices.get(key);
+    if (known !== undefined && isOther(known.uid, uid)) return;
+    this.#reports.set(`endpointslice ${key}`, undefined);
+    this.#replaceSlice(key, known, undefined);
+  }
+
+  /** Brings `model` up to date and says what that changed. */
+  flush(): Flush {
+    this.#groups.startFlush();
+    const servedBefore = new Map<PortState, readonly EndpointRef[]>();
+    for (const entry of this.#dirty) this.#apply(entry, servedBefore);
+    this.#dirty.clear();
+    this.#adopted = undefined;
+    const frontends = this.#frontends.drain(servedBefore);
+    const delta = { family: this.family, ...this.#groups.drain(), ...frontends, hairpin: this.#hairpin.drain() };
+    return { delta, reports: this.#reports.drain() };
+  }
+
+  #entry(key: string): ServiceEntry {
+    let entry = this.#entries.get(key);
+    if (entry === undefined) {
+      entry = { key, spec: undefined, appliedSpec: undefined, slices: [], ports: [], claims: [] };
+      this.#entries.set(key, entry);
+    }
+    return entry;
+  }
+
+  #replaceSlice(key: string, known: SliceRecord | undefined, record: SliceRecord | undefined): void {
+    if (known !== undefined && known.serviceKey !== record?.serviceKey) {
+      const entry = this.#entry(known.serviceKey);
+      entry.slices = entry.slices.filter((slice) => slice !== known);
+      this.#dirty.add(entry);
+    }
+    if (record === undefined) {
+      this.#slices.delete(key);
+      return;
+    }
+    this.#slices.set(key, record);
+    const entry = this.#entry(record.serviceKey);
+    const index = known === undefined ? -1 : entry.slices.indexOf(known);
+    // Not push: nearly every Service has one slice, and a list that grew has 17 places.
+    if (index < 0) entry.slices = [...entry.slices, record];
+    else entry.slices[index] = record;
+    this.#dirty.add(entry);
+  }
+
+  #apply(entry: ServiceEntry, servedBefore: Map<PortState, readonly EndpointRef[]>): void {
+    const { spec } = entry;
+    if (spec !== entry.appliedSpec) this.#applySpec(entry);
+    else for (const claim of entry.claims) this.#frontends.touch(claim);
+    if (spec !== undefined) for (const port of entry.ports) this.#applyEndpoints(port, spec, entry, servedBefore);
+    // A key is not kept for names that come and go.
+    if (spec === undefined && entry.slices.length === 0) this.#entries.delete(entry.key);
+  }
+
+  #applySpec(entry: ServiceEntry): void {
+    const { spec } = entry;
+    for (const claim of entry.claims) this.#frontends.remove(claim);
+    const left = new Map(entry.ports.map((port) => [`${port.spec.protocol}/${port.spec.name}`, port]));
+    entry.ports = (spec?.ports ?? []).map((portSpec) => {
+      const name = `${portSpec.protocol}/${portSpec.name}`;
+      const port = left.get(name) ?? new PortState(entry.key, portSpec);
+      left.delete(name);
+      port.spec = portSpec;
+      return port;
+    });
+    for (const port of left.values()) this.#drop(port);
+    entry.claims = spec === undefined ? [] : entry.ports.flatMap((port) => claimsOf(spec, port)).slice();
+    for (const claim of entry.claims) this.#frontends.add(claim);
+    entry.appliedSpec = spec;
+  }
+
+  #applyEndpoints(
+    port: PortState,
+    service: ServiceSpec,
+    { slices, claims }: ServiceEntry,
+    servedBefore: Map<PortState, readonly EndpointRef[]>,
+  ): void {
+    const endpoints = mergeSlices(slices, port.spec, this.#merged);
+    const selection = selectEndpoints(endpoints, endpointAddress, policyOf(service, port.spec));
+    const { affinitySeconds } = service;
+    const former = this.#formerGroups(claims, port);
+    port.cluster = this.#groups.update(port.cluster, selection.cluster ?? [], affinitySeconds, former.cluster);
+    port.local = this.#groups.update(port.local, selection.local ?? [], affinitySeconds, former.local);
+    port.any = selection.any;
+    this.#setHairpin(port, selection.localAddresses.map(formatAddress));
+    if (port.spec.protocol !== 'UDP') return;
+    if (port.serving !== undefined) servedBefore.set(port, port.serving);
+    port.serving = servingEndpoints(endpoints);
+  }
+
+  /** The numbers that the port's groups had in the predecessor's dataplane, 0 when unknown. */
+  #formerGroups(claims: readonly Claim[], port: PortState): { cluster: number; local: number } {
+    const former = { cluster: 0, local: 0 };
+    if (this.#adopted === undefined) return former;
+    for (const claim of claims) {
+      if (claim.port !== port) continue;
+      const { group, clusterGroup } = this.#adopted.frontends.get(keyOf(claim)) ?? { group: 0, clusterGroup: 0 };
+      if (usesLocal(claim)) {
+        former.local ||= group;
+        former.cluster ||= clusterGroup;
+      } else former.cluster ||= group;
+    }
+    return former;
+  }
+
+  #drop(port: PortState): void {
+    this.#groups.update(port.cluster, [], 0);
+    this.#groups.update(port.local, [], 0);
+    this.#setHairpin(port, []);
+  }
+
+  #setHairpin(port: PortState, addresses: readonly string[]): void {
+    if (port.hairpin.length + addresses.length === 0) return;
+    for (const address of addresses) this.#hairpin.hold(address);
+    for (const address of port.hairpin) this.#hairpin.release(address);
+    port.hairpin = addresses;
+  }
+}
+
+/** Both known and different: an object of the same name that lived before or after. */
+const isOther = (known: string, uid: string | undefined): boolean =>
+  uid !== undefined && uid !== '' && known !== '' && known !== uid;
