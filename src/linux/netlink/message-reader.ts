@@ -18,6 +18,8 @@ export class MessageCursor {
   type = 0;
   flags = 0;
   sequence = 0;
+  /** In an answer the port of the socket that asked, in a notification that of the one whose request is told of. */
+  portId = 0;
   /** Payload of the current message. */
   start = 0;
   end = 0;
@@ -38,6 +40,7 @@ export class MessageCursor {
     this.type = this.buffer.readUInt16LE(at + 4);
     this.flags = this.buffer.readUInt16LE(at + 6);
     this.sequence = this.buffer.readUInt32LE(at + 8);
+    this.portId = this.buffer.readUInt32LE(at + 12);
     this.start = at + 16;
     this.end = at + length;
     this.#next = at + ((length + 3) & ~3);
@@ -90,6 +93,18 @@ export class AttributeCursor {
   i32(): number {
     this.#expect(4);
     return this.buffer.readInt32LE(this.start);
+  }
+
+  /** In network byte order, as nf_tables sends its numbers. */
+  u32be(): number {
+    this.#expect(4);
+    return this.buffer.readUInt32BE(this.start);
+  }
+
+  /** As a number: exact up to 2^53 - 1. */
+  u64be(): number {
+    this.#expect(8);
+    return this.buffer.readUInt32BE(this.start) * 0x1_0000_0000 + this.buffer.readUInt32BE(this.start + 4);
   }
 
   /** UTF-8 up to the first NUL or the end. */

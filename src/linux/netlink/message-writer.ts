@@ -61,6 +61,28 @@ export class MessageWriter {
     this.#length = this.#buffer.writeUInt32LE(value >>> 0, this.#length);
   }
 
+  /** In network byte order, as nf_tables wants its numbers. */
+  u32be(value: number): void {
+    this.#reserve(4);
+    this.#length = this.#buffer.writeUInt32BE(value >>> 0, this.#length);
+  }
+
+  /**
+   * Makes room for `length` bytes and counts them as written; the caller fills the view at once, before any other call.
+   * For hot loops that lay out many equal records themselves. `length` must be a multiple of 4.
+   */
+  claim(length: number): Buffer {
+    this.#reserve(length);
+    const start = this.#length;
+    this.#length += length;
+    return this.#buffer.subarray(start, this.#length);
+  }
+
+  /** Grows once now instead of several times later. */
+  expect(bytes: number): void {
+    this.#reserve(bytes);
+  }
+
   bytes(value: Uint8Array): void {
     this.#reserve(value.length);
     this.#buffer.set(value, this.#length);
@@ -70,6 +92,18 @@ export class MessageWriter {
   attributeU32(type: number, value: number): void {
     this.#attributeHeader(type, 4);
     this.u32(value);
+  }
+
+  attributeU32Be(type: number, value: number): void {
+    this.#attributeHeader(type, 4);
+    this.u32be(value);
+  }
+
+  /** @param value a non-negative integer up to 2^53 - 1 */
+  attributeU64Be(type: number, value: number): void {
+    this.#attributeHeader(type, 8);
+    this.u32be(Math.floor(value / 0x1_0000_0000));
+    this.u32be(value % 0x1_0000_0000);
   }
 
   attributeBytes(type: number, value: Uint8Array): void {
