@@ -348,7 +348,11 @@ test.serial('each bad manifest is an error of its own, none stops the good one',
   const [steady] = await daemon.waitForReady('steady');
   const closeSocket = await putOddThings(node.dirs.manifests);
   t.teardown(closeSocket);
-  for (const [file, text] of badFiles) writeFileSync(daemon.path(file), text);
+  for (const [file, text] of badFiles) {
+    // At one stroke: half of a file would be another error.
+    writeFileSync(join(node.run.path, 'next'), text);
+    renameSync(join(node.run.path, 'next'), daemon.path(file));
+  }
   const all = [...badFiles.map(([file]) => file), ...oddFiles];
   const hasAll = (files: Set<string>): boolean => all.every((file) => files.has(daemon.path(file)));
   const check = async (): Promise<void> => {

@@ -2,11 +2,12 @@
  * A container that always fails is started again at once, then after 10, 20 and 40 s, never earlier, and a killed
  * daemon's successor goes on counting. Layer: test (integration, root). Takes the 70 s that the waits add up to.
  */
-import { existsSync, mkdirSync, readFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'ava';
 import type { PodReport } from '../../src/agent/status-report.ts';
 import { container, type Daemon, podManifest, startDaemon } from '../support/daemon.ts';
+import { eventually } from '../support/exec.ts';
 
 /** Seconds from the end of one instance to the start of the next. */
 const waits = [0, 10, 20, 40] as const;
@@ -72,9 +73,14 @@ test.serial('restarts after 0, 10, 20 and 40 s, also across kill -9', async (t) 
     t.log(`restart ${index + 1} after ${waited.toFixed(2)} s`);
     t.true(waited >= wait - grain, `restart ${index + 1} came after ${waited} s instead of ${wait}`);
   }
-  // Of the instances that ended, the log of the last one is kept for --previous.
-  const pod = daemon.find(await daemon.status(), 'crash');
-  t.regex(daemon.log(pod!, 'main', 3), / stdout F try\n/);
+  // Of the instances that ended, the last one and its log are kept.
+  const last = await inBackOff(4);
+  t.regex(daemon.log(last, 'main', 4), / stdout F try\n/);
+  const logs = (): string[] => readdirSync(join(daemon.logDir(last), 'main'));
+  await eventually(
+    () => `the logs of older instances are gone, but: ${logs()}`,
+    () => logs().join() === '4.log',
+  );
 
   const after = await daemon.status();
   t.is(daemon.find(after, 'done')?.status.phase, 'Succeeded');

@@ -79,9 +79,10 @@ export async function removePodGarbage(pod: PodIdentity, state: PodRuntimeState,
   const garbage = podGarbage(state);
   if (garbage.containers.length === 0 && garbage.sandboxes.length === 0) return;
   for (const container of garbage.containers) {
-    await context.runtime.removeContainer({ containerId: container.id });
+    // The log goes first: killed in between, the successor still finds the container and comes back to both.
     const link = containerLogLinkName(pod, container.name, container.id);
     await removeContainerLog(pod, container.name, container.attempt, link, context.paths);
+    await context.runtime.removeContainer({ containerId: container.id });
   }
   for (const sandbox of garbage.sandboxes) await context.runtime.removePodSandbox({ podSandboxId: sandbox.id });
   await context.cache.refresh(pod);
