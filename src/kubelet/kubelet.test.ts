@@ -345,3 +345,18 @@ test('a pod beyond maxPods is rejected by name, and its status goes with its man
   node.source.set({ pods: [pod('a', 'u1')] });
   t.is(statusOf(kubelet, 'u2'), undefined);
 });
+
+test('a pod of another agent, which names no manifest, is left alone', async (t) => {
+  const node = await makeNode(t);
+  const foreign = pod('foreign', 'u9');
+  foreign.metadata.annotations = {};
+  node.source.set({ pods: [foreign] });
+  const other = await node.start();
+  await node.until('the other agent runs it', () => isReady(other, 'u9'));
+  await other.stop();
+  node.source.snapshot = { ...node.source.snapshot, pods: [pod('web', 'u1')] };
+  const kubelet = await node.start();
+  await node.until('ours runs', () => isReady(kubelet, 'u1'));
+  await node.clock.advance(70_000);
+  t.is(running(node.fake).length, 2);
+});

@@ -18,7 +18,7 @@ const uidOf = (name: string): string => Buffer.from(name).toString('hex').padEnd
 const makePod = (name: string, containers: Container[] = [busybox]): Pod => ({
   apiVersion: 'v1',
   kind: 'Pod',
-  metadata: { name, namespace: 'team', uid: uidOf(name) },
+  metadata: { name, namespace: 'team', uid: uidOf(name), annotations: { 'keelson.dev/config.file': '/m' } },
   spec: { containers, terminationGracePeriodSeconds: 2 },
 });
 

@@ -83,7 +83,10 @@ export class PodWorkers {
 
   #endIfOrphan(identity: PodIdentity, annotations: Record<string, string>): void {
     if (!this.#wanted || this.#wanted.has(identity.uid) || this.#workers.has(identity.uid)) return;
-    if (this.#unreadable.has(annotations[manifestFileAnnotation] ?? '')) return;
+    // Another agent's pod (it carries the labels, but names no manifest) is not ours to end.
+    const manifest = annotations[manifestFileAnnotation];
+    if (manifest === undefined) return;
+    if (this.#unreadable.has(manifest)) return;
     this.#add(identity, undefined).terminate();
   }
 
