@@ -2,7 +2,7 @@
  * `keelson cleanup`: removes what Keelson made on this machine, from pods to files. Goes on after a failure and reports
  * all. Layer: agent. Must not touch pods, links, rules or files that carry none of Keelson's marks.
  */
-import { readdir, rm, rmdir } from 'node:fs/promises';
+import { rmdir, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { systemClock } from '../base/clock.ts';
 import { hasErrorCode } from '../base/errors.ts';
@@ -137,9 +137,11 @@ async function removePodDirectories(rootDir: string): Promise<string[]> {
 async function removeEmptied(options: CleanupOptions): Promise<string[]> {
   const removed: string[] = [];
   for (const socket of [controlSocketPath(options.runDir), join(options.runDir, 'cni.sock')]) {
-    if ((await listIfPresent(join(socket, '..'))).includes(socket.slice(socket.lastIndexOf('/') + 1))) {
-      await rm(socket, { force: true });
+    try {
+      await unlink(socket);
       removed.push(`file ${socket}`);
+    } catch (error) {
+      if (!hasErrorCode(error, 'ENOENT', 'ENOTDIR')) throw error;
     }
   }
   const { rootDir, runDir, podLogDir } = options;
@@ -152,11 +154,4 @@ async function removeEmptied(options: CleanupOptions): Promise<string[]> {
     }
   }
   return removed;
-}
-
-async function listIfPresent(directory: string): Promise<string[]> {
-  return readdir(directory).catch((error: unknown) => {
-    if (hasErrorCode(error, 'ENOENT', 'ENOTDIR')) return [];
-    throw error;
-  });
 }

@@ -69,24 +69,27 @@ export async function runStandalone(
   const kubelet = await startKubeletRole(options, machine, connection, images, log, signal);
   cleanup.defer(() => kubelet.stop());
 
-  report = () => ({
-    version,
-    nodeName: machine.nodeName,
-    nodeIPs: machine.hostIPs,
-    startedAt: startedAt.toISOString(),
-    memoryBytes: process.memoryUsage.rss(),
-    runtime: {
-      name: connection.version.runtimeName,
-      version: connection.version.runtimeVersion,
-      healthy: kubelet.status().runtime.healthy,
-      mode: kubelet.status().runtime.mode ?? 'connecting',
-    },
-    network: network.status(),
-    pods: podReports(kubelet.status()),
-    ending: kubelet.status().ending.map(({ namespace, name, uid }) => ({ namespace, name, uid })),
-    manifestErrors: kubelet.status().manifestErrors,
-    ...(eventLoopLag ? { eventLoopLag: eventLoopLag.read() } : {}),
-  });
+  report = () => {
+    const now = kubelet.status();
+    return {
+      version,
+      nodeName: machine.nodeName,
+      nodeIPs: machine.hostIPs,
+      startedAt: startedAt.toISOString(),
+      memoryBytes: process.memoryUsage.rss(),
+      runtime: {
+        name: connection.version.runtimeName,
+        version: connection.version.runtimeVersion,
+        healthy: now.runtime.healthy,
+        mode: now.runtime.mode ?? 'connecting',
+      },
+      network: network.status(),
+      pods: podReports(now),
+      ending: now.ending.map(({ namespace, name, uid }) => ({ namespace, name, uid })),
+      manifestErrors: now.manifestErrors,
+      ...(eventLoopLag ? { eventLoopLag: eventLoopLag.read() } : {}),
+    };
+  };
   log.info({ node: machine.nodeName, podCIDR: options.podCIDR, folder: options.standaloneDir }, 'Keelson is running');
   sdNotify('READY=1');
   await aborted(signal);

@@ -132,10 +132,10 @@ export async function startKubelet(options: KubeletOptions, signal: AbortSignal)
     for (const { pod, reason, message } of rejected) {
       board.set(pod, rejectedStatus(pod, reason, message, timestamp(clock.now())));
     }
+    const named = new Set(next.pods.map(({ metadata }) => metadata.uid));
     for (const { pod } of board.list()) {
-      if (!next.pods.some(({ metadata }) => metadata.uid === pod.metadata.uid) && !workers.has(pod.metadata.uid)) {
-        board.delete(pod.metadata.uid);
-      }
+      const { uid } = pod.metadata;
+      if (!named.has(uid) && !workers.has(uid)) board.delete(uid);
     }
     workers.setWanted({ pods: admitted, unreadableManifests: next.brokenFiles });
     const changed = changedObjects(before, next);
@@ -158,7 +158,7 @@ export async function startKubelet(options: KubeletOptions, signal: AbortSignal)
     status: () => ({
       pods: board.list().map((entry) => ({
         ...entry,
-        error: workers.workers().find(({ identity }) => identity.uid === entry.pod.metadata.uid)?.lastError,
+        error: workers.get(entry.pod.metadata.uid)?.lastError,
       })),
       ending: workers.workers().flatMap(({ phase, identity }) => (phase === 'terminating' ? [identity] : [])),
       manifestErrors: snapshot.errors.map(({ file, error }) => ({ file, error: errorLine(error) })),

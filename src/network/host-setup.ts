@@ -3,13 +3,15 @@
  * pod has, and forwarding. ADR 0003 says why.
  * Layer: network, over the rtnetlink edge. Must not touch what Keelson did not make.
  */
+
+import { formatIpv4 } from '../config/ip.ts';
 import type { Sysctls } from '../linux/host.ts';
 import { isNotFound, KernelError } from '../linux/kernel-error.ts';
 import { keelsonRouteProtocol, type Link, type Rtnetlink, type RtnetlinkOperation } from '../linux/rtnetlink.ts';
 import { errorLine } from '../observe/keelson-error.ts';
 import type { Logger } from '../observe/logger.ts';
 import { type HostState, refuseOverlap } from './host-conflict.ts';
-import { formatIpv4, overlaps, parseIpv4Prefix } from './ipam/ipv4.ts';
+import { overlaps, parseIpv4Prefix } from './ipam/ipv4.ts';
 import { NetworkError } from './network-error.ts';
 
 /** A pod CIDR as the kernel remembers it: its refusing route carries our protocol, so a later process finds it. */

@@ -32,6 +32,10 @@ export class PodWorkers {
     return [...this.#workers.values()];
   }
 
+  get(uid: string): PodWorker | undefined {
+    return this.#workers.get(uid);
+  }
+
   has(uid: string): boolean {
     return this.#workers.has(uid);
   }

@@ -2,6 +2,7 @@
  * Several sources of pods as one: the standalone folder and KubeletConfiguration's staticPodPath.
  * Layer: kubelet/static. The first source wins where two define the same object; the other is reported.
  */
+import { manifestFileAnnotation } from '../plan/annotations.ts';
 import type { PodSnapshot, PodSource } from '../pod-source.ts';
 import { ManifestError } from './manifest-error.ts';
 
@@ -38,7 +39,7 @@ export function joinSnapshots(snapshots: readonly PodSnapshot[]): PodSnapshot {
     for (const pod of snapshot.pods) {
       const key = `${pod.metadata.namespace}/${pod.metadata.name}`;
       if (!pods.has(key)) pods.set(key, pod);
-      else errors.push(duplicate('pod', key, pod.metadata.annotations?.['keelson.dev/config.file']));
+      else errors.push(duplicate('pod', key, pod.metadata.annotations?.[manifestFileAnnotation]));
     }
     for (const [key, object] of snapshot.configMaps) if (!configMaps.has(key)) configMaps.set(key, object);
     for (const [key, object] of snapshot.secrets) if (!secrets.has(key)) secrets.set(key, object);

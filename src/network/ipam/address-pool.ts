@@ -3,7 +3,8 @@
  * Layer: network/ipam (pure). Keeps no file: the state is rebuilt from the kernel and the runtime at every start, so this
  * class must not assume that it has seen every allocation itself.
  */
-import { formatIpv4, formatIpv4Prefix, type Ipv4Prefix, parseIpv4, parsePodCIDR } from './ipv4.ts';
+import { formatIpv4, parseIpv4 } from '../../config/ip.ts';
+import { formatIpv4Prefix, type Ipv4Prefix, parsePodCIDR } from './ipv4.ts';
 
 /** Who holds an address; opaque here. */
 export type Holder = string;

@@ -1,7 +1,8 @@
 import test from 'ava';
 import fc from 'fast-check';
+import { formatIpv4, parseIpv4 } from '../../config/ip.ts';
 import { NetworkError } from '../network-error.ts';
-import { formatIpv4, formatIpv4Prefix, overlaps, parseIpv4, parseIpv4Prefix, parsePodCIDR } from './ipv4.ts';
+import { formatIpv4Prefix, overlaps, parseIpv4Prefix, parsePodCIDR } from './ipv4.ts';
 
 test('every 32-bit value survives format and parse', (t) => {
   fc.assert(

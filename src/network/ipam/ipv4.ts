@@ -1,7 +1,8 @@
 /**
- * IPv4 addresses and prefixes as unsigned 32-bit integers.
+ * IPv4 prefixes as unsigned 32-bit integers; single addresses are config/ip.ts's.
  * Layer: network/ipam (pure). Must not know about pods or the kernel.
  */
+import { formatIpv4, parseIpv4 } from '../../config/ip.ts';
 import { NetworkError } from '../network-error.ts';
 
 /** The addresses that share the first `length` bits of `base`. */
@@ -14,25 +15,7 @@ export interface Ipv4Prefix {
   last: number;
 }
 
-const octet = /^(0|[1-9][0-9]{0,2})$/;
-
-/** Undefined for anything but four decimal octets without leading zeros (those read as octal elsewhere). */
-export function parseIpv4(text: string): number | undefined {
-  const parts = text.split('.');
-  if (parts.length !== 4) return undefined;
-  let value = 0;
-  for (const part of parts) {
-    if (!octet.test(part)) return undefined;
-    const number = Number(part);
-    if (number > 255) return undefined;
-    value = value * 256 + number;
-  }
-  return value;
-}
-
-export function formatIpv4(value: number): string {
-  return `${value >>> 24}.${(value >>> 16) & 255}.${(value >>> 8) & 255}.${value & 255}`;
-}
+const prefixLength = /^(0|[1-9][0-9]{0,2})$/;
 
 /** `10.0.0.5/24` gives the prefix 10.0.0.0/24; undefined when the text is no IPv4 address with a length. */
 export function parseIpv4Prefix(text: string): Ipv4Prefix | undefined {
@@ -40,7 +23,7 @@ export function parseIpv4Prefix(text: string): Ipv4Prefix | undefined {
   if (slash < 0) return undefined;
   const address = parseIpv4(text.slice(0, slash));
   const lengthText = text.slice(slash + 1);
-  if (address === undefined || !octet.test(lengthText)) return undefined;
+  if (address === undefined || !prefixLength.test(lengthText)) return undefined;
   const length = Number(lengthText);
   if (length > 32) return undefined;
   const size = 2 ** (32 - length);
