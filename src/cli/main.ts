@@ -7,6 +7,7 @@ import { Command, CommanderError, Option } from 'commander';
 import { ConfigError } from '../config/config-error.ts';
 import { runDefaults } from '../config/flags.ts';
 import { errorLine, KeelsonError } from '../observe/keelson-error.ts';
+import type { RenderFlags } from './proxy-render.ts';
 
 const runDirOption = (): Option =>
   new Option('--run-dir <dir>', 'where the daemon keeps its sockets').default(runDefaults.runDir);
@@ -75,6 +76,27 @@ program
   .action(async (flags: Record<string, string | undefined>) => {
     const { cleanup } = await import('./cleanup.ts');
     process.exitCode = await cleanup(flags);
+  });
+
+const proxy = program.command('proxy').description('look into the service proxy');
+
+proxy
+  .command('render')
+  .description(
+    'print the dataplane and the nf_tables plan for Services and EndpointSlices, without touching the kernel',
+  )
+  .argument(
+    '<file...>',
+    'YAML or JSON, as kubectl get services,endpointslices -A -o json writes it; - is standard input',
+  )
+  .option('--from <file...>', 'plan the change from the objects of these files')
+  .addOption(new Option('--family <family>', 'one address family only').choices(['IPv4', 'IPv6']))
+  .option('--node-name <name>', 'node whose endpoints count as local')
+  .option('--zone <zone>', 'zone of that node')
+  .option('--pod-cidr <cidr...>', 'pod networks of the cluster; traffic from elsewhere is masqueraded')
+  .action(async (files: string[], flags: RenderFlags) => {
+    const { proxyRender } = await import('./proxy-render.ts');
+    process.exitCode = await proxyRender(files, flags);
   });
 
 try {
