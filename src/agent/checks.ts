@@ -8,7 +8,7 @@ import { release } from 'node:os';
 import { join } from 'node:path';
 import { connectRuntime } from '../cri/connect.ts';
 import { loadAddon } from '../kernel/addon.ts';
-import { runNft } from '../network/masquerade.ts';
+import { runNft } from '../network/nft-program.ts';
 import { type CheckResult, fail, failure, ok, warn } from './check-result.ts';
 import { queryControl } from './control-socket.ts';
 import { cniShimPath } from './install-paths.ts';
@@ -31,7 +31,7 @@ const minimumKernel = [5, 4] as const;
 const capSysAdmin = 21;
 const capNetAdmin = 12;
 const capSysResource = 24;
-/** Where programs of the system are, whatever PATH says (network/masquerade.ts looks there too). */
+/** Where programs of the system are, whatever PATH says (network/nft-program.ts looks there too). */
 const systemDirectories = ['/usr/local/sbin', '/usr/local/bin', '/usr/sbin', '/usr/bin', '/sbin', '/bin'];
 const lowSpaceBytes = 1 << 30;
 

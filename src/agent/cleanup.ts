@@ -10,12 +10,12 @@ import { connectRuntime } from '../cri/connect.ts';
 import type * as cri from '../cri/messages.generated.ts';
 import type { RuntimeService } from '../cri/service.ts';
 import { kernelMounts } from '../kernel/mounts.ts';
+import { kernelNftables } from '../kernel/nftables.ts';
 import { kernelRtnetlink } from '../kernel/rtnetlink.ts';
 import { manifestFileAnnotation, podOfLabels, terminationGracePeriodAnnotation } from '../kubelet/plan/annotations.ts';
 import { removePodLogs } from '../kubelet/pods/pod-logs.ts';
 import { createPodVolumes } from '../kubelet/volumes/pod-volumes.ts';
 import { cleanupPodNetwork } from '../network/cleanup.ts';
-import { runNft } from '../network/masquerade.ts';
 import { errorLine, KeelsonError } from '../observe/keelson-error.ts';
 import { ControlSocketError, controlSocketPath, queryControl } from './control-socket.ts';
 import { cniDirectories } from './run-standalone.ts';
@@ -61,7 +61,7 @@ export async function cleanupNode(options: CleanupOptions): Promise<CleanupRepor
   const socketPath = join(options.runDir, 'cni.sock');
   const network = await cleanupPodNetwork(
     { cniConfDir: confDir, cniBinDir: binDir, socketPath },
-    { rtnetlinkOpener: kernelRtnetlink, nft: runNft },
+    { rtnetlinkOpener: kernelRtnetlink, nftablesOpener: kernelNftables },
   );
   report.removed.push(...network.removed);
   report.failed.push(...network.failed);

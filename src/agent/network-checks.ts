@@ -6,7 +6,7 @@ import { kernelRtnetlink } from '../kernel/rtnetlink.ts';
 import { refuseOverlap } from '../network/host-conflict.ts';
 import { readHostState } from '../network/host-setup.ts';
 import { Ipam } from '../network/ipam/ipam.ts';
-import type { Nft } from '../network/masquerade.ts';
+import type { Nft } from '../network/nft-program.ts';
 import { errorLine } from '../observe/keelson-error.ts';
 import { type CheckResult, failure, ok, warn } from './check-result.ts';
 

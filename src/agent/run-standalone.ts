@@ -11,6 +11,7 @@ import { connectRuntime, type RuntimeConnection } from '../cri/connect.ts';
 import type { RuntimeService } from '../cri/service.ts';
 import { connectionKeeper } from '../kernel/hold-connection.ts';
 import { kernelMounts } from '../kernel/mounts.ts';
+import { kernelNftables } from '../kernel/nftables.ts';
 import { sdNotify } from '../kernel/notify.ts';
 import { kernelRtnetlink } from '../kernel/rtnetlink.ts';
 import { kernelSysctls } from '../kernel/sysctls.ts';
@@ -19,7 +20,6 @@ import { createFolderSource } from '../kubelet/static/folder-source.ts';
 import { joinSources } from '../kubelet/static/joined-source.ts';
 import { ManifestError } from '../kubelet/static/manifest-error.ts';
 import { createPodVolumes } from '../kubelet/volumes/pod-volumes.ts';
-import { runNft } from '../network/masquerade.ts';
 import { type PodNetwork, startPodNetwork } from '../network/pod-network.ts';
 import type { EventLoopLag } from '../observe/event-loop-lag.ts';
 import { errorLine, KeelsonError } from '../observe/keelson-error.ts';
@@ -163,7 +163,7 @@ async function startNetwork(
     {
       rtnetlinkOpener: kernelRtnetlink,
       sysctls: kernelSysctls,
-      nft: runNft,
+      nftablesOpener: kernelNftables,
       log,
       knownSandboxes: () => knownSandboxes(runtime),
       signal,

@@ -6,13 +6,13 @@
 import { unlink } from 'node:fs/promises';
 import { hasErrorCode } from '../base/errors.ts';
 import { isNotFound } from '../linux/kernel-error.ts';
+import type { NftablesOpener } from '../linux/nftables/edge.ts';
 import { keelsonRouteProtocol, type Rtnetlink, type RtnetlinkOpener } from '../linux/rtnetlink.ts';
 import { errorLine } from '../observe/keelson-error.ts';
 import { removeCniFiles } from './cni/install.ts';
 import { formerSetups, loopbackOf, readHostState, removeSetup } from './host-setup.ts';
 import { isHostLinkName, parseAlias } from './links/link-identity.ts';
-import { hasMasqueradeTable, type Nft, renderMasqueradeRemoval } from './masquerade.ts';
-import { NetworkError } from './network-error.ts';
+import { masqueradeTableText, removeMasquerade } from './masquerade.ts';
 
 export interface CleanupOptions {
   cniConfDir: string;
@@ -29,10 +29,10 @@ export interface CleanupReport {
   failed: string[];
 }
 
-/** The sysctl ip_forward is left as it is: others may rely on it by now. */
+/** The sysctls ip_forward and send_redirects are left as they are: others may rely on them by now. */
 export async function cleanupPodNetwork(
   options: CleanupOptions,
-  dependencies: { rtnetlinkOpener: RtnetlinkOpener; nft: Nft },
+  dependencies: { rtnetlinkOpener: RtnetlinkOpener; nftablesOpener: NftablesOpener },
 ): Promise<CleanupReport> {
   const report: CleanupReport = { removed: [], failed: [] };
   const step = async (task: () => Promise<string[]>): Promise<void> => {
@@ -56,7 +56,9 @@ export async function cleanupPodNetwork(
       edge.close();
     }
   });
-  await step(() => removeTable(dependencies.nft));
+  await step(async () =>
+    (await removeMasquerade(dependencies.nftablesOpener, options.netnsPath)) ? [masqueradeTableText] : [],
+  );
   return report;
 }
 
@@ -96,18 +98,6 @@ async function removeFromKernel(edge: Rtnetlink, failed: string[]): Promise<stri
   );
   left.forEach(({ destination }, index) => void note(`route ${destination}`, routeResults[index]));
   return removed;
-}
-
-async function removeTable(nft: Nft): Promise<string[]> {
-  try {
-    if (!(await hasMasqueradeTable(nft))) return [];
-    await nft(renderMasqueradeRemoval());
-    return ['nft table ip keelson-network'];
-  } catch (error) {
-    // Without nft there never was a table.
-    if (error instanceof NetworkError && error.code === 'NETWORK_NFT_MISSING') return [];
-    throw error;
-  }
 }
 
 async function removeSocket(socketPath: string): Promise<string[]> {

@@ -80,16 +80,30 @@ export function loopbackOf(state: HostState): Link {
   return lo;
 }
 
-/** Switches on IPv4 forwarding and says so when it was off; it stays on afterwards, others may rely on it by then. */
-export async function enableForwarding(sysctls: Pick<Sysctls, 'read' | 'write'>, log: Logger): Promise<void> {
-  const name = 'net/ipv4/ip_forward';
-  try {
-    const before = await sysctls.read(name);
-    if (before === '1') return;
-    await sysctls.write(name, '1');
-    log.info({ sysctl: name, before, now: '1' }, 'switched on IPv4 forwarding');
-  } catch (cause) {
-    throw setupFailed(`cannot set ${name} to 1`, cause);
+/**
+ * What the host must do with packets of pods; says what it changed. The values stay afterwards, others may rely on them by
+ * then.
+ *
+ * A link sends ICMP redirects when its own `send_redirects` is 1 or that of `all` is (IN_DEV_TX_REDIRECTS), so for pod
+ * links (links/pod-links.ts) to be silent `all` has to be 0. Every other link has a value of its own, 1 unless somebody
+ * chose otherwise, and goes on as before; `default` is left alone, since writing it would reach links that exist.
+ */
+const hostSysctls = [
+  { name: 'net/ipv4/ip_forward', value: '1' },
+  { name: 'net/ipv4/conf/all/send_redirects', value: '0' },
+] as const;
+
+/** @throws NetworkError NETWORK_HOST_SETUP_FAILED */
+export async function setHostSysctls(sysctls: Pick<Sysctls, 'read' | 'write'>, log: Logger): Promise<void> {
+  for (const { name, value } of hostSysctls) {
+    try {
+      const before = await sysctls.read(name);
+      if (before === value) continue;
+      await sysctls.write(name, value);
+      log.info({ sysctl: name, before, now: value }, 'set a sysctl that pods need');
+    } catch (cause) {
+      throw setupFailed(`cannot set ${name} to ${value}`, cause);
+    }
   }
 }
 

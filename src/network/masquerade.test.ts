@@ -1,30 +1,34 @@
 import test from 'ava';
-import { hasMasqueradeTable, renderMasquerade, renderMasqueradeRemoval, startNft } from './masquerade.ts';
+import { FakeNftables } from '../linux/fake-nftables.ts';
+import { describe } from '../linux/nftables/describe.ts';
+import { masqueradeTable, planMasquerade, removeMasquerade } from './masquerade.ts';
 import { NetworkError } from './network-error.ts';
 
-test('the rules are one transaction on our own table', (t) => {
-  t.is(
-    renderMasquerade('10.244.0.0/24'),
-    `add table ip keelson-network
-delete table ip keelson-network
-table ip keelson-network {
-  chain postrouting {
-    type nat hook postrouting priority srcnat; policy accept;
-    ip saddr 10.244.0.0/24 ip daddr != { 10.244.0.0/24, 224.0.0.0/4 } masquerade fully-random comment "keelson: pods leave with the address of the node"
-  }
-}
-`,
+test('the plan in the words of nft', (t) => {
+  t.deepEqual(
+    planMasquerade('10.244.0.0/20').map((operation) => describe(operation)),
+    [
+      'add table ip keelson-network { comment "keelson-network schema 1"; }',
+      'add chain ip keelson-network postrouting { type nat hook postrouting priority 100; policy accept; }',
+      'add rule ip keelson-network postrouting ip saddr & 255.255.240.0 10.244.0.0 ' +
+        'ip daddr & 255.255.240.0 != 10.244.0.0 ip daddr & 240.0.0.0 != 224.0.0.0 ' +
+        'masquerade fully-random comment "keelson: pods leave with the address of the node"',
+    ],
   );
-  t.is(renderMasqueradeRemoval(), 'add table ip keelson-network\ndelete table ip keelson-network\n');
+  t.throws(() => planMasquerade('10.244.0.1/20'), { instanceOf: NetworkError });
 });
 
-test('the table is found in the list of nft', async (t) => {
-  t.true(await hasMasqueradeTable(async () => 'table ip kube-proxy\ntable ip keelson-network\n'));
-  t.false(await hasMasqueradeTable(async () => 'table ip keelson-network-2\n'));
-});
-
-test('a missing nft says what to install', async (t) => {
-  const error = await t.throwsAsync(startNft('list tables\n', '/nonexistent'), { instanceOf: NetworkError });
-  t.is(error?.code, 'NETWORK_NFT_MISSING');
-  t.regex(error?.toLine() ?? '', /install the nftables package/);
+test('removing takes the table, and says whether there was one', async (t) => {
+  const kernel = new FakeNftables();
+  const socket = await kernel.open();
+  await socket.apply([...planMasquerade('10.0.0.0/24'), { op: 'tableAdd', table: { family: 'ip', name: 'other' } }]);
+  t.true(await removeMasquerade(kernel));
+  t.false(await removeMasquerade(kernel));
+  t.is(await socket.dump(masqueradeTable), undefined);
+  t.is(kernel.tables.size, 1);
+  socket.close();
+  t.is(kernel.openSockets, 0);
+  kernel.intercept = () => new Error('no');
+  await t.throwsAsync(removeMasquerade(kernel), { message: 'no' });
+  t.is(kernel.openSockets, 0);
 });

@@ -31,7 +31,7 @@ export type NetworkErrorCode =
   | 'NETWORK_SOCKET_IN_USE'
   /** The `nft` program is not installed. */
   | 'NETWORK_NFT_MISSING'
-  /** `nft` refused the masquerade rules. */
+  /** The kernel refused the masquerade table, or the `nft` program a listing. */
   | 'NETWORK_NFT_FAILED'
   /** The kernel refused the gateway address, the pod CIDR route or a sysctl at start. */
   | 'NETWORK_HOST_SETUP_FAILED'

@@ -4,8 +4,9 @@ import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
-import { FakeClock } from '../base/fake-clock.ts';
+import { FakeClock, settle } from '../base/fake-clock.ts';
 import { FakeSysctls } from '../linux/fake-host.ts';
+import { FakeNftables } from '../linux/fake-nftables.ts';
 import { FakeRtnetlink } from '../linux/fake-rtnetlink.ts';
 import { KernelError } from '../linux/kernel-error.ts';
 import { silentLogger } from '../observe/logger.ts';
@@ -27,17 +28,14 @@ async function setUp(t: ExecutionContext) {
   };
   const kernel = new FakeRtnetlink();
   const clock = new FakeClock();
-  const sysctls = new FakeSysctls();
-  const rules: string[] = [];
+  const sysctls = new FakeSysctls({ 'net/ipv4/ip_forward': '0', 'net/ipv4/conf/all/send_redirects': '1' });
+  const nftables = new FakeNftables();
   const runtime = { sandboxes: [] as KnownSandbox[], error: undefined as Error | undefined, listings: 0 };
   const controller = new AbortController();
   const dependencies = {
     rtnetlinkOpener: kernel,
     sysctls,
-    nft: async (commands: string) => {
-      rules.push(commands);
-      return 'table ip keelson-network\n';
-    },
+    nftablesOpener: nftables,
     log: silentLogger,
     knownSandboxes: async () => {
       runtime.listings++;
@@ -52,7 +50,7 @@ async function setUp(t: ExecutionContext) {
     t.teardown(() => network.stop());
     return network;
   };
-  return { options, kernel, clock, sysctls, rules, runtime, controller, dependencies, start };
+  return { options, kernel, clock, sysctls, nftables, runtime, controller, dependencies, start };
 }
 
 function cni(options: PodNetworkOptions, command: string, containerID: string): Promise<string> {
@@ -77,10 +75,11 @@ function cni(options: PodNetworkOptions, command: string, containerID: string): 
 }
 
 test('starts, serves, reports and stops without taking anything down', async (t) => {
-  const { options, kernel, sysctls, rules, start } = await setUp(t);
+  const { options, kernel, sysctls, nftables, start } = await setUp(t);
   const network = await start();
   t.is(sysctls.values.get('net/ipv4/ip_forward'), '1');
-  t.regex(rules.join(), /masquerade/);
+  t.is(sysctls.values.get('net/ipv4/conf/all/send_redirects'), '0');
+  t.deepEqual([...nftables.tables.keys()], ['ip keelson-network']);
   t.deepEqual(await readdir(options.cniBinDir), ['keelson', 'loopback']);
   t.deepEqual(await readdir(options.cniConfDir), ['10-keelson.conflist']);
   kernel.addNamespace('/run/netns/a');
@@ -93,8 +92,12 @@ test('starts, serves, reports and stops without taking anything down', async (t)
   t.false(existsSync(options.socketPath));
   t.true(existsSync(join(options.cniConfDir, '10-keelson.conflist')));
 
+  t.is(nftables.openSockets, 0);
+  t.is(nftables.tables.size, 1);
+  const { generation } = nftables;
   const again = await start();
   t.is(again.status().allocated, 1);
+  t.is(nftables.generation, generation, 'a table that is right stays as it is');
 });
 
 test('the abort signal stops it', async (t) => {
@@ -104,6 +107,20 @@ test('the abort signal stops it', async (t) => {
   await network.stop();
   t.is(kernel.openSockets, 0);
   t.false(existsSync(options.socketPath));
+});
+
+test('the masquerade table is put back when another program deletes it, until the role stops', async (t) => {
+  const { nftables, start } = await setUp(t);
+  const network = await start();
+  const foreign = await nftables.open();
+  const flush = () => foreign.apply([{ op: 'tableDelete', table: { family: 'ip', name: 'keelson-network' } }]);
+  await flush();
+  await settle();
+  t.is(nftables.tables.size, 1);
+  await network.stop();
+  await flush();
+  await settle();
+  t.is(nftables.tables.size, 0);
 });
 
 test('a namespace that ends frees its address', async (t) => {
@@ -138,18 +155,20 @@ test('looks again while links wait for their sandbox or the runtime is away, and
 });
 
 test('nothing listens and nothing stays open when the start fails', async (t) => {
-  const { options, kernel, dependencies } = await setUp(t);
+  const { options, kernel, nftables, dependencies } = await setUp(t);
+  const refusing = new FakeNftables();
+  refusing.intercept = () => new Error('no nft');
   const cases: [string, Partial<PodNetworkOptions>, Partial<typeof dependencies>, RegExp][] = [
     ['a bad pod CIDR', { podCIDR: '10.1.0.1/24' }, {}, /host bits/],
     ['a long socket path', { socketPath: `/${'x'.repeat(120)}` }, {}, /121 bytes/],
     ['no plugin', { shimPath: '/absent' }, {}, /does not exist/],
-    ['nft fails', {}, { nft: () => Promise.reject(new Error('no nft')) }, /no nft/],
+    ['no nf_tables', {}, { nftablesOpener: refusing }, /cannot make it: .*no nft/],
     ['no sysctl', {}, { sysctls: new FakeSysctls({}) }, /ip_forward/],
     ['an aborted start', {}, { signal: AbortSignal.abort(new Error('enough')) }, /enough/],
   ];
   for (const [name, more, other, message] of cases) {
     await t.throwsAsync(startPodNetwork({ ...options, ...more }, { ...dependencies, ...other }), { message }, name);
-    t.is(kernel.openSockets, 0, name);
+    t.is(kernel.openSockets + nftables.openSockets + refusing.openSockets, 0, name);
     t.false(existsSync(options.socketPath), name);
     t.false(existsSync(options.cniConfDir), name);
   }
@@ -167,7 +186,7 @@ test('a conflist that cannot be written leaves no socket behind', async (t) => {
 });
 
 test('cleanup removes all of ours, says so, and leaves others alone', async (t) => {
-  const { options, kernel, rules, start, dependencies } = await setUp(t);
+  const { options, kernel, nftables, start, dependencies } = await setUp(t);
   const foreign = kernel.namespace();
   foreign.linkAddBridge({ op: 'linkAddBridge', name: 'cni0' });
   foreign.linkSet({ op: 'linkSet', link: { name: 'cni0' }, up: true });
@@ -199,22 +218,22 @@ test('cleanup removes all of ours, says so, and leaves others alone', async (t) 
     ],
   );
   t.deepEqual(state(), before);
-  t.is(rules.at(-1), 'add table ip keelson-network\ndelete table ip keelson-network\n');
-  t.is(kernel.openSockets, 0);
+  t.is(nftables.tables.size, 0);
+  t.is(kernel.openSockets + nftables.openSockets, 0);
 
-  const nothing = await cleanupPodNetwork(options, { ...dependencies, nft: async () => '' });
+  const nothing = await cleanupPodNetwork(options, dependencies);
   t.deepEqual(nothing, { removed: [], failed: [] });
 });
 
 test('cleanup goes on after a failure and reports it', async (t) => {
-  const { options, kernel, start, dependencies } = await setUp(t);
+  const { options, kernel, nftables, start, dependencies } = await setUp(t);
   const network = await start();
   kernel.addNamespace('/run/netns/a');
   await cni(options, 'ADD', 'a');
   await network.stop();
   kernel.intercept = ({ op }) => (op === 'linkDelete' ? new KernelError(16, 'RTM_DELLINK', 'x') : undefined);
-  const nft = (): Promise<string> => Promise.reject(new Error('nft broke'));
-  const report = await cleanupPodNetwork(options, { ...dependencies, nft });
+  nftables.intercept = () => new Error('nft broke');
+  const report = await cleanupPodNetwork(options, dependencies);
   t.is(report.failed.length, 2);
   t.regex(report.failed.join(), /link kl.*EBUSY.*nft broke/);
   t.true(report.removed.includes('address 10.1.0.1/32 of lo'));

@@ -7,17 +7,20 @@
 import { stat } from 'node:fs/promises';
 import { type Clock, systemClock } from '../base/clock.ts';
 import type { Sysctls } from '../linux/host.ts';
+import type { Nftables, NftablesOpener } from '../linux/nftables/edge.ts';
+import { type KeptTable, keepTable } from '../linux/nftables/keep-table.ts';
 import type { RtnetlinkOpener } from '../linux/rtnetlink.ts';
 import { errorLine } from '../observe/keelson-error.ts';
 import type { Logger } from '../observe/logger.ts';
 import { installShim, writeConflist } from './cni/install.ts';
 import { type CniServer, checkSocketPath, startCniServer } from './cni/server.ts';
 import { runVerb } from './cni/verbs.ts';
-import { enableForwarding, setUpHost } from './host-setup.ts';
+import { setHostSysctls, setUpHost } from './host-setup.ts';
 import { Ipam } from './ipam/ipam.ts';
 import { PodLinks } from './links/pod-links.ts';
 import { type KnownSandbox, type ReconcileGrace, type ReconcileReport, reconcileLinks } from './links/reconcile.ts';
-import { type Nft, renderMasquerade } from './masquerade.ts';
+import { masqueradeTable, masqueradeTableText, planMasquerade } from './masquerade.ts';
+import { NetworkError } from './network-error.ts';
 
 export interface PodNetworkOptions {
   /** IPv4 prefix of /8 to /30 for the pods of this node. */
@@ -40,7 +43,7 @@ export interface PodNetworkOptions {
 export interface PodNetworkDependencies {
   rtnetlinkOpener: RtnetlinkOpener;
   sysctls: Pick<Sysctls, 'read' | 'write'>;
-  nft: Nft;
+  nftablesOpener: NftablesOpener;
   log: Logger;
   /** Every sandbox of the runtime; may reject while the runtime is away. */
   knownSandboxes: () => Promise<readonly KnownSandbox[]>;
@@ -61,6 +64,11 @@ export interface PodNetwork {
   /** Compares with the runtime now; rejects when the runtime does not answer. */
   reconcile(): Promise<ReconcileReport>;
   status(): PodNetworkStatus;
+  /**
+   * Runs `work` while this role listens to no nf_tables notifications, which make large batches of others slow; then the
+   * masquerade table is looked at again.
+   */
+  withoutNftablesNotifications<Result>(work: () => Promise<Result>): Promise<Result>;
   /** Ends calls under way and closes the socket; safe to repeat. */
   stop(): Promise<void>;
 }
@@ -79,7 +87,7 @@ export async function startPodNetwork(
   options: PodNetworkOptions,
   dependencies: PodNetworkDependencies,
 ): Promise<PodNetwork> {
-  const { rtnetlinkOpener, sysctls, nft, signal, knownSandboxes } = dependencies;
+  const { rtnetlinkOpener, nftablesOpener, sysctls, signal, knownSandboxes } = dependencies;
   const clock = dependencies.clock ?? systemClock;
   const log = dependencies.log.child({ component: 'network' });
   const grace = { ...defaultGrace, ...options.grace };
@@ -98,8 +106,11 @@ export async function startPodNetwork(
     const remover = await rtnetlinkOpener.open(options.netnsPath);
     closers.push(() => remover.close());
     await setUpHost(host, { podCIDR: pool.cidr, gateway: pool.gateway }, log);
-    await enableForwarding(sysctls, log);
-    await nft(renderMasquerade(pool.cidr));
+    await setHostSysctls(sysctls, log);
+    const nftables = await nftablesOpener.open(options.netnsPath);
+    closers.push(() => nftables.close());
+    const masquerade = await keepMasquerade(nftables, pool.cidr, log, clock);
+    closers.push(() => masquerade.stop());
 
     const isHostNetns = sameNamespaceAs(options.netnsPath ?? '/proc/self/ns/net');
     const links = new PodLinks({ host, remover, opener: rtnetlinkOpener, sysctls, ipam, log, isHostNetns, clock });
@@ -148,11 +159,25 @@ export async function startPodNetwork(
     return {
       reconcile,
       status: () => ({ podCIDR: pool.cidr, gateway: pool.gateway, allocated: pool.allocated, free: pool.free }),
+      withoutNftablesNotifications: (work) => masquerade.unwatched(work),
       stop,
     };
   } catch (error) {
     await stop();
     throw error;
+  }
+}
+
+/** @throws NetworkError NETWORK_NFT_FAILED */
+async function keepMasquerade(nftables: Nftables, podCIDR: string, log: Logger, clock: Clock): Promise<KeptTable> {
+  try {
+    return await keepTable(nftables, masqueradeTable, planMasquerade(podCIDR), { log, clock });
+  } catch (cause) {
+    throw new NetworkError('NETWORK_NFT_FAILED', `cannot make it: ${errorLine(cause)}`, {
+      object: masqueradeTableText,
+      fix: 'check that the kernel has nf_tables with NAT and that Keelson runs as root',
+      cause,
+    });
   }
 }
 

@@ -6,11 +6,11 @@
  */
 import { readFile } from 'node:fs/promises';
 import { createInterface } from 'node:readline';
+import { kernelNftables } from '../../src/kernel/nftables.ts';
 import { kernelRtnetlink } from '../../src/kernel/rtnetlink.ts';
 import { kernelSysctls } from '../../src/kernel/sysctls.ts';
 import { cleanupPodNetwork } from '../../src/network/cleanup.ts';
 import type { KnownSandbox } from '../../src/network/links/reconcile.ts';
-import { runNft } from '../../src/network/masquerade.ts';
 import { type PodNetworkOptions, startPodNetwork } from '../../src/network/pod-network.ts';
 import { errorLine } from '../../src/observe/keelson-error.ts';
 import { createLogger } from '../../src/observe/logger.ts';
@@ -23,7 +23,7 @@ try {
   const network = await startPodNetwork(options, {
     rtnetlinkOpener: kernelRtnetlink,
     sysctls: kernelSysctls,
-    nft: runNft,
+    nftablesOpener: kernelNftables,
     log: createLogger(3),
     knownSandboxes: async () => JSON.parse(await readFile(sandboxesFile, 'utf8')) as KnownSandbox[],
     signal: new AbortController().signal,
@@ -33,7 +33,7 @@ try {
     if (command === 'reconcile') answer(await network.reconcile());
     else if (command === 'status') answer(network.status());
     else if (command === 'cleanup') {
-      answer(await cleanupPodNetwork(options, { rtnetlinkOpener: kernelRtnetlink, nft: runNft }));
+      answer(await cleanupPodNetwork(options, { rtnetlinkOpener: kernelRtnetlink, nftablesOpener: kernelNftables }));
     } else if (command === 'stop') {
       await network.stop();
       answer({ stopped: true });

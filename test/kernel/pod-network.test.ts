@@ -120,6 +120,26 @@ test('what is built is what the documentation says', async (t) => {
   // Every program that lists the rules can read ours.
   const rules = await exec('/usr/sbin/nft', ['list', 'table', 'ip', 'keelson-network'], { netns: node.network.netns });
   t.regex(rules, /masquerade fully-random/);
+  const redirects = ['all', link].map((name) => `net.ipv4.conf.${name}.send_redirects`);
+  t.is(await exec('sysctl', ['-n', ...redirects], { netns: node.network.netns }), '0\n0\n');
+  // Other links do what they did.
+  const others = ['up0', 'default'].map((name) => `net.ipv4.conf.${name}.send_redirects`);
+  t.is(await exec('sysctl', ['-n', ...others], { netns: node.network.netns }), '1\n1\n');
+});
+
+test('pods are masqueraded again after nft flush ruleset; a restart changes no rule', async (t) => {
+  const node = await startedNode(t);
+  const { netns, outside, nodeIp, outsideIp } = node.network;
+  const pod = await node.addPod();
+  await serve(outside, outsideIp, 8080);
+  const nft = (...args: string[]): Promise<string> => exec('/usr/sbin/nft', args, { netns });
+  await nft('flush', 'ruleset');
+  await eventually('the table is back', async () => (await nft('list', 'tables')).includes('keelson-network'));
+  t.is(await get(pod.netns, outsideIp, 8080), nodeIp);
+  const rules = await nft('-a', 'list', 'ruleset');
+  await node.daemon!.end('SIGKILL');
+  t.like(await node.start(), { ready: true });
+  t.is(await nft('-a', 'list', 'ruleset'), rules, 'handles and all');
 });
 
 test('CHECK is content with what ADD made, and names each thing that somebody broke', async (t) => {

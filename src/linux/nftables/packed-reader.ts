@@ -4,6 +4,7 @@
  */
 import type { MessageCursor } from '../netlink/message-reader.ts';
 import { NFTA_SET_ELEM, NFTA_SET_ELEM_LIST } from './constants.ts';
+import { PackedIndex } from './packed-index.ts';
 import type { PackedElements } from './types.ts';
 
 /** Collects the messages of a dump of a set whose elements are bare keys, with data of one length or none. */
@@ -66,26 +67,7 @@ export class PackedReader {
    * nothing else tells. Then the dump must be taken again.
    */
   isDistinct(): boolean {
-    const keyBytes = this.#keyBytes;
-    const keys = this.#keys;
-    let slots = 1024;
-    while (slots < this.#count * 2) slots *= 2;
-    const table = new Int32Array(slots);
-    for (let index = 0; index < this.#count; index++) {
-      const start = index * keyBytes;
-      let hash = 0x811c9dc5;
-      for (let i = 0; i < keyBytes; i++) hash = Math.imul(hash ^ (keys[start + i] ?? 0), 0x01000193);
-      hash ^= hash >>> 15;
-      for (let slot = hash & (slots - 1); ; slot = (slot + 1) & (slots - 1)) {
-        const other = (table[slot] ?? 0) - 1;
-        if (other < 0) {
-          table[slot] = index + 1;
-          break;
-        }
-        if (equal(keys, start, other * keyBytes, keyBytes)) return false;
-      }
-    }
-    return true;
+    return new PackedIndex(this.take()).isDistinct;
   }
 
   #reserve(): void {
@@ -98,11 +80,6 @@ export class PackedReader {
 function copy(from: Buffer, at: number, to: Uint8Array, index: number, bytes: number): void {
   const start = index * bytes;
   for (let i = 0; i < bytes; i++) to[start + i] = from[at + i] ?? 0;
-}
-
-function equal(bytes: Uint8Array, a: number, b: number, length: number): boolean {
-  for (let i = 0; i < length; i++) if (bytes[a + i] !== bytes[b + i]) return false;
-  return true;
 }
 
 function grown(bytes: Uint8Array): Uint8Array {

@@ -89,13 +89,15 @@ export class PodLinks {
 
   /** Finds the links of a predecessor and takes the addresses that they have; before the first `attach`. */
   async load(): Promise<void> {
-    const { host, ipam, log } = this.#deps;
+    const { host, ipam, log, sysctls } = this.#deps;
     const [links, routes] = await Promise.all([host.links(), host.routes()]);
     for (const link of links) {
       const identity = parseAlias(link.alias);
       if (identity) {
         const attachment = { identity, ifindex: link.ifindex, origin: 'adopted', since: this.#clock.now() } as const;
         this.#attachments.set(identity.key, attachment);
+        // Links of versions before this setting do not have it.
+        await noRedirects(sysctls, identity.hostName);
       } else if (link.alias === undefined && link.kind === 'veth' && isHostLinkName(link.name)) {
         // Died between creating and marking it: nobody was told of this link.
         log.info({ link: link.name }, 'removing a pod link that was never finished');
@@ -225,6 +227,7 @@ export class PodLinks {
         host.link({ name: identity.hostName }),
         pod.link({ name: request.ifname }),
         noIpv6(sysctls, identity.hostName),
+        noRedirects(sysctls, identity.hostName),
       ]);
       if (!hostLink || !podLink) throw linkFailed('reading the new link', new Error('it is gone again'));
       // From here on the notification of its disappearance finds it.
@@ -323,6 +326,20 @@ async function noIpv6(sysctls: Pick<Sysctls, 'write'>, linkName: string): Promis
   } catch (error) {
     // A kernel without IPv6 has nothing to switch off.
     if (!isNotFound(error)) throw linkFailed('switching off IPv6 on the host end', error);
+  }
+}
+
+/**
+ * What a pod sends that goes back by its own link (a Service whose endpoint it is) would draw redirects to it. They count
+ * against the kernel's limit of ICMP messages to one receiver, so that it would not hear of a refused UDP packet. Holds
+ * since host-setup.ts sets `all` to 0 too.
+ */
+async function noRedirects(sysctls: Pick<Sysctls, 'write'>, linkName: string): Promise<void> {
+  try {
+    await sysctls.write(`net/ipv4/conf/${linkName}/send_redirects`, '0');
+  } catch (error) {
+    // The link is gone again: whoever needs it finds out.
+    if (!isNotFound(error)) throw linkFailed('switching off redirects on the host end', error);
   }
 }
 
