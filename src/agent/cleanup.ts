@@ -122,7 +122,7 @@ async function removePodDirectories(rootDir: string): Promise<string[]> {
     mounts: kernelMounts,
     rootDir,
     clock: systemClock,
-    allocatableMemoryBytes: 0,
+    allocatable: { milliCores: 0, memoryBytes: 0 },
     sources: noObjects,
   });
   const removed: string[] = [];

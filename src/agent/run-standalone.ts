@@ -222,7 +222,7 @@ function startKubeletRole(
           mounts: kernelMounts,
           rootDir,
           clock: systemClock,
-          allocatableMemoryBytes: machine.memoryBytes,
+          allocatable: { milliCores: machine.cores * 1000, memoryBytes: machine.memoryBytes },
           sources,
         }),
       node: {

@@ -204,6 +204,31 @@ export interface Volume {
   hostPath?: { path: string; type?: HostPathType };
   configMap?: { name: string; items?: KeyToPath[]; defaultMode?: number; optional?: boolean };
   secret?: { secretName: string; items?: KeyToPath[]; defaultMode?: number; optional?: boolean };
+  downwardAPI?: { items?: DownwardAPIFile[]; defaultMode?: number };
+  projected?: { sources?: ProjectedSource[] | null; defaultMode?: number };
+}
+
+export interface DownwardAPIFile {
+  path: string;
+  fieldRef?: { apiVersion?: string; fieldPath: string };
+  resourceFieldRef?: { containerName?: string; resource: string; divisor?: string };
+  mode?: number;
+}
+
+/** One of them is set. */
+export interface ProjectedSource {
+  configMap?: { name: string; items?: KeyToPath[]; optional?: boolean };
+  secret?: { name: string; items?: KeyToPath[]; optional?: boolean };
+  downwardAPI?: { items?: DownwardAPIFile[] };
+  serviceAccountToken?: ServiceAccountTokenProjection;
+}
+
+export interface ServiceAccountTokenProjection {
+  path: string;
+  /** Default: the API server's own. */
+  audience?: string;
+  /** At least 600, default 3600. */
+  expirationSeconds?: number;
 }
 
 export type HostPathType =

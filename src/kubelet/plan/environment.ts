@@ -6,8 +6,8 @@
  */
 import type { ConfigMap, Container, EnvVar, EnvVarSource, KeySelector, Pod, Secret } from '../../api/core.ts';
 import { ContainerConfigError } from './container-config-error.ts';
+import { type Allocatable, type DownwardValue, downwardField, downwardResource, ownValue } from './downward-api.ts';
 import { expandReferences, maxExpandedCharacters } from './expansion.ts';
-import { bytesOf, millicoresOf } from './resource-values.ts';
 
 export { ContainerConfigError };
 
@@ -22,8 +22,7 @@ export interface EnvironmentContext {
   nodeName: string;
   hostIP: string;
   podIPs: string[];
-  /** What an unset limit means to resourceFieldRef: the node's allocatable. */
-  allocatable: { milliCores: number; memoryBytes: number };
+  allocatable: Allocatable;
 }
 
 /** In order of first appearance; a later definition of a name replaces the earlier value. */
@@ -91,7 +90,10 @@ function sourceValue(
 ): string | undefined {
   const { namespace } = pod.metadata;
   if (source.fieldRef) return fieldValue(pod, container, source.fieldRef.fieldPath, context);
-  if (source.resourceFieldRef) return resourceValue(pod, container, source.resourceFieldRef, context);
+  if (source.resourceFieldRef) {
+    const result = downwardResource(pod, source.resourceFieldRef, container, context.allocatable);
+    return valueOrRefusal(container, result);
+  }
   if (source.configMapKeyRef) {
     const { name, key } = source.configMapKeyRef;
     const found = context.sources.configMap(namespace, name);
@@ -124,27 +126,14 @@ const secretText = (secret: Secret | undefined, key: string): string | undefined
   return encoded === undefined ? undefined : Buffer.from(encoded, 'base64').toString('utf8');
 };
 
-/** Keys come from manifests: `constructor` is a key like any other, and no object has it by itself. */
-const ownValue = (map: Record<string, string> | undefined, key: string): string | undefined =>
-  map !== undefined && Object.hasOwn(map, key) ? map[key] : undefined;
-
 function fieldValue(pod: Pod, container: Container, path: string, context: EnvironmentContext): string {
-  const subscript = /^metadata\.(labels|annotations)\['([^']+)'\]$/.exec(path);
-  if (subscript) {
-    const map = subscript[1] === 'labels' ? pod.metadata.labels : pod.metadata.annotations;
-    return ownValue(map, subscript[2] ?? '') ?? '';
-  }
   switch (path) {
-    case 'metadata.name':
-      return pod.metadata.name;
-    case 'metadata.namespace':
-      return pod.metadata.namespace;
-    case 'metadata.uid':
-      return pod.metadata.uid;
+    // Whole maps are for files only.
+    case 'metadata.labels':
+    case 'metadata.annotations':
+      throw missing(container, `unsupported fieldPath: ${path}`);
     case 'spec.nodeName':
       return context.nodeName;
-    case 'spec.serviceAccountName':
-      return pod.spec.serviceAccountName ?? '';
     case 'status.hostIP':
     case 'status.hostIPs':
       return context.hostIP;
@@ -153,38 +142,13 @@ function fieldValue(pod: Pod, container: Container, path: string, context: Envir
     case 'status.podIPs':
       return context.podIPs.join(',');
     default:
-      throw missing(container, `unsupported fieldPath: ${path}`);
+      return valueOrRefusal(container, downwardField(pod, path));
   }
 }
 
-function resourceValue(
-  pod: Pod,
-  container: Container,
-  ref: NonNullable<EnvVarSource['resourceFieldRef']>,
-  context: EnvironmentContext,
-): string {
-  const target = ref.containerName ? pod.spec.containers.find((other) => other.name === ref.containerName) : container;
-  if (!target) throw missing(container, `container ${ref.containerName} not found`);
-  const [kind, resource = ''] = ref.resource.split('.', 2);
-  const list =
-    kind === 'limits' ? target.resources?.limits : kind === 'requests' ? target.resources?.requests : undefined;
-  const written = ownValue(list, resource) ?? '0';
-  const divisor = ref.divisor ?? '1';
-  // A limit of 0 is no limit, and a divisor of 0 stands for 1.
-  const orNode = (amount: number, allocatable: number): number =>
-    amount === 0 && kind === 'limits' ? allocatable : amount;
-  if (resource === 'cpu') {
-    const milliCores = orNode(millicoresOf(written), context.allocatable.milliCores);
-    return String(Math.ceil(milliCores / (millicoresOf(divisor) || 1000)));
-  }
-  if (resource === 'memory') {
-    const bytes = orNode(bytesOf(written), context.allocatable.memoryBytes);
-    return String(Math.ceil(bytes / (bytesOf(divisor) || 1)));
-  }
-  if (resource === 'ephemeral-storage' && (kind === 'requests' || bytesOf(written) > 0)) {
-    return String(Math.ceil(bytesOf(written) / (bytesOf(divisor) || 1)));
-  }
-  throw missing(container, `unsupported container resource: ${ref.resource}`);
+function valueOrRefusal(container: Container, result: DownwardValue): string {
+  if ('fault' in result) throw missing(container, result.fault);
+  return result.value;
 }
 
 const missing = (container: Container, message: string): ContainerConfigError =>

@@ -83,7 +83,7 @@ async function writeDated(volume: Directory, name: string, payload: Payload, gro
 async function writeTree(directory: Directory, tree: Tree, payload: Payload, group: number | undefined): Promise<void> {
   for (const [name, path] of tree.files) {
     const file = payload.get(path);
-    if (file !== undefined) await directory.writeNewFile(name, file.data, file.mode, group);
+    if (file !== undefined) await directory.writeNewFile(name, file.data, file.mode, group, file.owner);
   }
   for (const [name, below] of tree.directories) {
     await directory.mkdir(name, 0o700);
@@ -126,6 +126,7 @@ async function treeMatches(
     const entry = await directory.lstat(name);
     if (file === undefined || !entry?.isFile()) return false;
     if ((Number(entry.mode) & 0o7777) !== file.mode || !belongsTo(entry, group)) return false;
+    if (file.owner !== undefined && Number(entry.uid) !== file.owner) return false;
     const data = await directory.readFile(name, file.data.length);
     if (data === undefined || !data.equals(file.data)) return false;
   }

@@ -117,13 +117,19 @@ export class Directory implements AsyncDisposable {
   }
 
   /** Makes a file; an existing entry of any kind is an error. */
-  async writeNewFile(name: string, data: Uint8Array, mode: number, group: number | undefined): Promise<void> {
+  async writeNewFile(
+    name: string,
+    data: Uint8Array,
+    mode: number,
+    group: number | undefined,
+    owner = 0,
+  ): Promise<void> {
     this.#trace(`write ${join(this.path, name)}`);
     const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
     const handle = await open(this.#at(name), flags, mode);
     try {
       await handle.writeFile(data);
-      if (group !== undefined) await handle.chown(0, group);
+      if (group !== undefined || owner !== 0) await handle.chown(owner, group ?? 0);
       await handle.chmod(mode);
     } finally {
       await handle.close();

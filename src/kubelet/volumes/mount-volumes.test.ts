@@ -65,7 +65,7 @@ function setup(): Setup {
     configMap: (namespace, name) => configMaps.get(`${namespace}/${name}`),
     secret: (namespace, name) => secrets.get(`${namespace}/${name}`),
   };
-  const dependencies = { mounts, rootDir, clock, allocatableMemoryBytes: 8 * GiB };
+  const dependencies = { mounts, rootDir, clock, allocatable: { milliCores: 4000, memoryBytes: 8 * GiB } };
   return { rootDir, mounts, clock, dependencies, configMaps, secrets, sources };
 }
 

@@ -8,6 +8,7 @@ import { mkdir, realpath } from 'node:fs/promises';
 import type { Pod } from '../../api/core.ts';
 import type { Clock } from '../../base/clock.ts';
 import type { MountInfo, Mounts } from '../../linux/host.ts';
+import type { Allocatable } from '../plan/downward-api.ts';
 import { writePayload } from './atomic-writer.ts';
 import type { Trace } from './directory.ts';
 import { Directory } from './directory.ts';
@@ -23,8 +24,8 @@ export interface VolumeDependencies {
   /** Holds `pods/`; made when missing. */
   rootDir: string;
   clock: Clock;
-  /** Upper bound of volumes in memory. */
-  allocatableMemoryBytes: number;
+  /** The node's; the memory is the upper bound of volumes in memory. */
+  allocatable: Allocatable;
   trace?: Trace;
 }
 
@@ -46,6 +47,7 @@ export async function mountVolumes(
   const paths = new Map<string, string>();
   const volumes = pod.spec.volumes ?? [];
   if (volumes.length === 0) return paths;
+  await sources.prepare?.(pod);
   const [pods, uid] = podDirectory(pod.metadata.uid);
   const { rootDir, trace = () => undefined } = dependencies;
   await mkdir(rootDir, { recursive: true, mode: privateMode });
@@ -58,7 +60,7 @@ export async function mountVolumes(
   for (const volume of volumes) {
     const subject = `pod ${pod.metadata.namespace}/${pod.metadata.name}: volume ${volume.name}`;
     try {
-      const plan = planVolume(volume, pod, sources, dependencies.allocatableMemoryBytes);
+      const plan = planVolume(volume, pod, sources, dependencies.allocatable);
       paths.set(volume.name, await host.make(plan));
     } catch (cause) {
       if (cause instanceof VolumeError) errors.push(cause);

@@ -22,6 +22,8 @@ export const volumeErrorCodes = [
   'VOLUME_STILL_MOUNTED',
   /** The volume has no type that this version mounts. */
   'VOLUME_UNSUPPORTED',
+  /** The API server gave no service account token. */
+  'VOLUME_TOKEN',
   /** The file system refused; the cause tells why. */
   'VOLUME_IO',
 ] as const;

@@ -11,6 +11,8 @@ export const pluginDirectory = {
   emptyDir: 'kubernetes.io~empty-dir',
   configMap: 'kubernetes.io~configmap',
   secret: 'kubernetes.io~secret',
+  downwardAPI: 'kubernetes.io~downward-api',
+  projected: 'kubernetes.io~projected',
 } as const;
 
 export type MountedType = keyof typeof pluginDirectory;

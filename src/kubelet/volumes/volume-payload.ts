@@ -11,13 +11,15 @@ export interface PayloadFile {
   readonly data: Uint8Array;
   /** Permission bits. */
   readonly mode: number;
+  /** User ID of the owner; root unless given. */
+  readonly owner?: number | undefined;
 }
 
 /** By path relative to the volume, without empty, `.` or `..` elements; no path is the parent of another. */
 export type Payload = ReadonlyMap<string, PayloadFile>;
 
 /** Mode of projected files when the volume names none. */
-const defaultMode = 0o644;
+export const defaultMode = 0o644;
 
 // PATH_MAX with room for the volume's own path, and NAME_MAX (linux/limits.h).
 const maxPathBytes = 2048;
@@ -83,8 +85,18 @@ export function projectPayload(
   return payload;
 }
 
+/**
+ * Several payloads in one volume; of two files with one path the later wins, as with the kubelet.
+ * Throws VolumeError VOLUME_PAYLOAD_PATH when one needs a directory where another has a file.
+ */
+export function joinPayloads(payloads: readonly Payload[], volume: string): Payload {
+  const joined = new Map(payloads.flatMap((payload) => [...payload]));
+  refuseParents(joined, volume);
+  return joined;
+}
+
 /** The cleaned path. `..data` and the dated directories are the atomic writer's, so nothing may begin with `..`. */
-function payloadPath(path: string, volume: string): string {
+export function payloadPath(path: string, volume: string): string {
   const parts = path.split('/').filter((part) => part !== '' && part !== '.');
   const clean = parts.join('/');
   const reasons = [...new Set([...checkLocalNonReservedPath(path), ...checkLocalNonReservedPath(clean)])];
