@@ -46,6 +46,8 @@ export interface ServiceSpec {
   /** Seconds, 1..86400, default 10800. */
   sessionAffinityConfig?: { clientIP?: { timeoutSeconds?: number } };
   publishNotReadyAddresses?: boolean;
+  /** Of LoadBalancer Services: whether ports without a node port are given one. Default true. */
+  allocateLoadBalancerNodePorts?: boolean;
 }
 
 export interface ServicePort {

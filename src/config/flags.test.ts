@@ -30,6 +30,8 @@ test('defaults', (t) => {
     configFile: undefined,
     podCIDR: '10.244.0.0/24',
     podNetwork: { address: 0x0af40000, prefixLength: 24 },
+    serviceCIDR: '10.96.0.0/16',
+    serviceNetwork: { address: 0x0a600000, prefixLength: 16 },
     containerRuntimeEndpoint: 'unix:///run/containerd/containerd.sock',
     cniConfDir: undefined,
     cniBinDir: undefined,
@@ -57,6 +59,7 @@ test('flags are normalised', (t) => {
     runDir: '/run/k/',
     hostnameOverride: ' Node-1.Example ',
     nodeIp: '192.0.2.2',
+    serviceCidr: '172.30.0.0/20',
     verbosity: '10',
   });
   t.like(options, {
@@ -70,6 +73,8 @@ test('flags are normalised', (t) => {
     runDir: '/run/k',
     hostnameOverride: 'node-1.example',
     nodeIP: '192.0.2.2',
+    serviceCIDR: '172.30.0.0/20',
+    serviceNetwork: { address: 0xac1e0000, prefixLength: 20 },
     verbosity: 10,
   });
 });
@@ -129,6 +134,26 @@ test('each bad flag has its line', (t) => {
     [{ standalone: '/var/lib/keelson' }, /^--standalone: .* is also the directory of --root-dir/],
     [{ ...good, podCidr: '10.1.2.3/16' }, /^--pod-cidr: 10\.1\.2\.3\/16 has host bits set \(write 10\.1\.0\.0\/16\)$/],
     [{ ...good, podCidr: '' }, /^--pod-cidr: "" is not an IPv4 network/],
+    [
+      { ...good, serviceCidr: '10.96.1.2/16' },
+      /^--service-cidr: 10\.96\.1\.2\/16 has host bits set \(give a private IPv4 network of its own/,
+    ],
+    [{ ...good, serviceCidr: '' }, /^--service-cidr: "" is not an IPv4 network/],
+    [{ ...good, serviceCidr: '10.96.0.0' }, /^--service-cidr: "10\.96\.0\.0" is not an IPv4 network/],
+    [
+      { ...good, serviceCidr: '10.96.0.0/31' },
+      /^--service-cidr: .* has prefix length 31, which must be between 8 and 30/,
+    ],
+    [{ ...good, serviceCidr: 'fd00::/108' }, /^--service-cidr: fd00::\/108 is an IPv6 network/],
+    [{ ...good, serviceCidr: '224.0.0.0/16' }, /^--service-cidr: .* overlaps the multicast or reserved range/],
+    [
+      { ...good, serviceCidr: '10.0.0.0/8' },
+      /^--service-cidr: 10\.0\.0\.0\/8 overlaps the pod network 10\.244\.0\.0\/24/,
+    ],
+    [
+      { ...good, podCidr: '10.96.7.0/24' },
+      /^--service-cidr: 10\.96\.0\.0\/16 overlaps the pod network 10\.96\.7\.0\/24/,
+    ],
     [
       { ...good, containerRuntimeEndpoint: 'http://x' },
       /^--container-runtime-endpoint: "http:\/\/x" must be a unix socket/,

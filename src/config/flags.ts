@@ -6,7 +6,7 @@
 
 import { ConfigError, type ConfigProblem } from './config-error.ts';
 import type { ConfigWarning } from './field-reader.ts';
-import { formatIpv4, formatIpv4Network, type Ipv4Network, isIpv6, parseIpv4 } from './ip.ts';
+import { formatIpv4, formatIpv4Network, type Ipv4Network, ipv4NetworksOverlap, isIpv6, parseIpv4 } from './ip.ts';
 import { defaultKubeletConfig, type KubeletConfig, type LoadedKubeletConfiguration } from './kubelet-configuration.ts';
 import { checkDns1123Subdomain } from './names.ts';
 import { checkAbsolutePath, cleanAbsolutePath } from './paths.ts';
@@ -20,6 +20,7 @@ export interface RunFlags {
   /** --config FILE; its content comes separately, already loaded. */
   readonly config?: string | undefined;
   readonly podCidr?: string | undefined;
+  readonly serviceCidr?: string | undefined;
   readonly containerRuntimeEndpoint?: string | undefined;
   readonly cniConfDir?: string | undefined;
   readonly cniBinDir?: string | undefined;
@@ -39,6 +40,9 @@ export interface RunOptions {
   /** Canonical text, e.g. `10.244.0.0/24`. */
   readonly podCIDR: string;
   readonly podNetwork: Ipv4Network;
+  /** Canonical text, e.g. `10.96.0.0/16`: where Services of the standalone folder get their cluster IPs. */
+  readonly serviceCIDR: string;
+  readonly serviceNetwork: Ipv4Network;
   /** `unix:///...` */
   readonly containerRuntimeEndpoint: string;
   /** undefined: ask the runtime (CRI Status). */
@@ -62,6 +66,7 @@ export interface RunOptions {
 /** What holds without flags and file; the reasons are in docs/configuration.md. */
 export const runDefaults = {
   podCidr: '10.244.0.0/24',
+  serviceCidr: '10.96.0.0/16',
   // Not /var/lib/kubelet: a stock kubelet that takes the machine back, or `kubeadm reset`, must not find and clean
   // state that is not its own, and neither must Keelson clean a kubelet's.
   rootDir: '/var/lib/keelson',
@@ -132,6 +137,8 @@ export function resolveRunOptions(flags: RunFlags, loaded?: LoadedKubeletConfigu
   const podCidrText = flags.podCidr ?? file.podCIDR ?? runDefaults.podCidr;
   const podCidr = parsePodCidr(podCidrText);
   if ('message' in podCidr) fail('--pod-cidr', podCidr.message, podCidr.fix);
+  const podNetwork = 'network' in podCidr ? podCidr.network : undefined;
+  const serviceNetwork = checkServiceCidr(flags.serviceCidr ?? runDefaults.serviceCidr, podNetwork, fail);
   const endpoint = checkEndpoint(flags.containerRuntimeEndpoint, fail) ?? file.containerRuntimeEndpoint;
   const verbosity = checkVerbosity(flags.verbosity, fail) ?? file.logging.verbosity;
   const hostnameOverride = checkHostname(flags.hostnameOverride, fail);
@@ -140,9 +147,9 @@ export function resolveRunOptions(flags: RunFlags, loaded?: LoadedKubeletConfigu
   if (problems.length > 0 || standaloneDir === undefined || rootDir === undefined || runDir === undefined) {
     throw new ConfigError(problems);
   }
-  // Unreachable with a message: it has been pushed above. It narrows the type.
-  if ('message' in podCidr) throw new ConfigError(problems);
-  const podCIDR = formatIpv4Network(podCidr.network);
+  // Unreachable without them: the problem has been pushed above. It narrows the types.
+  if (podNetwork === undefined || serviceNetwork === undefined) throw new ConfigError(problems);
+  const podCIDR = formatIpv4Network(podNetwork);
   const kubelet: KubeletConfig = {
     ...file,
     podCIDR,
@@ -153,12 +160,14 @@ export function resolveRunOptions(flags: RunFlags, loaded?: LoadedKubeletConfigu
       file.imageServiceEndpoint === file.containerRuntimeEndpoint ? endpoint : file.imageServiceEndpoint,
     logging: { ...file.logging, verbosity },
   };
-  const warnings = [...(loaded?.warnings ?? []), ...roomWarning(podCidr.network, kubelet.maxPods)];
+  const warnings = [...(loaded?.warnings ?? []), ...roomWarning(podNetwork, kubelet.maxPods)];
   return {
     standaloneDir,
     configFile,
     podCIDR,
-    podNetwork: podCidr.network,
+    podNetwork,
+    serviceCIDR: formatIpv4Network(serviceNetwork),
+    serviceNetwork,
     containerRuntimeEndpoint: endpoint,
     cniConfDir,
     cniBinDir,
@@ -233,6 +242,18 @@ function checkNodeIp(value: string | undefined, fail: Fail): string | undefined 
   }
   if (unusableNodeIp(address)) return fail('--node-ip', `${value} is no address that other machines can reach`, fix);
   return formatIpv4(address);
+}
+
+/** The same rule as for pods, and apart from them: an address must be either a pod's or a Service's. */
+function checkServiceCidr(value: string, podNetwork: Ipv4Network | undefined, fail: Fail): Ipv4Network | undefined {
+  const flag = '--service-cidr';
+  const fix = 'give a private IPv4 network of its own, such as 10.96.0.0/16';
+  const result = parsePodCidr(value);
+  if ('message' in result) return fail(flag, result.message, fix);
+  if (podNetwork !== undefined && ipv4NetworksOverlap(podNetwork, result.network)) {
+    return fail(flag, `${value} overlaps the pod network ${formatIpv4Network(podNetwork)}`, fix);
+  }
+  return result.network;
 }
 
 function roomWarning(network: Ipv4Network, maxPods: number): ConfigWarning[] {

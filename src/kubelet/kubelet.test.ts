@@ -191,6 +191,47 @@ test('a successor adopts what runs, goes on with the backoff, and ends what nobo
   await node.until('backoff over', () => statusOf(second, 'u3')?.containerStatuses?.[0]?.restartCount === 2);
 });
 
+test('when the role has started, the board has every pod of the first snapshot as the runtime has it', async (t) => {
+  const node = await makeNode(t);
+  node.source.set({ pods: [pod('web', 'u1'), pod('db', 'u2')] });
+  const first = await node.start();
+  await node.until('ready', () => isReady(first, 'u1') && isReady(first, 'u2'));
+  const before = ['u1', 'u2'].map((uid) => statusOf(first, uid)?.podIP);
+  await first.stop();
+  const never = [{ name: 'c', image: 'nothere:1', imagePullPolicy: 'Never' as const }];
+  node.source.snapshot = {
+    ...node.source.snapshot,
+    pods: [...node.source.snapshot.pods, pod('new', 'u3', { containers: never })],
+  };
+  const second = await node.start();
+  t.deepEqual(
+    ['u1', 'u2'].map((uid) => statusOf(second, uid)?.podIP),
+    before,
+  );
+  t.true(isReady(second, 'u1') && isReady(second, 'u2'));
+  t.is(statusOf(second, 'u3')?.phase, 'Pending');
+});
+
+test('listeners of the board hear that a pod is to end before its containers are asked to, and when it is gone', async (t) => {
+  const node = await makeNode(t);
+  node.source.set({ pods: [pod('web', 'u1')] });
+  const kubelet = await node.start();
+  await node.until('ready', () => isReady(kubelet, 'u1'));
+  const heard: string[] = [];
+  kubelet.board.onChange((entry, change) => {
+    const asked = methods(node.fake).includes('stopContainer');
+    heard.push(`${change} ${entry.status.phase} ${entry.ending ?? false} ${asked}`);
+  });
+  node.source.set({ pods: [] });
+  t.deepEqual(heard, ['ending Running true false']);
+  await node.until('gone', () => kubelet.board.list().length === 0);
+  t.is(heard.at(-1)?.split(' ')[0], 'deleted');
+  t.true(
+    heard.slice(1).every((line) => / true true$/.test(line)),
+    heard.join('; '),
+  );
+});
+
 test('pods of a manifest that is unreadable since the start are spared', async (t) => {
   const node = await makeNode(t);
   node.source.set({ pods: [pod('web', 'u1')] });

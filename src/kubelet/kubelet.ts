@@ -56,6 +56,7 @@ export interface KubeletStatus {
 
 export interface Kubelet {
   status(): KubeletStatus;
+  /** From the start it has the status of each pod of the first snapshot, computed from what the runtime has. */
   board: StatusBoard;
   /** Stops watching and working; pods go on. */
   stop(): Promise<void>;
@@ -80,7 +81,8 @@ export async function startKubelet(options: KubeletOptions, signal: AbortSignal)
     secret: (namespace, name) => snapshot.secrets.get(`${namespace}/${name}`),
   };
   const board = new StatusBoard();
-  board.onChange(({ pod, status }) => {
+  board.onChange(({ pod, status }, change) => {
+    if (change !== 'status') return;
     const ready = status.conditions.find(({ type }) => type === 'Ready')?.status === 'True';
     const fields = {
       pod: `${pod.metadata.namespace}/${pod.metadata.name}`,
@@ -138,6 +140,8 @@ export async function startKubelet(options: KubeletOptions, signal: AbortSignal)
       if (!named.has(uid) && !workers.has(uid)) board.delete(uid);
     }
     workers.setWanted({ pods: admitted, unreadableManifests: next.brokenFiles });
+    // Before any container is asked to stop: that takes a call to the runtime, this is still the same turn.
+    for (const { phase, identity } of workers.workers()) if (phase === 'terminating') board.end(identity.uid);
     const changed = changedObjects(before, next);
     if (changed.size > 0) workers.wakeForVolumes((pod) => usesAny(pod, changed));
   }, stopping);

@@ -5,7 +5,7 @@
  */
 import { parseQuantity, QuantityError } from '../../config/quantity.ts';
 import { nearestName } from '../../config/suggest.ts';
-import type { FieldSpec, ObjectSpec, ValueSpec } from './field-spec.ts';
+import type { FieldSpec, ObjectSpec, TextCheck, ValueSpec } from './field-spec.ts';
 import { fieldRows } from './field-spec.ts';
 import type { FieldPath, Report } from './manifest-error.ts';
 import { printPath, shown } from './manifest-error.ts';
@@ -103,6 +103,11 @@ function readValue(value: unknown, spec: ValueSpec, path: FieldPath, context: Co
         return wrongType('a whole number', typeof value === 'string' ? 'write it without quotes' : undefined);
       }
       return readInteger(value, spec, path, report);
+    case 'integerOrName':
+      if (typeof value === 'number' && Number.isInteger(value)) return readInteger(value, spec, path, report);
+      if (typeof value !== 'string') return wrongType('a whole number or a name');
+      if (/^\d+$/.test(value)) return wrongType('a whole number or a name', 'write it without quotes');
+      return readText(value, spec, path, report, isRequired);
     case 'quantity':
       if (typeof value !== 'string' && typeof value !== 'number') return wrongType('a quantity such as 250m or 128Mi');
       return readQuantity(String(value), path, report);
@@ -122,7 +127,7 @@ function readValue(value: unknown, spec: ValueSpec, path: FieldPath, context: Co
 
 function readText(
   value: string,
-  spec: ValueSpec & { type: 'string' },
+  spec: { readonly check?: TextCheck; readonly oneOf?: readonly string[] },
   path: FieldPath,
   report: Report,
   isRequired: boolean,
@@ -148,7 +153,7 @@ function readText(
 
 function readInteger(
   value: number,
-  spec: ValueSpec & { type: 'integer' },
+  spec: { readonly min?: number; readonly max?: number },
   path: FieldPath,
   report: Report,
 ): number | undefined {

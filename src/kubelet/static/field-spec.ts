@@ -1,7 +1,7 @@
 /**
  * The words in which the tables of manifest fields are written: what a field holds, or why it is refused or ignored.
- * Layer: kubelet/static (pure data types). The tables are pod-fields.ts, container-fields.ts, volume-fields.ts and
- * object-fields.ts; field-reader.ts reads documents by them; docs and tests enumerate them with `fieldRows`.
+ * Layer: kubelet/static (pure data types). The tables are pod-fields.ts, container-fields.ts, volume-fields.ts,
+ * object-fields.ts and service-fields.ts; field-reader.ts reads documents by them; docs and tests enumerate them with `fieldRows`.
  */
 
 /** The reasons why a text is bad; none when it is good. */
@@ -13,6 +13,8 @@ export type ValueSpec =
   | { readonly type: 'boolean' }
   /** Whole number within the inclusive range; int64 as far as JavaScript counts exactly. */
   | { readonly type: 'integer'; readonly min?: number; readonly max?: number }
+  /** A number within the inclusive range, or a name; the empty text means "not set". */
+  | { readonly type: 'integerOrName'; readonly min: number; readonly max: number; readonly check: TextCheck }
   /** A string or a plain number, kept as text. */
   | { readonly type: 'quantity' }
   | { readonly type: 'list'; readonly of: ValueSpec }
@@ -34,6 +36,12 @@ export const oneOf = (...words: readonly string[]): ValueSpec => ({ type: 'strin
 export const boolean: ValueSpec = { type: 'boolean' };
 export const quantity: ValueSpec = { type: 'quantity' };
 export const integer = (min: number, max: number): ValueSpec => ({ type: 'integer', min, max });
+export const integerOrName = (min: number, max: number, check: TextCheck): ValueSpec => ({
+  type: 'integerOrName',
+  min,
+  max,
+  check,
+});
 export const list = (of: ValueSpec): ValueSpec => ({ type: 'list', of });
 export const map = (of: ValueSpec, checkKey?: TextCheck): ValueSpec =>
   checkKey === undefined ? { type: 'map', of } : { type: 'map', of, checkKey };

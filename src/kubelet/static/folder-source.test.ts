@@ -19,9 +19,9 @@ import test from 'ava';
 import { systemClock } from '../../base/clock.ts';
 import { errorLine } from '../../observe/keelson-error.ts';
 import { silentLogger } from '../../observe/logger.ts';
-import type { PodSnapshot } from '../pod-source.ts';
 import { createFolderSource } from './folder-source.ts';
 import { ManifestError } from './manifest-error.ts';
+import type { ManifestSnapshot } from './manifest-snapshot.ts';
 
 const settleMs = 100;
 
@@ -42,7 +42,7 @@ const podText = (name: string, image = 'a'): string =>
 
 class Follower {
   readonly dir: string;
-  readonly snapshots: PodSnapshot[] = [];
+  readonly snapshots: ManifestSnapshot[] = [];
   readonly #abort = new AbortController();
 
   constructor(t: ExecutionContext, dir = scratch('keelson-folder-')) {
@@ -75,7 +75,7 @@ class Follower {
     writeFileSync(join(this.dir, name), text);
   }
 
-  get last(): PodSnapshot {
+  get last(): ManifestSnapshot {
     const last = this.snapshots.at(-1);
     if (last === undefined) throw new Error('no snapshot');
     return last;

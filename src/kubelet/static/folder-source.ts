@@ -1,5 +1,5 @@
 /**
- * Pods, ConfigMaps and Secrets of a folder of manifest files, followed by inotify with a slow rescan as the safety net.
+ * The objects of a folder of manifest files, followed by inotify with a slow rescan as the safety net.
  * Layer: kubelet/static (edge: disk). What the files mean is decided in manifest.ts and folder-state.ts. Hidden files and
  * subfolders are not read; symlinks are followed, as mounts of config maps are made of them.
  * Must not end a pod on a glance: a file that had objects must have been different, or gone, for a moment.
@@ -13,12 +13,12 @@ import { FileError, readFileBounded } from '../../base/atomic-file.ts';
 import type { CancelTimer, Clock } from '../../base/clock.ts';
 import { hasErrorCode } from '../../base/errors.ts';
 import type { Logger } from '../../observe/logger.ts';
-import type { PodSnapshot, PodSource } from '../pod-source.ts';
 import type { FileRecord } from './folder-state.ts';
 import { assembleSnapshot, breakRecord, newFileRecord, updateRecord } from './folder-state.ts';
 import { maxManifestBytes, parseManifest } from './manifest.ts';
 import type { ManifestErrorCode } from './manifest-error.ts';
 import { ManifestError } from './manifest-error.ts';
+import type { ManifestSnapshot, ManifestSource } from './manifest-snapshot.ts';
 
 export interface FolderSourceOptions {
   folder: string;
@@ -59,7 +59,7 @@ interface KnownFile {
 }
 
 /** @param options.folder relative paths are resolved once, here: the absolute path is part of each pod's UID */
-export function createFolderSource(options: FolderSourceOptions): PodSource {
+export function createFolderSource(options: FolderSourceOptions): ManifestSource {
   return {
     async start(listener, signal) {
       const follower = new FolderFollower({ ...options, folder: resolve(options.folder) }, listener, signal);
@@ -70,7 +70,7 @@ export function createFolderSource(options: FolderSourceOptions): PodSource {
 
 class FolderFollower {
   readonly #options: FolderSourceOptions;
-  readonly #listener: (snapshot: PodSnapshot) => void;
+  readonly #listener: (snapshot: ManifestSnapshot) => void;
   readonly #signal: AbortSignal;
   readonly #files = new Map<string, KnownFile>();
   #folderError: ManifestError | undefined;
@@ -81,7 +81,7 @@ class FolderFollower {
   #scanAgain = false;
   #changed = true;
 
-  constructor(options: FolderSourceOptions, listener: (snapshot: PodSnapshot) => void, signal: AbortSignal) {
+  constructor(options: FolderSourceOptions, listener: (snapshot: ManifestSnapshot) => void, signal: AbortSignal) {
     this.#options = options;
     this.#listener = listener;
     this.#signal = signal;

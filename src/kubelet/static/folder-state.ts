@@ -4,10 +4,13 @@
  * who wins when two files name the same object, what a broken file leaves in force, when there are too many.
  */
 import type { ConfigMap, Pod, Secret } from '../../api/core.ts';
-import type { PodSnapshot } from '../pod-source.ts';
+import type { EndpointSlice } from '../../api/discovery.ts';
+import type { Service } from '../../api/service.ts';
 import type { ManifestDocument, ParsedManifest } from './manifest.ts';
 import { maxDocuments } from './manifest.ts';
 import { ManifestError } from './manifest-error.ts';
+import type { ManifestPlace, ManifestSnapshot } from './manifest-snapshot.ts';
+import { applyEndpointSliceDefaults, applyServiceDefaults } from './service-defaults.ts';
 import { checkStaticPodName, staticPodUid, toStaticPod } from './static-pod.ts';
 
 /** An object of a file, ready for the snapshot. */
@@ -23,6 +26,8 @@ export type FolderObject = {
     }
   | { readonly kind: 'ConfigMap'; readonly object: ConfigMap }
   | { readonly kind: 'Secret'; readonly object: Secret }
+  | { readonly kind: 'Service'; readonly object: Service }
+  | { readonly kind: 'EndpointSlice'; readonly object: EndpointSlice }
 );
 
 /** One file: the objects that it last gave without a problem, and the problems that it has now. */
@@ -81,6 +86,8 @@ function folderErrors(file: string, parsed: ParsedManifest, origin: FileOrigin):
 function toFolderObject(document: ManifestDocument, record: FileRecord, origin: FileOrigin): FolderObject {
   const { kind, line, written } = document;
   const key = `${document.object.metadata.namespace}/${document.object.metadata.name}`;
+  if (kind === 'Service') return { kind, key, line, object: applyServiceDefaults(document.object) };
+  if (kind === 'EndpointSlice') return { kind, key, line, object: applyEndpointSliceDefaults(document.object) };
   if (kind !== 'Pod') return { ...document, key, line };
   const { nodeName, seenAt } = origin;
   const contentHash = staticPodUid({ file: record.file, nodeName, written });
@@ -95,10 +102,13 @@ function toFolderObject(document: ManifestDocument, record: FileRecord, origin: 
  * The whole folder. Of two objects with the same kind, namespace and name, or two pods with the same UID, the first in the
  * order of file names is in force and the other is an error naming both; when the first goes, the other takes over.
  */
-export function assembleSnapshot(records: Iterable<FileRecord>): PodSnapshot {
+export function assembleSnapshot(records: Iterable<FileRecord>): ManifestSnapshot {
   const pods: Pod[] = [];
   const configMaps = new Map<string, ConfigMap>();
   const secrets = new Map<string, Secret>();
+  const services = new Map<string, Service>();
+  const endpointSlices = new Map<string, EndpointSlice>();
+  const places = new Map<string, ManifestPlace>();
   const errors: { file: string; error: Error }[] = [];
   const brokenFiles = new Set<string>();
   const taken = new Map<string, string>();
@@ -113,12 +123,20 @@ export function assembleSnapshot(records: Iterable<FileRecord>): PodSnapshot {
         for (const claim of claims(object)) taken.set(claim, `${record.file}:${object.line}`);
         if (object.kind === 'Pod') pods.push(object.object);
         else if (object.kind === 'ConfigMap') configMaps.set(object.key, object.object);
-        else secrets.set(object.key, object.object);
+        else if (object.kind === 'Secret') secrets.set(object.key, object.object);
+        else {
+          if (object.kind === 'Service') services.set(object.key, object.object);
+          else endpointSlices.set(object.key, object.object);
+          places.set(documentName(object), { file: record.file, line: object.line });
+        }
       }
     }
   }
-  return { pods, configMaps, secrets, errors, brokenFiles };
+  return { pods, configMaps, secrets, services, endpointSlices, places, errors, brokenFiles };
 }
+
+/** `service default/web` */
+const documentName = ({ kind, key }: FolderObject): string => `${kind.toLowerCase()} ${key}`;
 
 function claims(object: FolderObject): string[] {
   const name = `${object.kind} ${object.key}`;
@@ -141,7 +159,7 @@ function duplicate(file: string, object: FolderObject, clash: Clash): ManifestEr
   return new ManifestError('MANIFEST_DUPLICATE', `${what}, the one of ${clash.place} is in force`, {
     file,
     line: object.line,
-    document: `${object.kind.toLowerCase()} ${object.key}`,
+    document: documentName(object),
     fix: clash.byUid ? 'remove metadata.uid' : 'remove one or give it another name',
   });
 }

@@ -74,13 +74,13 @@ function oneLine(text: string): string {
   return text.replace(/[\x00-\x1f\x7f]+/g, ' ');
 }
 
-/** `spec.containers[0].resources.limits["example.com/x"]` */
+/** `spec.containers[0].resources.limits["example.com/x"]`; long keys are cut. */
 export function printPath(path: FieldPath): string {
   let text = '';
   for (const step of path) {
     if (typeof step === 'number') text += `[${step}]`;
-    else if (/^[A-Za-z_][A-Za-z0-9_]*$/.test(step)) text += text === '' ? step : `.${step}`;
-    else text += `[${JSON.stringify(step)}]`;
+    else if (/^[A-Za-z_][A-Za-z0-9_]{0,79}$/.test(step)) text += text === '' ? step : `.${step}`;
+    else text += `[${shown(step)}]`;
   }
   return text;
 }

@@ -558,14 +558,14 @@ test('kinds: each known one has its reason, others a hint', (t) => {
     t.true(error?.message.includes(because));
   }
   t.is(
-    lines('apiVersion: v1\nkind: Service')[0],
-    'f.yaml:2: kind: Service is not accepted: comes with the service dataplane (a folder of manifests holds Pod, ConfigMap, Secret and lists of them)',
+    lines('apiVersion: apps/v1\nkind: Deployment')[0],
+    'f.yaml:2: kind: Deployment is not accepted: needs a control plane: write out its pods (a folder of manifests holds Pod, ConfigMap, Secret, Service, EndpointSlice and lists of them)',
   );
   t.is(lines('apiVersion: v1\nkind: pod')[0], 'f.yaml:2: kind: pod is not accepted (did you mean Pod?)');
   t.is(lines('kind: Pod')[0], 'f.yaml:1: apiVersion: is missing (write apiVersion: v1)');
   t.is(
     lines('apiVersion: v2\nkind: Pod')[0],
-    'f.yaml:1: apiVersion: of a Pod must be v1, not "v2" (write apiVersion: v1)',
+    'f.yaml:1: apiVersion: of kind Pod must be v1, not "v2" (write apiVersion: v1)',
   );
   t.regex(lines('a: b')[0] ?? '', /^f\.yaml:1: kind: is missing/);
   t.regex(lines('- a')[0] ?? '', /^f\.yaml:1: must be an object, not \["a"\]/);

@@ -1,19 +1,24 @@
 /**
- * The content of one manifest file to checked objects: Pods, ConfigMaps, Secrets and lists of them.
- * Layer: kubelet/static (pure): takes bytes, reads no file; sets no defaults (defaults.ts) and no identity (static-pod.ts).
+ * The content of one manifest file to checked objects: Pods, ConfigMaps, Secrets, Services, EndpointSlices and lists.
+ * Layer: kubelet/static (pure): takes bytes, reads no file; sets no defaults (defaults.ts, service-defaults.ts) and no
+ * identity (static-pod.ts).
  * All problems of a file are found in one pass; a file with a problem yields no objects, so nothing is half applied.
  */
 import type { ConfigMap, Pod, Secret } from '../../api/core.ts';
+import type { EndpointSlice } from '../../api/discovery.ts';
+import type { Service } from '../../api/service.ts';
 import { nearestName } from '../../config/suggest.ts';
 import { isPlainObject, readDocument } from './field-reader.ts';
 import type { ObjectSpec } from './field-spec.ts';
 import type { FieldPath, FieldProblem, ManifestErrorCode, Report } from './manifest-error.ts';
 import { ManifestError, printPath, shown } from './manifest-error.ts';
 import type { AcceptedKind } from './object-fields.ts';
-import { acceptedKinds, configMapFields, refusedKinds, secretFields } from './object-fields.ts';
+import { acceptedKinds, apiVersionOf, configMapFields, refusedKinds, secretFields } from './object-fields.ts';
 import { checkConfigMap, checkSecret, mergeStringData } from './object-rules.ts';
 import { podFields } from './pod-fields.ts';
 import { checkPod } from './pod-rules.ts';
+import { endpointSliceFields, serviceFields } from './service-fields.ts';
+import { checkEndpointSlice, checkService } from './service-rules.ts';
 import type { YamlDocument } from './yaml-documents.ts';
 import { parseYamlDocuments, yamlLimits } from './yaml-documents.ts';
 
@@ -39,6 +44,8 @@ export type ManifestDocument = Placed &
     | { readonly kind: 'Pod'; readonly object: Pod }
     | { readonly kind: 'ConfigMap'; readonly object: ConfigMap }
     | { readonly kind: 'Secret'; readonly object: Secret }
+    | { readonly kind: 'Service'; readonly object: Service }
+    | { readonly kind: 'EndpointSlice'; readonly object: EndpointSlice }
   );
 
 export interface ParsedManifest {
@@ -51,6 +58,8 @@ const tables: Readonly<Record<AcceptedKind, ObjectSpec>> = {
   Pod: podFields,
   ConfigMap: configMapFields,
   Secret: secretFields,
+  Service: serviceFields,
+  EndpointSlice: endpointSliceFields,
 };
 
 /** Reads the bytes of a file. `file` is only for the errors. Never throws for bad content. */
@@ -97,16 +106,18 @@ function failed(error: ManifestError): ParsedManifest {
 interface Unit {
   readonly value: unknown;
   /** Fields that a typed list leaves out of its items. */
-  readonly kind?: string;
+  readonly kind?: AcceptedKind;
   lineOf(path: FieldPath): number;
 }
 
 function unfold(document: YamlDocument): Unit[] {
   const { value } = document;
   const whole: Unit = { value, lineOf: (path) => document.lineOf(path) };
-  if (!isPlainObject(value) || typeof value.kind !== 'string' || value.apiVersion !== 'v1') return [whole];
-  const itemKind = acceptedKinds.find((kind) => value.kind === `${kind}List`);
-  if (value.kind !== 'List' && itemKind === undefined) return [whole];
+  if (!isPlainObject(value)) return [whole];
+  const itemKind = acceptedKinds.find(
+    (kind) => value.kind === `${kind}List` && value.apiVersion === apiVersionOf(kind),
+  );
+  if (itemKind === undefined && (value.kind !== 'List' || value.apiVersion !== 'v1')) return [whole];
   if (!Array.isArray(value.items)) return [whole];
   return value.items.map((item, index) => ({
     value: item,
@@ -122,9 +133,10 @@ function readUnit(unit: Unit, file: string, errors: ManifestError[]): ManifestDo
     errors.push(new ManifestError('MANIFEST_TYPE', message, { ...place, fix: 'begin it with apiVersion and kind' }));
     return undefined;
   }
-  const value = unit.kind === undefined ? unit.value : { apiVersion: 'v1', kind: unit.kind, ...unit.value };
+  const { kind: listed } = unit;
+  const value = listed === undefined ? unit.value : { apiVersion: apiVersionOf(listed), kind: listed, ...unit.value };
   const kind = acceptedKinds.find((accepted) => accepted === value.kind);
-  if (kind === undefined || value.apiVersion !== 'v1') {
+  if (kind === undefined || value.apiVersion !== apiVersionOf(kind)) {
     errors.push(kindError(value, kind, file, unit));
     return undefined;
   }
@@ -176,6 +188,16 @@ function checkObject(
       checkSecret(secret, report);
       return { ...placed, kind, object: mergeStringData(secret) };
     }
+    case 'Service': {
+      const service = object as unknown as Service;
+      checkService(service, report);
+      return { ...placed, kind, object: service };
+    }
+    case 'EndpointSlice': {
+      const slice = object as unknown as EndpointSlice;
+      checkEndpointSlice(slice, report);
+      return { ...placed, kind, object: slice };
+    }
   }
 }
 
@@ -197,9 +219,10 @@ function kindError(
     new ManifestError(code, message, { file, line: unit.lineOf([field]), field, fix });
   const accepted = `a folder of manifests holds ${acceptedKinds.join(', ')} and lists of them`;
   if (kind !== undefined) {
-    const message =
-      value.apiVersion === undefined ? 'is missing' : `of a ${kind} must be v1, not ${shown(value.apiVersion)}`;
-    return error('MANIFEST_KIND', 'apiVersion', message, 'write apiVersion: v1');
+    const right = apiVersionOf(kind);
+    const wrong = `of kind ${kind} must be ${right}, not ${shown(value.apiVersion)}`;
+    const message = value.apiVersion === undefined ? 'is missing' : wrong;
+    return error('MANIFEST_KIND', 'apiVersion', message, `write apiVersion: ${right}`);
   }
   if (typeof value.kind !== 'string' || value.kind === '') {
     return error('MANIFEST_KIND', 'kind', value.kind === undefined ? 'is missing' : 'must be a string', accepted);

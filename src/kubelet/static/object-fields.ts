@@ -65,16 +65,16 @@ export const maxObjectDataBytes = 1024 * 1024;
 /** Largest sum of the annotations' keys and values, bytes (TotalAnnotationSizeLimitB). */
 export const maxAnnotationBytes = 256 * 1024;
 
-/** Kinds of core/v1 that a file may hold; lists of them are unfolded. */
-export const acceptedKinds = ['Pod', 'ConfigMap', 'Secret'] as const;
+/** Kinds that a file may hold; lists of them are unfolded. */
+export const acceptedKinds = ['Pod', 'ConfigMap', 'Secret', 'Service', 'EndpointSlice'] as const;
 
 export type AcceptedKind = (typeof acceptedKinds)[number];
 
+export const apiVersionOf = (kind: AcceptedKind): string => (kind === 'EndpointSlice' ? 'discovery.k8s.io/v1' : 'v1');
+
 /** What to say of kinds that people put beside their pods; any other kind is refused without a reason of its own. */
 export const refusedKinds: ReadonlyMap<string, string> = new Map([
-  ['Service', 'comes with the service dataplane'],
-  ['Endpoints', 'comes with the service dataplane'],
-  ['EndpointSlice', 'comes with the service dataplane'],
+  ['Endpoints', 'is out of date: write an EndpointSlice of discovery.k8s.io/v1'],
   ['NetworkPolicy', 'comes with the network policies'],
   ['Deployment', 'needs a control plane: write out its pods'],
   ['ReplicaSet', 'needs a control plane: write out its pods'],
