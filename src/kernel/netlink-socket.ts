@@ -2,6 +2,7 @@
  * One netlink socket of any protocol: sequence numbers, transactions and dumps on top of the addon.
  * Layer: kernel. Knows netlink's framing, nothing of rtnetlink or nf_tables.
  */
+import { setImmediate } from 'node:timers/promises';
 import { KernelError } from '../linux/kernel-error.ts';
 import { NLM_F_DUMP_INTR, NLMSG_DONE, NLMSG_ERROR } from '../linux/netlink/constants.ts';
 import { MessageCursor, readAcknowledgement, readDone } from '../linux/netlink/message-reader.ts';
@@ -72,7 +73,7 @@ export class NetlinkSocket {
       const writer = new MessageWriter();
       encode(writer, this.reserveSequence(1));
       const answers = await kernelCall(operation, () => this.#native.transact(writer.take(), true, answerTimeoutMs));
-      const entries = decodeDump(operation, answers, decode);
+      const entries = await decodeDump(operation, answers, decode);
       if (entries !== undefined) return entries;
     }
     throw new KernelError(4, 'recvmsg', `${operation}: changed during each of ${dumpAttempts} dumps`);
@@ -90,14 +91,16 @@ export class NetlinkSocket {
 }
 
 /** Undefined when the dump was interrupted by a change. */
-function decodeDump<Entry>(
+async function decodeDump<Entry>(
   operation: string,
   answers: readonly Buffer[],
   decode: (message: MessageCursor) => Entry | undefined,
-): Entry[] | undefined {
+): Promise<Entry[] | undefined> {
   const entries: Entry[] = [];
   let interrupted = false;
-  for (const answer of answers) {
+  for (const [index, answer] of answers.entries()) {
+    // A quarter of a million conntrack entries would hold the main thread for half a second.
+    if (index > 0) await setImmediate();
     const message = new MessageCursor(answer);
     while (message.next()) {
       if ((message.flags & NLM_F_DUMP_INTR) !== 0) interrupted = true;

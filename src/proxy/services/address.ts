@@ -82,6 +82,15 @@ export function writeEndpoint(endpoint: EndpointRef, bytes: Uint8Array, offset: 
   return end + 2;
 }
 
+/** The reverse of writeEndpoint. */
+export function readEndpoint(family: IpFamily, bytes: Uint8Array, offset: number): EndpointRef {
+  const end = offset + (family === 'IPv4' ? 4 : 16);
+  const port = (bytes[end] ?? 0) * 256 + (bytes[end + 1] ?? 0);
+  if (family === 'IPv6') return endpointRef(formatIp(bytes, offset, 16), port);
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  return endpointRef(view.getUint32(offset), port);
+}
+
 /** One pass without allocation; leading zeros are decimal, as in Kubernetes' ParseIPSloppy, since old objects have them. */
 function parseIpv4(text: string): number | undefined {
   let value = 0;

@@ -101,7 +101,8 @@ export interface SetChange<Value> {
 
 /**
  * UDP flows to one frontend that must be forgotten, by kube-proxy's rule (pkg/proxy/conntrack/cleanup.go): flows whose
- * reply source serves no longer, as long as the Service has an endpoint that serves.
+ * reply source serves no longer. Also when nobody is left to serve (kubernetes/kubernetes#139629, after 1.36): a client
+ * that only sends would go on to a dead pod's address, which may be another's by then.
  */
 export interface ConntrackCleanup {
   /** Original destination; empty: any address (node port). */
@@ -109,7 +110,7 @@ export interface ConntrackCleanup {
   port: number;
   /** The endpoints whose flows are to be deleted; undefined: all but those of `keep`. */
   remove: readonly EndpointRef[] | undefined;
-  /** The endpoints that serve. */
+  /** The endpoints that serve; empty only with `remove`. */
   keep: readonly EndpointRef[];
 }
 

@@ -99,9 +99,9 @@ export class Frontends {
     const known = this.#owners.get(key) === owner;
     this.#owners.set(key, owner);
     const keep = owner.serving;
-    if (keep.length === 0) return undefined;
     const port = winner.kind === 'nodePort' ? owner.spec.nodePort : owner.spec.port;
     const before = served.get(owner);
+    if (keep.length === 0 && (!known || before?.length === 0)) return undefined;
     // A destination that is new, or had nobody serving, may have any flow: none of them was cleaned meanwhile.
     if (!known || before?.length === 0) return { ip, port, remove: undefined, keep };
     if (before === undefined) return undefined;

@@ -155,11 +155,12 @@ function reference({ services, slices }: World, family: IpFamily): Meaning {
 function referenceCleanups(before: Meaning, after: Meaning): string[] {
   const lines: string[] = [];
   for (const [at, { owner, serving }] of after.udp) {
-    if (serving.size === 0) continue;
     const old = before.udp.get(at);
+    if (serving.size === 0 && old?.owner !== owner) continue;
     const keep = [...serving].sort().join();
-    if (old === undefined || old.owner !== owner || old.serving.size === 0) lines.push(`${at} all but ${keep}`);
-    else {
+    if (old === undefined || old.owner !== owner || old.serving.size === 0) {
+      if (serving.size > 0) lines.push(`${at} all but ${keep}`);
+    } else {
       const gone = [...old.serving].filter((endpoint) => !serving.has(endpoint)).sort();
       if (gone.length > 0) lines.push(`${at} ${gone.join()} keep ${keep}`);
     }

@@ -465,7 +465,15 @@ test('UDP flows are forgotten by the rule of kube-proxy', (t) => {
     '! forget UDP flows for 10.96.0.1 port 53 to 10.0.0.2:8053',
     '! forget UDP flows for node port 30053 to 10.0.0.2:8053',
   ]);
-  t.deepEqual(forgotten(), [], 'the last one');
+  t.deepEqual(
+    forgotten(),
+    [
+      '! forget UDP flows for 10.96.0.1 port 53 to 10.0.0.1:8053',
+      '! forget UDP flows for node port 30053 to 10.0.0.1:8053',
+    ],
+    'the last one: nothing may go on to its address',
+  );
+  t.deepEqual(forgotten(), [], 'still nobody');
   t.deepEqual(forgotten('10.0.0.1').length, 2, 'flows of before the gap');
 });
 
