@@ -17,6 +17,7 @@ import { removePodLogs } from '../kubelet/pods/pod-logs.ts';
 import { createPodVolumes } from '../kubelet/volumes/pod-volumes.ts';
 import { cleanupPodNetwork } from '../network/cleanup.ts';
 import { errorLine, KeelsonError } from '../observe/keelson-error.ts';
+import { cleanupProxy } from '../proxy/cleanup.ts';
 import { ControlSocketError, controlSocketPath, queryControl } from './control-socket.ts';
 import { cniDirectories } from './run-standalone.ts';
 import { type RuntimeFacts, readRuntimeFacts } from './runtime-facts.ts';
@@ -65,6 +66,9 @@ export async function cleanupNode(options: CleanupOptions): Promise<CleanupRepor
   );
   report.removed.push(...network.removed);
   report.failed.push(...network.failed);
+  const services = await cleanupProxy(kernelNftables);
+  report.removed.push(...services.removed);
+  report.failed.push(...services.failed);
   await step('files', () => removeEmptied(options));
   return report;
 }

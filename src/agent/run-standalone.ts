@@ -1,7 +1,8 @@
 /**
  * Composition root of `keelson run --standalone`: opens the edges, starts the roles in order, stops them in reverse.
  * Layer: agent; nothing but src/cli imports it. Stopping leaves pods, addresses and rules as they are.
- * Order: control socket (one daemon a run directory) -> runtime -> pod network -> kubelet.
+ * Order: control socket (one daemon a run directory) -> runtime -> pod network -> kubelet -> proxy, which needs to know
+ * what the pods are before it may touch what a predecessor left in the kernel.
  */
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -16,9 +17,12 @@ import { sdNotify } from '../kernel/notify.ts';
 import { kernelRtnetlink } from '../kernel/rtnetlink.ts';
 import { kernelSysctls } from '../kernel/sysctls.ts';
 import { type Kubelet, startKubelet } from '../kubelet/kubelet.ts';
+import type { PodSource } from '../kubelet/pod-source.ts';
 import { createFolderSource } from '../kubelet/static/folder-source.ts';
 import { joinSources } from '../kubelet/static/joined-source.ts';
 import { ManifestError } from '../kubelet/static/manifest-error.ts';
+import type { ManifestSource } from '../kubelet/static/manifest-snapshot.ts';
+import { shareSource } from '../kubelet/static/shared-source.ts';
 import { createPodVolumes } from '../kubelet/volumes/pod-volumes.ts';
 import { type PodNetwork, startPodNetwork } from '../network/pod-network.ts';
 import type { EventLoopLag } from '../observe/event-loop-lag.ts';
@@ -28,7 +32,9 @@ import { serveControl } from './control-socket.ts';
 import { cniShimPath, holderPath, packageJsonPath } from './install-paths.ts';
 import { type MachineFacts, readMachineFacts, swapDevices } from './node-facts.ts';
 import { type RuntimeFacts, readRuntimeFacts } from './runtime-facts.ts';
-import { podReports, type StartingReport, type StatusReport } from './status-report.ts';
+import { startServiceProxy } from './service-proxy.ts';
+import { createStandaloneServiceSource } from './standalone/standalone-service-source.ts';
+import { podReports, proxyReport, type StartingReport, type StatusReport } from './status-report.ts';
 
 const sandboxListTimeoutMs = 10_000;
 
@@ -66,8 +72,19 @@ export async function runStandalone(
   const network = await startNetwork(options, machine, connection.runtime, log, signal);
   cleanup.defer(() => network.stop());
 
-  const kubelet = await startKubeletRole(options, machine, connection, images, log, signal);
+  const manifests = shareSource(manifestSource(options, machine, log));
+  const kubelet = await startKubeletRole(options, machine, connection, images, manifests, log, signal);
   cleanup.defer(() => kubelet.stop());
+
+  const { nodeName } = machine;
+  const { serviceNetwork, podCIDR } = options;
+  const services = createStandaloneServiceSource({ manifests, pods: kubelet.board, nodeName, serviceNetwork, log });
+  const proxy = await startServiceProxy(
+    { nodeName, families: ['IPv4'], podCIDRs: [podCIDR] },
+    { source: services, unheard: (work) => network.withoutNftablesNotifications(work), log },
+    signal,
+  );
+  cleanup.defer(() => proxy.stop());
 
   report = () => {
     const now = kubelet.status();
@@ -84,9 +101,13 @@ export async function runStandalone(
         mode: now.runtime.mode ?? 'connecting',
       },
       network: network.status(),
+      proxy: proxyReport(proxy.status()),
       pods: podReports(now),
       ending: now.ending.map(({ namespace, name, uid }) => ({ namespace, name, uid })),
-      manifestErrors: now.manifestErrors,
+      manifestErrors: [
+        ...now.manifestErrors,
+        ...services.problems().map((error) => ({ file: error.file, error: errorLine(error) })),
+      ],
       ...(eventLoopLag ? { eventLoopLag: eventLoopLag.read() } : {}),
     };
   };
@@ -193,11 +214,29 @@ async function knownSandboxes(runtime: RuntimeService): Promise<{ containerID: s
   );
 }
 
+/** The standalone folder, and KubeletConfiguration's staticPodPath. */
+function manifestSource(options: RunOptions, machine: MachineFacts, log: Logger): ManifestSource {
+  const { staticPodPath, fileCheckFrequencyMs } = options.kubelet;
+  const folders = [options.standaloneDir, ...(staticPodPath === undefined ? [] : [staticPodPath])];
+  return joinSources(
+    folders.map((folder) =>
+      createFolderSource({
+        folder,
+        nodeName: machine.nodeName,
+        rescanMs: fileCheckFrequencyMs,
+        clock: systemClock,
+        log: log.child({ component: 'manifests' }),
+      }),
+    ),
+  );
+}
+
 function startKubeletRole(
   options: RunOptions,
   machine: MachineFacts,
   connection: RuntimeConnection,
   images: Pick<RuntimeConnection, 'image'>,
+  source: PodSource,
   log: Logger,
   signal: AbortSignal,
 ): Promise<Kubelet> {
@@ -206,17 +245,7 @@ function startKubeletRole(
     {
       runtime: connection.runtime,
       images: images.image,
-      source: joinSources(
-        [options.standaloneDir, ...(config.staticPodPath === undefined ? [] : [config.staticPodPath])].map((folder) =>
-          createFolderSource({
-            folder,
-            nodeName: machine.nodeName,
-            rescanMs: config.fileCheckFrequencyMs,
-            clock: systemClock,
-            log: log.child({ component: 'manifests' }),
-          }),
-        ),
-      ),
+      source,
       volumes: (sources) =>
         createPodVolumes({
           mounts: kernelMounts,

@@ -4,6 +4,8 @@
  */
 import type { PodStatus } from '../api/core.ts';
 import type { KubeletStatus } from '../kubelet/kubelet.ts';
+import type { ProxyStatus } from '../proxy/proxy-status.ts';
+import { reportLine } from '../proxy/services/service-report.ts';
 
 export interface StatusReport {
   version: string;
@@ -13,6 +15,7 @@ export interface StatusReport {
   memoryBytes: number;
   runtime: { name: string; version: string; healthy: boolean; mode: string };
   network: { podCIDR: string; gateway: string; allocated: number; free: number };
+  proxy: ProxyReport;
   pods: PodReport[];
   /** Pods on their way out. */
   ending: { namespace: string; name: string; uid: string }[];
@@ -25,6 +28,16 @@ export interface StatusReport {
 export interface StartingReport {
   starting: true;
   version: string;
+}
+
+/** Without what only the log needs. */
+export type ProxyReport = Omit<ProxyStatus, 'reports'> & {
+  /** What is wrong with Services and EndpointSlices, one line each. */
+  problems: string[];
+};
+
+export function proxyReport({ reports, ...status }: ProxyStatus): ProxyReport {
+  return { ...status, problems: reports.map(reportLine) };
 }
 
 export interface PodReport {

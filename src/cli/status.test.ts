@@ -5,6 +5,24 @@ import { statusTable, statusText } from './status.ts';
 const now = Date.UTC(2026, 0, 1, 12);
 const ago = (seconds: number): string => new Date(now - seconds * 1000).toISOString();
 
+const proxy: StatusReport['proxy'] = {
+  mode: 'nftables',
+  families: ['IPv4'],
+  services: 0,
+  frontends: 0,
+  endpoints: 0,
+  lastSyncAt: now,
+  lastSyncMs: 1,
+  syncs: 1,
+  repairs: 0,
+  pending: false,
+  healthy: true,
+  lastError: undefined,
+  reportCount: 0,
+  problems: [],
+  serviceList: [],
+};
+
 const report = (change: Partial<StatusReport> = {}): StatusReport => ({
   version: '0.1.0',
   nodeName: 'node1',
@@ -13,6 +31,7 @@ const report = (change: Partial<StatusReport> = {}): StatusReport => ({
   memoryBytes: 60 * 2 ** 20,
   runtime: { name: 'containerd', version: '1.7.24', healthy: true, mode: 'events' },
   network: { podCIDR: '10.244.0.0/24', gateway: '10.244.0.1', allocated: 2, free: 251 },
+  proxy,
   pods: [],
   ending: [],
   manifestErrors: [],
@@ -49,6 +68,7 @@ test('a heading and a table, as kubectl prints it', (t) => {
       'Node node1 (192.0.2.2), Keelson 0.1.0, up 3h, 60 MiB',
       'Runtime containerd 1.7.24: ready (events)',
       'Pod network 10.244.0.0/24: 2 addresses used, 251 free',
+      'Services: 0, 0 endpoints, in the kernel',
       '',
       'NAMESPACE   NAME   READY   STATUS    RESTARTS   AGE   IP',
       'default     web    1/1     Running   0          90s   10.244.0.5',
@@ -56,6 +76,40 @@ test('a heading and a table, as kubectl prints it', (t) => {
       '',
     ].join('\n'),
   );
+});
+
+test('Services in a table of their own, the rest counted, and what is wrong with them below', (t) => {
+  const web = {
+    namespace: 'default',
+    name: 'web',
+    type: 'NodePort' as const,
+    clusterIPs: ['10.96.0.7'],
+    externalIPs: [],
+    ports: ['80:30080/TCP'],
+    endpoints: 2,
+  };
+  const problems = ['service default/db: port "x" is refused'];
+  const ours = {
+    ...proxy,
+    services: 3,
+    endpoints: 9,
+    healthy: false,
+    lastError: 'no room',
+    problems,
+    serviceList: [web],
+  };
+  const text = statusTable(report({ proxy: ours }), now);
+  t.true(text.includes('\nServices: 3, 9 endpoints, NOT IN THE KERNEL\n'), text);
+  t.deepEqual(text.split('\n').slice(6), [
+    '',
+    'NAMESPACE   SERVICE   TYPE       CLUSTER-IP   EXTERNAL-IP   PORTS          ENDPOINTS',
+    'default     web       NodePort   10.96.0.7    <none>        80:30080/TCP   2',
+    '',
+    'and 2 more Services',
+    'services: no room',
+    'service default/db: port "x" is refused',
+    '',
+  ]);
 });
 
 test('nothing runs, nobody answers, no address: said so', (t) => {
@@ -89,7 +143,7 @@ test('below the table: why pods wait and which manifests are refused', (t) => {
     { file: '/m/b.yaml', error: 'cannot be read' },
   ];
   const lines = statusTable(report({ pods, manifestErrors }), now).split('\n');
-  t.deepEqual(lines.slice(7, -1), [
+  t.deepEqual(lines.slice(8, -1), [
     '',
     'pod default/web: cannot mount volume data',
     'pod default/job, container c: no such image',

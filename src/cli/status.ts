@@ -18,12 +18,13 @@ export function statusText(report: StatusReport | StartingReport): string {
 }
 
 export function statusTable(report: StatusReport, nowMs: number): string {
-  const { runtime, network } = report;
+  const { runtime, network, proxy } = report;
   const age = (time: string | undefined): string => (time === undefined ? '-' : formatAge(nowMs - Date.parse(time)));
   const heading = [
     `Node ${report.nodeName} (${report.nodeIPs.join(', ') || 'no address'}), Keelson ${report.version}, up ${age(report.startedAt)}, ${Math.round(report.memoryBytes / 2 ** 20)} MiB`,
     `Runtime ${runtime.name} ${runtime.version}: ${runtime.healthy ? 'ready' : 'NOT ANSWERING'} (${runtime.mode})`,
     `Pod network ${network.podCIDR}: ${network.allocated} addresses used, ${network.free} free`,
+    `Services: ${proxy.services}, ${proxy.endpoints} endpoints, ${proxyState(proxy)}`,
   ];
   const rows = report.pods.map((pod) => [
     pod.namespace,
@@ -38,14 +39,36 @@ export function statusTable(report: StatusReport, nowMs: number): string {
     rows.length === 0
       ? 'No pods.'
       : formatTable([['NAMESPACE', 'NAME', 'READY', 'STATUS', 'RESTARTS', 'AGE', 'IP'], ...rows]);
+  const services = proxy.serviceList.map(({ namespace, name, type, clusterIPs, externalIPs, ports, endpoints }) => [
+    namespace,
+    name,
+    type,
+    clusterIPs.join(',') || '<none>',
+    externalIPs.join(',') || '<none>',
+    ports.join(','),
+    String(endpoints),
+  ]);
+  const serviceTable = [
+    ['NAMESPACE', 'SERVICE', 'TYPE', 'CLUSTER-IP', 'EXTERNAL-IP', 'PORTS', 'ENDPOINTS'],
+    ...services,
+  ];
+  const moreServices = proxy.services - services.length;
   const notes = [
+    ...(moreServices > 0 ? [`and ${moreServices} more Services`] : []),
     ...report.pods.flatMap(({ namespace, name, error }) => (error ? [`pod ${namespace}/${name}: ${error}`] : [])),
     ...report.pods.flatMap(({ namespace, name, status }) =>
       (status.containerStatuses ?? []).flatMap(({ name: container, state }) =>
         state.waiting?.message ? [`pod ${namespace}/${name}, container ${container}: ${state.waiting.message}`] : [],
       ),
     ),
+    ...(proxy.lastError === undefined ? [] : [`services: ${proxy.lastError}`]),
+    ...proxy.problems,
     ...report.manifestErrors.map(({ file, error }) => (error.includes(file) ? error : `${file}: ${error}`)),
   ];
-  return `${[...heading, '', table, ...(notes.length > 0 ? ['', ...notes.map(printable)] : [])].join('\n')}\n`;
+  return `${[...heading, '', table, ...(services.length > 0 ? ['', formatTable(serviceTable)] : []), ...(notes.length > 0 ? ['', ...notes.map(printable)] : [])].join('\n')}\n`;
+}
+
+function proxyState({ healthy, pending }: StatusReport['proxy']): string {
+  if (!healthy) return 'NOT IN THE KERNEL';
+  return pending ? 'on the way to the kernel' : 'in the kernel';
 }

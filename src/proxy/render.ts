@@ -52,7 +52,7 @@ export function renderDataplane(
     };
   }
   const declared = planInitial(tracker.model, options);
-  const index = indexOf(tracker.model, options);
+  const index = indexOf(tracker.model);
   const wasUsed = isUsed(tracker);
   // As a list after a relist: it is the truth whatever the versions say.
   feed(tracker, objects);

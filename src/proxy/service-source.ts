@@ -14,8 +14,8 @@ export type ServiceEvent =
 
 export interface ServiceSource {
   /**
-   * Hands over all objects in one call of `listener` (with an empty list when there are none) before it resolves: until
-   * then the proxy leaves the kernel as its predecessor left it. Then every change, in order, until `signal` is aborted.
+   * Hands over all objects, in as many calls of `listener` as it likes, before it resolves: until then the proxy leaves the
+   * kernel as its predecessor left it. Then every change, in order, until `signal` is aborted.
    */
   start(listener: (events: readonly ServiceEvent[]) => void, signal: AbortSignal): Promise<void>;
 }

@@ -7,6 +7,7 @@ import { once } from 'node:events';
 import test from 'ava';
 import { kernelNftables } from '../../src/kernel/nftables.ts';
 import type { Nftables } from '../../src/linux/nftables/edge.ts';
+import { OwnCommits } from '../../src/proxy/nftables/own-commits.ts';
 import { planInitial } from '../../src/proxy/nftables/plan.ts';
 import { ServiceDataplane } from '../../src/proxy/nftables/service-dataplane.ts';
 import { aService, aSlice } from '../../src/proxy/services/fake-objects.ts';
@@ -115,8 +116,8 @@ test.before(async () => {
   tracker.flush();
   inNetns(node, nftPath, 'add table ip foreign; add chain ip foreign c; add rule ip foreign c counter');
   nftables = await kernelNftables.open(`/run/netns/${node}`);
-  dataplane = new ServiceDataplane(nftables, { podCIDRs: ['10.244.0.0/16'] });
-  await dataplane.replace(tracker.model);
+  dataplane = new ServiceDataplane(new OwnCommits(nftables), { family: 'IPv4', podCIDRs: ['10.244.0.0/16'] });
+  await dataplane.load(tracker.model);
 });
 
 test.after.always(() => {
@@ -174,14 +175,16 @@ test.serial('endpoints go, come, all go and come back', async (t) => {
 test.serial('nft lists it in text and JSON, reads its own listing, and other tables are as they were', async (t) => {
   const foreign = () => inNetns(node, nftPath, 'list', 'table', 'ip', 'foreign');
   const before = foreign();
-  await dataplane.replace(tracker.model);
+  await dataplane.load(tracker.model);
   t.is(foreign(), before);
   const listed = inNetns(node, nftPath, 'list', 'ruleset');
   for (const line of [
-    'comment "keelson-proxy schema 1"',
-    'ip daddr . ip protocol . th dport @n-3 goto lb-3',
+    'comment "keelson-proxy schema 2"',
+    'ip daddr . ip protocol . th dport @services goto services',
+    'ip daddr . ip protocol . th dport @services-4 goto lb-4',
+    'ip daddr . ip protocol . th dport . numgen random mod 4 map @endpoints',
+    'ip protocol . th dport @node-ports ip daddr != 127.0.0.0/8 fib daddr type local goto node-ports',
     'ip daddr . ip protocol . th dport . numgen random mod 1 map @endpoints',
-    'fib daddr type local goto node-ports',
     'ip saddr . ip daddr @hairpin masquerade',
     'ct original ip daddr @masqueraded masquerade',
     'ip saddr 10.244.0.0/16 return',
@@ -199,7 +202,7 @@ test.serial('the kernel has after changes what a plan from scratch gives, and ta
   await setEndpoints('web', ips.slice(1));
   await setEndpoints('web', ips);
   const changed = list();
-  await dataplane.replace(tracker.model);
+  await dataplane.load(tracker.model);
   t.deepEqual(sorted(list()), sorted(changed));
   const six = new ServiceTracker({ family: 'IPv6', nodeName: 'node-a' });
   const spec = { clusterIP: 'fd00:1::1', clusterIPs: ['fd00:1::1'], ipFamilies: ['IPv6' as const] };

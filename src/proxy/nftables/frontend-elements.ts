@@ -6,7 +6,7 @@ import type { Protocol } from '../../api/core.ts';
 import { type EndpointRef, parseAddress, writeAddress, writeEndpoint } from '../services/address.ts';
 import type { EndpointElement, Frontend } from '../services/dataplane.ts';
 import type { ElementLists } from './element-lists.ts';
-import { type Layout, masqueradedPorts, names, nodePortSet, protocolNumbers, serviceSet } from './layout.ts';
+import { type Layout, masqueradedPorts, names, nodePortSet, protocolNumbers, serviceSet, slotsFor } from './layout.ts';
 
 export const isNodePort = (frontend: Pick<Frontend, 'ip'>): boolean => frontend.ip === '';
 
@@ -29,12 +29,10 @@ export class FrontendElements {
   move(before: Frontend | undefined, after: Frontend | undefined): void {
     const frontend = after ?? before;
     if (frontend === undefined) return;
-    const [from, to] = [before && memberOf(before), after && memberOf(after)];
-    if (from !== to) {
-      const key = this.#key(frontend).subarray(0, -4);
-      if (from !== undefined) this.#lists.delete(from, key);
-      if (to !== undefined) this.#lists.add(to, key);
-    }
+    const key = this.#key(frontend).subarray(0, -4);
+    const [from, to] = [setsOf(before), setsOf(after)];
+    for (const set of from) if (!to.includes(set)) this.#lists.delete(set, key);
+    for (const set of to) if (!from.includes(set)) this.#lists.add(set, key);
     if (!isNodePort(frontend)) return;
     const [was, is] = [isMasqueradedPort(before), isMasqueradedPort(after)];
     if (was === is) return;
@@ -57,10 +55,10 @@ export class FrontendElements {
     }
   }
 
-  masqueradedAddress(ip: string, change: 'add' | 'delete'): void {
+  address(set: string, ip: string, change: 'add' | 'delete'): void {
     const bytes = new Uint8Array(this.#layout.addressBytes);
     this.#address(ip, bytes);
-    this.#lists[change](names.masqueraded, bytes);
+    this.#lists[change](set, bytes);
   }
 
   hairpin(ip: string, change: 'add' | 'delete'): void {
@@ -93,16 +91,19 @@ function writePort(protocol: Protocol, port: number, key: Uint8Array, offset: nu
   return key;
 }
 
-/** A frontend's key is in exactly one of these sets. */
-function memberOf(frontend: Frontend): string {
+/** Which sets a frontend's key is in. */
+function setsOf(frontend: Frontend | undefined): readonly string[] {
+  if (frontend === undefined) return [];
   const isPort = isNodePort(frontend);
   switch (frontend.action) {
-    case 'balance':
-      return isPort ? nodePortSet(frontend.size) : serviceSet(frontend.size);
+    case 'balance': {
+      const slots = slotsFor(frontend.size);
+      return isPort ? [names.nodePorts, nodePortSet(slots)] : [names.services, serviceSet(slots)];
+    }
     case 'reject':
-      return isPort ? names.rejectedPorts : names.rejected;
+      return [isPort ? names.rejectedPorts : names.rejected];
     case 'drop':
-      return isPort ? names.droppedPorts : names.dropped;
+      return [isPort ? names.droppedPorts : names.dropped];
   }
 }
 

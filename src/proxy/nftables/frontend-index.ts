@@ -1,6 +1,6 @@
 /**
  * What a plan of a change has to know of the state before it: the frontends of each group (the maps are keyed by
- * frontend), how many frontends hold a masqueraded address, and the sizes that have chains.
+ * frontend), how many frontends hold an address in a set of addresses, and which sizes groups have.
  * Layer: proxy/nftables (pure). Holds the model's immutable objects, never copies of endpoints.
  */
 import {
@@ -9,8 +9,10 @@ import {
   type Frontend,
   frontendKey,
   type Group,
+  type SetChange,
 } from '../services/dataplane.ts';
 import { isNodePort } from './frontend-elements.ts';
+import { slotsFor } from './layout.ts';
 
 interface IndexedGroup {
   group: Group;
@@ -19,20 +21,29 @@ interface IndexedGroup {
 
 const keyOf = ({ ip, protocol, port }: Frontend): string => frontendKey(ip, protocol, port);
 
-export class FrontendIndex {
-  readonly sizes: Set<number>;
-  readonly #groups = new Map<number, IndexedGroup>();
-  readonly #masqueraded = new Map<string, number>();
-  /** Whether cluster IPs are masqueraded. */
-  readonly #clusterIPs: boolean;
+export interface AddressChanges {
+  clusterIPs: SetChange<string>;
+  masqueraded: SetChange<string>;
+}
 
-  /** @param clusterIPs whether traffic to cluster IPs is masqueraded too, unless it comes from pods */
-  constructor(model: DataplaneModel, clusterIPs: boolean) {
-    this.#clusterIPs = clusterIPs;
-    this.sizes = new Set(model.sizes);
+export class FrontendIndex {
+  readonly #sizes: Set<number>;
+  readonly #groups = new Map<number, IndexedGroup>();
+  readonly #clusterIPs = new AddressCounts();
+  readonly #masqueraded = new AddressCounts();
+
+  constructor(model: DataplaneModel) {
+    this.#sizes = new Set(model.sizes);
     for (const [id, group] of model.groups) this.#groups.set(id, { group, users: [] });
     for (const frontends of [model.services, model.nodePorts])
       for (const frontend of frontends.values()) this.#add(frontend);
+    this.#clusterIPs.drain();
+    this.#masqueraded.drain();
+  }
+
+  /** The numbers of slots that any group needs. */
+  slots(): ReadonlySet<number> {
+    return slotsOf(this.#sizes);
   }
 
   group(id: number): Group | undefined {
@@ -43,55 +54,79 @@ export class FrontendIndex {
     return this.#groups.get(id)?.users ?? [];
   }
 
-  masqueraded(): IterableIterator<string> {
-    return this.#masqueraded.keys();
-  }
-
-  /** Goes on to the state after the delta. @returns the addresses whose masquerade changed */
-  advance(delta: DataplaneDelta): { added: string[]; removed: string[] } {
-    const before = new Map<string, boolean>();
-    const note = (frontend: Frontend | undefined): void => {
-      if (frontend !== undefined) before.set(frontend.ip, this.#masqueraded.has(frontend.ip));
-    };
+  /** Goes on to the state after the delta. @returns the addresses that came and went */
+  advance(delta: DataplaneDelta): AddressChanges {
     const changes = [...delta.services, ...delta.nodePorts];
-    for (const change of delta.services) note(change.before ?? change.after);
-    for (const change of changes) if (change.before !== undefined) this.#remove(change.before);
+    for (const { before } of changes) if (before !== undefined) this.#remove(before);
     for (const { id, after } of delta.groups) {
       if (after === undefined) this.#groups.delete(id);
       else this.#groups.set(id, { group: after, users: this.users(id) });
     }
-    for (const change of changes) if (change.after !== undefined) this.#add(change.after);
-    for (const size of delta.sizes.removed) this.sizes.delete(size);
-    for (const size of delta.sizes.added) this.sizes.add(size);
-    const has = (ip: string): boolean => this.#masqueraded.has(ip);
-    return {
-      added: [...before].filter(([ip, was]) => !was && has(ip)).map(([ip]) => ip),
-      removed: [...before].filter(([ip, was]) => was && !has(ip)).map(([ip]) => ip),
-    };
+    for (const { after } of changes) if (after !== undefined) this.#add(after);
+    for (const size of delta.sizes.removed) this.#sizes.delete(size);
+    for (const size of delta.sizes.added) this.#sizes.add(size);
+    return { clusterIPs: this.#clusterIPs.drain(), masqueraded: this.#masqueraded.drain() };
   }
 
   #add(frontend: Frontend): void {
+    if (frontend.kind === 'clusterIP') this.#clusterIPs.add(frontend.ip);
     if (frontend.action !== 'balance') return;
     const entry = this.#groups.get(frontend.group);
     // Concatenated, since nearly every group has one user and a list that grew has 17 places.
     if (entry !== undefined) entry.users = entry.users.concat(frontend);
-    if (this.#isMasqueraded(frontend))
-      this.#masqueraded.set(frontend.ip, (this.#masqueraded.get(frontend.ip) ?? 0) + 1);
+    if (isMasqueraded(frontend)) this.#masqueraded.add(frontend.ip);
   }
 
   #remove(frontend: Frontend): void {
+    if (frontend.kind === 'clusterIP') this.#clusterIPs.remove(frontend.ip);
     if (frontend.action !== 'balance') return;
     const entry = this.#groups.get(frontend.group);
     const key = keyOf(frontend);
     if (entry !== undefined) entry.users = entry.users.filter((user) => keyOf(user) !== key);
-    if (!this.#isMasqueraded(frontend)) return;
-    const count = (this.#masqueraded.get(frontend.ip) ?? 0) - 1;
-    if (count > 0) this.#masqueraded.set(frontend.ip, count);
-    else this.#masqueraded.delete(frontend.ip);
+    if (isMasqueraded(frontend)) this.#masqueraded.remove(frontend.ip);
+  }
+}
+
+/** Node ports have sets of their own. */
+export const isMasqueraded = (frontend: Frontend): boolean =>
+  frontend.action === 'balance' && frontend.masquerade && !isNodePort(frontend);
+
+export function slotsOf(sizes: Iterable<number>): ReadonlySet<number> {
+  const slots = new Set<number>();
+  for (const size of sizes) slots.add(slotsFor(size));
+  return slots;
+}
+
+/** Addresses with the number of frontends that hold each, and which of them came and went. */
+class AddressCounts {
+  readonly #counts = new Map<string, number>();
+  /** Whether those that were touched since the last drain were there before. */
+  readonly #before = new Map<string, boolean>();
+
+  add(ip: string): void {
+    this.#touch(ip);
+    this.#counts.set(ip, (this.#counts.get(ip) ?? 0) + 1);
   }
 
-  #isMasqueraded(frontend: Frontend): boolean {
-    if (isNodePort(frontend)) return false;
-    return frontend.masquerade || (this.#clusterIPs && frontend.kind === 'clusterIP');
+  remove(ip: string): void {
+    this.#touch(ip);
+    const count = (this.#counts.get(ip) ?? 0) - 1;
+    if (count > 0) this.#counts.set(ip, count);
+    else this.#counts.delete(ip);
+  }
+
+  drain(): SetChange<string> {
+    const added: string[] = [];
+    const removed: string[] = [];
+    for (const [ip, was] of this.#before) {
+      if (this.#counts.has(ip) === was) continue;
+      (was ? removed : added).push(ip);
+    }
+    this.#before.clear();
+    return { added, removed };
+  }
+
+  #touch(ip: string): void {
+    if (!this.#before.has(ip)) this.#before.set(ip, this.#counts.has(ip));
   }
 }

@@ -1,15 +1,15 @@
 /**
  * Names in the table, and the keys of its sets: how one address family loads them from a packet and writes their bytes.
- * Layer: proxy/nftables (pure). Must not decide which element is where: membership.ts does.
+ * Layer: proxy/nftables (pure). Must not decide which element is where: frontend-elements.ts does.
  */
 import type { Protocol } from '../../api/core.ts';
 import type { IpFamily } from '../../api/service.ts';
 import type { Expression } from '../../linux/nftables/expression.ts';
 import type { Field } from '../../linux/nftables/fields.ts';
-import type { InTable } from '../../linux/nftables/types.ts';
+import type { InTable, TableRef } from '../../linux/nftables/types.ts';
 
 /** Changes whenever the skeleton below the elements does: a table with another one is replaced, not compared. */
-export const schemaVersion = 1;
+export const schemaVersion = 2;
 export const tableComment = `keelson-proxy schema ${schemaVersion}`;
 export const tableName = 'keelson-proxy';
 
@@ -17,6 +17,9 @@ export const names = {
   /** Service and index to endpoint. */
   endpoints: 'endpoints',
   nodePortEndpoints: 'node-port-endpoints',
+  /** Every destination that has endpoints: flows to others pay one look-up each and are done. */
+  services: 'services',
+  nodePorts: 'node-ports',
   /** Destinations that are refused, and that are silently dropped. */
   rejected: 'no-endpoints',
   rejectedPorts: 'no-endpoint-ports',
@@ -24,15 +27,29 @@ export const names = {
   droppedPorts: 'no-local-endpoint-ports',
   /** (address, same address) of the endpoints of this node. */
   hairpin: 'hairpin',
-  /** Service addresses whose traffic gets this node's address as its source. */
+  /** Cluster IPs that any Service port has, with endpoints or without. */
+  clusterIPs: 'cluster-ips',
+  /** External addresses of Services whose traffic gets this node's address as its source. */
   masqueraded: 'masqueraded',
 } as const;
 
-/** Services and node ports with N endpoints, and the chains that choose among N. */
-export const serviceSet = (size: number): string => `n-${size}`;
-export const nodePortSet = (size: number): string => `p-${size}`;
-export const serviceChain = (size: number): string => `lb-${size}`;
-export const nodePortChain = (size: number): string => `np-${size}`;
+/**
+ * An index is drawn below a power of two, the slots, and drawn again when no endpoint has it: so 17 chains serve every
+ * number of endpoints, and a Service that gains or loses one mostly stays where it is. Endpoints beyond 65,536 get nothing.
+ */
+export const slotsFor = (endpoints: number): number =>
+  Math.min(65536, 2 ** Math.max(0, 32 - Math.clz32(Math.max(1, endpoints) - 1)));
+
+/** Services and node ports whose endpoints need so many slots, and the chains that choose among them. */
+export const serviceSet = (slots: number): string => `services-${slots}`;
+export const nodePortSet = (slots: number): string => `node-ports-${slots}`;
+/** The reverse of both; undefined for all other sets. */
+export const slotsOfSet = (name: string): number | undefined => {
+  const slots = Number(/^(?:services|node-ports)-(\d+)$/.exec(name)?.[1]);
+  return slots >= 1 && slots <= 65536 ? slots : undefined;
+};
+export const serviceChain = (slots: number): string => `lb-${slots}`;
+export const nodePortChain = (slots: number): string => `np-${slots}`;
 
 export const protocols = ['TCP', 'UDP', 'SCTP'] as const;
 /** IPPROTO_* */
@@ -69,6 +86,7 @@ export interface Layout {
   /** Where the port of `target` is when the map wrote it to register 1. */
   targetPort: number;
   loadPair: readonly Expression[];
+  loadAddress: Expression;
   originalAddress: Expression;
   /** Matches destinations of this node that others can reach too. */
   isLocal: readonly Expression[];
@@ -108,6 +126,7 @@ const ipv4: Layout = {
   portIndex: 10,
   targetPort: 9,
   loadPair: [payload('network', 12, 4, 1), payload('network', 16, 4, 9)],
+  loadAddress: payload('network', 16, 4, 1),
   originalAddress: { expr: 'ct', key: 'ip daddr', direction: 'original', dreg: 1 },
   isLocal: [payload('network', 16, 1, 1), { expr: 'cmp', sreg: 1, op: '!=', data: bytes(127) }, ...fibLocal],
   portUnreachable: 3,
@@ -132,6 +151,7 @@ const ipv6: Layout = {
   portIndex: 10,
   targetPort: 12,
   loadPair: [payload('network', 8, 16, 1), payload('network', 24, 16, 2)],
+  loadAddress: payload('network', 24, 16, 1),
   originalAddress: { expr: 'ct', key: 'ip6 daddr', direction: 'original', dreg: 1 },
   isLocal: [
     payload('network', 24, 16, 1),
@@ -142,3 +162,8 @@ const ipv6: Layout = {
 };
 
 export const layoutOf = (family: IpFamily): Layout => (family === 'IPv4' ? ipv4 : ipv6);
+
+export function tableRef(family: IpFamily): TableRef {
+  const { family: tableFamily, table: name } = layoutOf(family).table;
+  return { family: tableFamily, name };
+}

@@ -3,7 +3,7 @@
  * Layer: proxy/nftables (pure). A change costs what it touches: one endpoint of a Service with one frontend is one element
  * deleted and added. docs/adr/0007 describes the table.
  */
-
+import type { IpFamily } from '../../api/service.ts';
 import type { NftablesOperation } from '../../linux/nftables/types.ts';
 import type { EndpointRef } from '../services/address.ts';
 import {
@@ -18,58 +18,57 @@ import {
 } from '../services/dataplane.ts';
 import { ElementLists } from './element-lists.ts';
 import { differences, FrontendElements } from './frontend-elements.ts';
-import { FrontendIndex } from './frontend-index.ts';
-import { layoutOf } from './layout.ts';
+import { FrontendIndex, isMasqueraded, slotsOf } from './frontend-index.ts';
+import { type Layout, layoutOf, names, tableRef } from './layout.ts';
 import {
   type PlanOptions,
   planDispatch,
   planDispatchFlush,
-  planSizeAdded,
-  planSizeRemoved,
   planSkeleton,
-  podPrefixes,
+  planSlotsAdded,
+  planSlotsRemoved,
 } from './skeleton.ts';
 
 export type { PlanOptions } from './skeleton.ts';
 
 /** The state that changes of `model` are planned from; not affected when the model goes on. */
-export function indexOf(model: DataplaneModel, options: PlanOptions): FrontendIndex {
-  return new FrontendIndex(model, podPrefixes(options, layoutOf(model.family)).length > 0);
-}
+export const indexOf = (model: DataplaneModel): FrontendIndex => new FrontendIndex(model);
 
 /** The whole table, which must not exist. */
 export function planInitial(model: DataplaneModel, options: PlanOptions): NftablesOperation[] {
   const layout = layoutOf(model.family);
   const lists = new ElementLists(layout.table);
   const elements = new FrontendElements(layout, lists);
+  const clusterIPs = new Set<string>();
+  const masqueraded = new Set<string>();
   for (const frontends of [model.services, model.nodePorts]) {
     for (const frontend of frontends.values()) {
       elements.move(undefined, frontend);
-      elements.endpoints(
-        frontend,
-        differences(
-          [],
-          endpointsOf(frontend, (id) => model.groups.get(id)),
-        ),
-      );
+      const endpoints = endpointsOf(frontend, (id) => model.groups.get(id));
+      elements.endpoints(frontend, differences([], endpoints));
+      if (frontend.kind === 'clusterIP') clusterIPs.add(frontend.ip);
+      if (isMasqueraded(frontend)) masqueraded.add(frontend.ip);
     }
   }
   for (const ip of model.hairpin) elements.hairpin(ip, 'add');
-  for (const ip of indexOf(model, options).masqueraded()) elements.masqueradedAddress(ip, 'add');
-  return [
-    ...planSkeleton(layout, options),
-    ...[...model.sizes].flatMap((size) => planSizeAdded(layout, size)),
-    ...planDispatch(layout, model.sizes),
-    ...lists.operations(),
-  ];
+  for (const ip of clusterIPs) elements.address(names.clusterIPs, ip, 'add');
+  for (const ip of masqueraded) elements.address(names.masqueraded, ip, 'add');
+  return [...planSkeleton(layout, options, slotsOf(model.sizes)), ...lists.operations()];
 }
 
+/** What planInitial makes but for the elements. */
+export const planStructure = (model: DataplaneModel, options: PlanOptions): NftablesOperation[] =>
+  planSkeleton(layoutOf(model.family), options, slotsOf(model.sizes));
+
 /** The whole table in place of whatever has its name, without a moment between. */
-export function planReplacement(model: DataplaneModel, options: PlanOptions): NftablesOperation[] {
-  const { family, table: name } = layoutOf(model.family).table;
-  const table = { family, name };
+export const planReplacement = (model: DataplaneModel, options: PlanOptions): NftablesOperation[] =>
+  inPlaceOfAny(model.family, planInitial(model, options));
+
+/** The plan of a table, made one for any that may be there. */
+export function inPlaceOfAny(family: IpFamily, initial: readonly NftablesOperation[]): NftablesOperation[] {
+  const table = tableRef(family);
   // Deleting what is not there would be an error.
-  return [{ op: 'tableAdd', table }, { op: 'tableDelete', table }, ...planInitial(model, options)];
+  return [{ op: 'tableAdd', table }, { op: 'tableDelete', table }, ...initial];
 }
 
 /** What brings the table from the state of `index` to that after `delta`; the index goes on with it. */
@@ -83,17 +82,36 @@ export function planDelta(delta: DataplaneDelta, index: FrontendIndex): Nftables
   planGroups(delta, index, elements);
   for (const ip of delta.hairpin.removed) elements.hairpin(ip, 'delete');
   for (const ip of delta.hairpin.added) elements.hairpin(ip, 'add');
-  const masqueraded = index.advance(delta);
-  for (const ip of masqueraded.removed) elements.masqueradedAddress(ip, 'delete');
-  for (const ip of masqueraded.added) elements.masqueradedAddress(ip, 'add');
-  const { added, removed } = delta.sizes;
-  if (added.length + removed.length === 0) return lists.operations();
+  const { added: newSizes, removed: oldSizes } = delta.sizes;
+  const slotsBefore = newSizes.length + oldSizes.length === 0 ? undefined : index.slots();
+  const addresses = index.advance(delta);
+  for (const [set, { added, removed }] of [
+    [names.clusterIPs, addresses.clusterIPs],
+    [names.masqueraded, addresses.masqueraded],
+  ] as const) {
+    for (const ip of removed) elements.address(set, ip, 'delete');
+    for (const ip of added) elements.address(set, ip, 'add');
+  }
+  const operations = lists.operations();
+  return slotsBefore === undefined ? operations : withSlots(layout, slotsBefore, index.slots(), operations);
+}
+
+/** Before elements come, their sets must be there, and be gone only after. */
+function withSlots(
+  layout: Layout,
+  before: ReadonlySet<number>,
+  after: ReadonlySet<number>,
+  operations: NftablesOperation[],
+): NftablesOperation[] {
+  const added = [...after].filter((slots) => !before.has(slots));
+  const removed = [...before].filter((slots) => !after.has(slots));
+  if (added.length + removed.length === 0) return operations;
   return [
-    ...added.flatMap((size) => planSizeAdded(layout, size)),
+    ...added.flatMap((slots) => planSlotsAdded(layout, slots)),
     ...planDispatchFlush(layout),
-    ...planDispatch(layout, index.sizes),
-    ...lists.operations(),
-    ...removed.flatMap((size) => planSizeRemoved(layout, size)),
+    ...planDispatch(layout, after),
+    ...operations,
+    ...removed.flatMap((slots) => planSlotsRemoved(layout, slots)),
   ];
 }
 

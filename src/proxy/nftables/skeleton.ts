@@ -1,5 +1,5 @@
 /**
- * The table without its elements: chains, sets and rules, and what a size that comes or goes changes in them.
+ * The table without its elements: chains, sets and rules, and what a number of slots that comes or goes changes in them.
  * Layer: proxy/nftables (pure). Must not look at Services; docs/adr/0007 says why the rules are what they are.
  */
 import { parseIp } from '../../linux/ip-bytes.ts';
@@ -38,8 +38,17 @@ export function podPrefixes({ podCIDRs }: PlanOptions, layout: Layout): { addres
     .filter(({ address }) => address.length === layout.addressBytes);
 }
 
-/** Everything but sizes and elements. The table must not exist. */
-export function planSkeleton(layout: Layout, options: PlanOptions): NftablesOperation[] {
+/** The whole table but its elements. It must not exist. */
+export function planSkeleton(layout: Layout, options: PlanOptions, slots: ReadonlySet<number>): NftablesOperation[] {
+  return [
+    ...planFrame(layout, options),
+    ...[...slots].flatMap((count) => planSlotsAdded(layout, count)),
+    ...planDispatch(layout, slots),
+  ];
+}
+
+/** What does not depend on slots. */
+function planFrame(layout: Layout, options: PlanOptions): NftablesOperation[] {
   const { table } = layout;
   const chain = (name: string, base?: BaseChain): NftablesOperation => ({
     op: 'chainAdd',
@@ -53,11 +62,14 @@ export function planSkeleton(layout: Layout, options: PlanOptions): NftablesOper
     { op: 'tableAdd', table: { family: table.family, name: table.table, comment: tableComment } },
     set(names.endpoints, layout.endpointKey, layout.target),
     set(names.nodePortEndpoints, layout.portEndpointKey, layout.target),
+    set(names.services, layout.serviceKey),
+    set(names.nodePorts, layout.portKey),
     set(names.rejected, layout.serviceKey),
     set(names.rejectedPorts, layout.portKey),
     set(names.dropped, layout.serviceKey),
     set(names.droppedPorts, layout.portKey),
     set(names.hairpin, layout.pair),
+    set(names.clusterIPs, [layout.address]),
     set(names.masqueraded, [layout.address]),
     ...protocols.map((protocol) => set(masqueradedPorts(protocol), ['inet_service'])),
     ...['services', 'node-ports', 'masquerading', 'refusing', 'refuse'].map((name) => chain(name)),
@@ -73,20 +85,32 @@ export function planSkeleton(layout: Layout, options: PlanOptions): NftablesOper
 }
 
 function planFixedRules(layout: Layout, options: PlanOptions): NftablesOperation[] {
-  const { loadService, loadPort, loadPair, originalAddress, isLocal, portUnreachable } = layout;
+  const { loadService, loadPort, isLocal } = layout;
   const rule = ruleIn(layout);
-  const lookup = (set: string): Expression => ({ expr: 'lookup', set, sreg: 1 });
-  const refuse: Expression = { expr: 'verdict', verdict: { goto: 'refuse' } };
-  const drop: Expression = { expr: 'verdict', verdict: 'drop' };
-  const isDnat = flagSet('status', 32);
   return [
-    ...['prerouting', 'output'].map((chain) => rule(chain, [{ expr: 'verdict', verdict: { jump: 'services' } }])),
-    rule('postrouting', [...isDnat, { expr: 'verdict', verdict: { jump: 'masquerading' } }]),
+    ...['prerouting', 'output'].flatMap((chain) => [
+      rule(chain, [...loadService, lookup(names.services), goto('services')]),
+      // Looked up before the route: that costs more.
+      rule(chain, [...loadPort, lookup(names.nodePorts), ...isLocal, goto('node-ports')]),
+    ]),
+    ...planMasquerading(layout, options),
+    ...planRefusing(layout),
+  ];
+}
+
+function planMasquerading(layout: Layout, options: PlanOptions): NftablesOperation[] {
+  const { loadPair, originalAddress } = layout;
+  const rule = ruleIn(layout);
+  const prefixes = podPrefixes(options, layout);
+  // Without the pods' prefixes nobody knows who comes from elsewhere.
+  const addresses = prefixes.length > 0 ? [names.clusterIPs, names.masqueraded] : [names.masqueraded];
+  return [
+    rule('postrouting', [...flagSet('status', 32), { expr: 'verdict', verdict: { jump: 'masquerading' } }]),
     rule('masquerading', [...loadPair, lookup(names.hairpin), { expr: 'masq' }]),
-    ...podPrefixes(options, layout).map((prefix) =>
+    ...prefixes.map((prefix) =>
       rule('masquerading', [...isFrom(prefix, layout), { expr: 'verdict', verdict: 'return' }]),
     ),
-    rule('masquerading', [originalAddress, lookup(names.masqueraded), { expr: 'masq' }]),
+    ...addresses.map((set) => rule('masquerading', [originalAddress, lookup(set), { expr: 'masq' }])),
     ...protocols.map((protocol) =>
       rule('masquerading', [
         { expr: 'meta', key: 'l4proto', dreg: 1 },
@@ -96,14 +120,28 @@ function planFixedRules(layout: Layout, options: PlanOptions): NftablesOperation
         { expr: 'masq' },
       ]),
     ),
-    // Only new flows: a reply may well come to a local port that is also a node port.
+  ];
+}
+
+function planRefusing(layout: Layout): NftablesOperation[] {
+  const { loadService, loadPort, loadAddress, isLocal, portUnreachable } = layout;
+  const rule = ruleIn(layout);
+  // Only new flows: a reply may well come to a local port that is also a node port.
+  const isNew = flagSet('state', 8);
+  return [
     ...['filter-input', 'filter-forward', 'filter-output'].map((chain) =>
-      rule(chain, [...flagSet('state', 8), { expr: 'verdict', verdict: { jump: 'refusing' } }]),
+      rule(chain, [...isNew, { expr: 'verdict', verdict: { jump: 'refusing' } }]),
     ),
-    rule('refusing', [...loadService, lookup(names.rejected), refuse]),
+    // A port of a cluster IP that no Service has; a packet, too, that was here before the Service had an endpoint.
+    ...['filter-forward', 'filter-output'].map((chain) =>
+      rule(chain, [...isNew, loadAddress, lookup(names.clusterIPs), goto('refuse')]),
+    ),
+    // Their destination is an endpoint, whose port may happen to be a node port.
+    rule('refusing', [...flagSet('status', 32), { expr: 'verdict', verdict: 'return' }]),
+    rule('refusing', [...loadService, lookup(names.rejected), goto('refuse')]),
     rule('refusing', [...loadService, lookup(names.dropped), drop]),
-    rule('refusing', [...isLocal, ...loadPort, lookup(names.rejectedPorts), refuse]),
-    rule('refusing', [...isLocal, ...loadPort, lookup(names.droppedPorts), drop]),
+    rule('refusing', [...loadPort, lookup(names.rejectedPorts), ...isLocal, goto('refuse')]),
+    rule('refusing', [...loadPort, lookup(names.droppedPorts), ...isLocal, drop]),
     rule('refuse', [
       { expr: 'meta', key: 'l4proto', dreg: 1 },
       { expr: 'cmp', sreg: 1, op: '==', data: Uint8Array.of(protocolNumbers.TCP) },
@@ -113,55 +151,57 @@ function planFixedRules(layout: Layout, options: PlanOptions): NftablesOperation
   ];
 }
 
-/** Sets and chains for services and node ports with `size` endpoints. */
-export function planSizeAdded(layout: Layout, size: number): NftablesOperation[] {
+/** After so many draws, at worst one flow in 256 is left for the fallback. */
+const draws = 8;
+
+/** Sets and chains for services and node ports with more than `slots / 2` and at most `slots` endpoints. */
+export function planSlotsAdded(layout: Layout, slots: number): NftablesOperation[] {
   const { table } = layout;
   const rule = ruleIn(layout);
-  const drop: Expression = { expr: 'verdict', verdict: 'drop' };
   const chains: [string, (modulus: number) => Expression[]][] = [
-    [serviceChain(size), (modulus) => serviceDnat(layout, modulus)],
-    [nodePortChain(size), (modulus) => nodePortDnat(layout, modulus)],
+    [serviceChain(slots), (modulus) => serviceDnat(layout, modulus)],
+    [nodePortChain(slots), (modulus) => nodePortDnat(layout, modulus)],
   ];
+  // All of the lower half have an endpoint, and so has index 0 for whoever came here when the Service had more.
+  const moduli = slots <= 2 ? [slots] : [...Array<number>(draws).fill(slots), slots / 2];
+  if (slots > 1) moduli.push(1);
   return [
-    { op: 'setAdd', set: { ...table, name: serviceSet(size), key: layout.serviceKey } },
-    { op: 'setAdd', set: { ...table, name: nodePortSet(size), key: layout.portKey } },
+    { op: 'setAdd', set: { ...table, name: serviceSet(slots), key: layout.serviceKey } },
+    { op: 'setAdd', set: { ...table, name: nodePortSet(slots), key: layout.portKey } },
     ...chains.flatMap(([name, dnat]): NftablesOperation[] => [
       { op: 'chainAdd', chain: { ...table, name } },
-      rule(name, dnat(size)),
-      // A packet may have seen the old size and meet the new endpoints; index 0 is there as long as there is any.
-      ...(size === 1 ? [] : [rule(name, dnat(1))]),
+      ...moduli.map((modulus) => rule(name, dnat(modulus))),
       rule(name, [drop]),
     ]),
   ];
 }
 
 /** To be done when nothing goes to the chains any more and no element is left. */
-export function planSizeRemoved({ table }: Layout, size: number): NftablesOperation[] {
+export function planSlotsRemoved({ table }: Layout, slots: number): NftablesOperation[] {
   return [
-    { op: 'chainDelete', ...table, name: serviceChain(size) },
-    { op: 'chainDelete', ...table, name: nodePortChain(size) },
-    { op: 'setDelete', ...table, name: serviceSet(size) },
-    { op: 'setDelete', ...table, name: nodePortSet(size) },
+    { op: 'chainDelete', ...table, name: serviceChain(slots) },
+    { op: 'chainDelete', ...table, name: nodePortChain(slots) },
+    { op: 'setDelete', ...table, name: serviceSet(slots) },
+    { op: 'setDelete', ...table, name: nodePortSet(slots) },
   ];
 }
 
-/** The rules that find the size of a destination, for empty chains. */
-export function planDispatch(layout: Layout, sizes: Iterable<number>): NftablesOperation[] {
+/** The rules that find the slots of a destination, for empty chains. */
+export function planDispatch(layout: Layout, slots: Iterable<number>): NftablesOperation[] {
   const rule = ruleIn(layout);
-  const ordered = [...sizes].sort((a, b) => a - b);
-  const goto = (name: string): Expression => ({ expr: 'verdict', verdict: { goto: name } });
-  const lookup = (set: string): Expression => ({ expr: 'lookup', set, sreg: 1 });
+  const ordered = [...slots].sort((a, b) => a - b);
+  // A key that moves from one set to another may be missed in both by a packet that meets the commit in between.
   return [
-    ...ordered.map((size) =>
-      rule('services', [...layout.loadService, lookup(serviceSet(size)), goto(serviceChain(size))]),
+    ...ordered.map((count) =>
+      rule('services', [...layout.loadService, lookup(serviceSet(count)), goto(serviceChain(count))]),
     ),
-    // A key that moves from one set to another may be missed in both by a packet that meets the commit in between.
     rule('services', serviceDnat(layout, 1)),
-    rule('services', [...layout.isLocal, goto('node-ports')]),
-    ...ordered.map((size) =>
-      rule('node-ports', [...layout.loadPort, lookup(nodePortSet(size)), goto(nodePortChain(size))]),
+    rule('services', [drop]),
+    ...ordered.map((count) =>
+      rule('node-ports', [...layout.loadPort, lookup(nodePortSet(count)), goto(nodePortChain(count))]),
     ),
     rule('node-ports', nodePortDnat(layout, 1)),
+    rule('node-ports', [drop]),
   ];
 }
 
@@ -172,6 +212,11 @@ export function planDispatchFlush({ table }: Layout): NftablesOperation[] {
     { op: 'ruleFlush', ...table, chain: 'node-ports' },
   ];
 }
+
+const drop: Expression = { expr: 'verdict', verdict: 'drop' };
+const goto = (name: string): Expression => ({ expr: 'verdict', verdict: { goto: name } });
+/** Of the key in register 1. */
+const lookup = (set: string): Expression => ({ expr: 'lookup', set, sreg: 1 });
 
 const serviceDnat = (layout: Layout, modulus: number): Expression[] => [
   ...layout.loadService,
@@ -197,11 +242,11 @@ const ruleIn =
     rule: { ...table, chain, expressions },
   });
 
-function flagSet(key: 'state' | 'status', flag: number): Expression[] {
+function flagSet(key: 'state' | 'status', bit: number): Expression[] {
   const zero = Uint8Array.of(0, 0, 0, 0);
   return [
     { expr: 'ct', key, dreg: 1 },
-    { expr: 'bitwise', sreg: 1, dreg: 1, mask: Uint8Array.of(flag, 0, 0, 0), xor: zero },
+    { expr: 'bitwise', sreg: 1, dreg: 1, mask: Uint8Array.of(bit, 0, 0, 0), xor: zero },
     { expr: 'cmp', sreg: 1, op: '!=', data: zero },
   ];
 }
