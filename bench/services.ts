@@ -10,6 +10,7 @@ import type { EndpointSlice } from '../src/api/discovery.ts';
 import type { Service } from '../src/api/service.ts';
 import { ServiceTracker } from '../src/proxy/services/service-tracker.ts';
 import { percentile, usage } from './figures.ts';
+import { serviceText, sliceText } from './service-objects.ts';
 
 const sizes = [
   [1000, 10],
@@ -18,50 +19,6 @@ const sizes = [
   [5000, 50],
   [1, 10000],
 ] as const;
-
-const octets = (value: number): string => `${(value >> 16) & 255}.${(value >> 8) & 255}.${value & 255}`;
-
-function serviceText(index: number): string {
-  return JSON.stringify({
-    metadata: {
-      name: `service-${index}`,
-      namespace: `team-${index % 50}`,
-      uid: `0b7cbb37-6c5c-4b0e-9a4d-${String(index).padStart(12, '0')}`,
-      resourceVersion: String(1000 + index),
-      creationTimestamp: '2026-01-01T00:00:00Z',
-    },
-    spec: {
-      type: 'ClusterIP',
-      clusterIP: `10.${octets(0x600000 + index)}`,
-      clusterIPs: [`10.${octets(0x600000 + index)}`],
-      ipFamilies: ['IPv4'],
-      ports: [{ name: 'http', protocol: 'TCP', port: 80, targetPort: 8080 }],
-    },
-  } satisfies Service);
-}
-
-/** Slices hold 100 endpoints, as the controller makes them; `version` changes the address of endpoint 3. */
-function sliceText(service: number, part: number, count: number, total: number, version: number): string {
-  const endpoints = Array.from({ length: count }, (_, index) => ({
-    addresses: [
-      `10.${octets(index === 3 && version > 0 ? 0xe00000 + (version % 60000) : (service * total + part * 100 + index) % 0x5fffff)}`,
-    ],
-    conditions: { ready: true, serving: true, terminating: false },
-    nodeName: `node-${index}`,
-  }));
-  return JSON.stringify({
-    metadata: {
-      name: `service-${service}-${part}`,
-      namespace: `team-${service % 50}`,
-      uid: `77aa1b37-6c5c-4b0e-9a4d-${String(service).padStart(12, '0')}`,
-      resourceVersion: String(100000 + version),
-      labels: { 'kubernetes.io/service-name': `service-${service}` },
-    },
-    addressType: 'IPv4',
-    endpoints,
-    ports: [{ name: 'http', protocol: 'TCP', port: 8080 }],
-  } satisfies EndpointSlice);
-}
 
 function measure(services: number, endpoints: number): void {
   const idle = usage(process.pid).rssMiB;
