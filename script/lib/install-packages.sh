@@ -6,7 +6,7 @@ run_packages=(
   ca-certificates libatomic1 g++ make musl-tools containerd runc nftables iproute2 util-linux busybox-static procps curl
 )
 test_packages=(
-  docker-registry apache2-utils skopeo containernetworking-plugins tcpdump jq debian-archive-keyring
+  docker-registry apache2-utils skopeo containernetworking-plugins tcpdump jq debian-archive-keyring dpkg-dev openssl
 )
 # Services that these packages bring along. They are switched off again, unless they were there before.
 service_units=(containerd docker-registry nftables)
