@@ -39,7 +39,7 @@ export interface FamilyProxyEdges {
 }
 
 export interface FamilyProxyStatus {
-  /** Wall clock in milliseconds, of the last time that a change was in the kernel; undefined: never. */
+  /** Wall clock in milliseconds: when a change was last in the kernel, or a check over; undefined: never. */
   lastSyncAt: number | undefined;
   /** What that took, milliseconds. */
   lastSyncMs: number | undefined;
@@ -79,6 +79,8 @@ export class FamilyProxy {
   /** `load`: the table is not what it should be; `check`: perhaps. */
   #due: 'load' | 'check' | undefined = 'load';
   #started = false;
+  /** The kernel refused a change, so a difference is our own. */
+  #refused = false;
   /** What is wanted, and what is. */
   #listens = false;
   #hears = false;
@@ -206,6 +208,7 @@ export class FamilyProxy {
       this.#succeeded(begun);
     } catch (error) {
       this.#due = 'load';
+      this.#refused = true;
       this.#failed(error, 'a change was refused, so the service table is compared with what it should be');
     }
   }
@@ -255,7 +258,7 @@ export class FamilyProxy {
     if (isFirst) {
       const { services, nodePorts } = this.#tracker.model;
       this.#log.info({ outcome, ms, destinations: services.size + nodePorts.size }, 'service table loaded');
-    } else if (outcome !== 'unchanged') {
+    } else if (outcome !== 'unchanged' && !this.#refused) {
       this.#status.repairs++;
       const fields = { outcome, ms, fix: 'find the program that changes the table and stop it' };
       this.#log.warn(
@@ -263,6 +266,7 @@ export class FamilyProxy {
         `the service table was not as it should be and is repaired${due === 'check' ? ' (audit)' : ''}`,
       );
     }
+    this.#refused = false;
   }
 
   #onForeignChange(change: ForeignChange): void {

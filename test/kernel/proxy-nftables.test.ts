@@ -138,6 +138,16 @@ test.serial('a cluster IP reaches every endpoint, from the node, from a pod and 
   t.deepEqual(serversOf(ask(pods[0]?.netns ?? '', 'udp', '10.96.0.2', 53, 40)), ips);
 });
 
+test.serial('endpoints that are fewer than the slots are met equally often', (t) => {
+  const counts = new Map<string, number>();
+  for (const answer of ask(node, 'tcp', '10.96.0.1', 80, 900)) {
+    const server = answer.split(' ')[0] ?? '';
+    counts.set(server, (counts.get(server) ?? 0) + 1);
+  }
+  // 300 each; below 220 or above 380 is more than five standard deviations away.
+  for (const count of counts.values()) t.true(count > 220 && count < 380, JSON.stringify([...counts]));
+});
+
 test.serial('pods keep their address, but to themselves; from outside the node stands in', (t) => {
   const [first] = pods;
   const answers = distinct(ask(first?.netns ?? '', 'tcp', '10.96.0.1', 80, 60));
@@ -158,6 +168,13 @@ test.serial('without endpoints connections are refused at once', (t) => {
     t.deepEqual(ask(from, 'udp', '10.96.0.4', 53), ['ECONNREFUSED'], from);
   }
   t.deepEqual(ask(client, 'tcp', nodeIp, 30081), ['ECONNREFUSED']);
+});
+
+test.serial('ports of a cluster IP that no Service has are refused', (t) => {
+  for (const from of [node, pods[0]?.netns ?? '', client]) {
+    t.deepEqual(ask(from, 'tcp', '10.96.0.1', 81), ['ECONNREFUSED'], from);
+    t.deepEqual(ask(from, 'udp', '10.96.0.1', 80), ['ECONNREFUSED'], from);
+  }
 });
 
 test.serial('endpoints go, come, all go and come back', async (t) => {

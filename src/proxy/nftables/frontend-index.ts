@@ -1,6 +1,6 @@
 /**
  * What a plan of a change has to know of the state before it: the frontends of each group (the maps are keyed by
- * frontend), how many frontends hold an address in a set of addresses, and which sizes groups have.
+ * frontend), and how many frontends hold an address in a set of addresses.
  * Layer: proxy/nftables (pure). Holds the model's immutable objects, never copies of endpoints.
  */
 import {
@@ -12,7 +12,6 @@ import {
   type SetChange,
 } from '../services/dataplane.ts';
 import { isNodePort } from './frontend-elements.ts';
-import { slotsFor } from './layout.ts';
 
 interface IndexedGroup {
   group: Group;
@@ -27,23 +26,16 @@ export interface AddressChanges {
 }
 
 export class FrontendIndex {
-  readonly #sizes: Set<number>;
   readonly #groups = new Map<number, IndexedGroup>();
   readonly #clusterIPs = new AddressCounts();
   readonly #masqueraded = new AddressCounts();
 
   constructor(model: DataplaneModel) {
-    this.#sizes = new Set(model.sizes);
     for (const [id, group] of model.groups) this.#groups.set(id, { group, users: [] });
     for (const frontends of [model.services, model.nodePorts])
       for (const frontend of frontends.values()) this.#add(frontend);
     this.#clusterIPs.drain();
     this.#masqueraded.drain();
-  }
-
-  /** The numbers of slots that any group needs. */
-  slots(): ReadonlySet<number> {
-    return slotsOf(this.#sizes);
   }
 
   group(id: number): Group | undefined {
@@ -63,8 +55,6 @@ export class FrontendIndex {
       else this.#groups.set(id, { group: after, users: this.users(id) });
     }
     for (const { after } of changes) if (after !== undefined) this.#add(after);
-    for (const size of delta.sizes.removed) this.#sizes.delete(size);
-    for (const size of delta.sizes.added) this.#sizes.add(size);
     return { clusterIPs: this.#clusterIPs.drain(), masqueraded: this.#masqueraded.drain() };
   }
 
@@ -90,12 +80,6 @@ export class FrontendIndex {
 /** Node ports have sets of their own. */
 export const isMasqueraded = (frontend: Frontend): boolean =>
   frontend.action === 'balance' && frontend.masquerade && !isNodePort(frontend);
-
-export function slotsOf(sizes: Iterable<number>): ReadonlySet<number> {
-  const slots = new Set<number>();
-  for (const size of sizes) slots.add(slotsFor(size));
-  return slots;
-}
 
 /** Addresses with the number of frontends that hold each, and which of them came and went. */
 class AddressCounts {

@@ -34,11 +34,12 @@ export const names = {
 } as const;
 
 /**
- * An index is drawn below a power of two, the slots, and drawn again when no endpoint has it: so 17 chains serve every
+ * An index is drawn below a power of two, the slots, and drawn again when no endpoint has it: so these chains serve every
  * number of endpoints, and a Service that gains or loses one mostly stays where it is. Endpoints beyond 65,536 get nothing.
  */
-export const slotsFor = (endpoints: number): number =>
-  Math.min(65536, 2 ** Math.max(0, 32 - Math.clz32(Math.max(1, endpoints) - 1)));
+export const allSlots: readonly number[] = Array.from({ length: 17 }, (_, power) => 2 ** power);
+
+export const slotsFor = (endpoints: number): number => allSlots.find((slots) => slots >= endpoints) ?? 65536;
 
 /** Services and node ports whose endpoints need so many slots, and the chains that choose among them. */
 export const serviceSet = (slots: number): string => `services-${slots}`;

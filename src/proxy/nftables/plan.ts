@@ -18,16 +18,9 @@ import {
 } from '../services/dataplane.ts';
 import { ElementLists } from './element-lists.ts';
 import { differences, FrontendElements } from './frontend-elements.ts';
-import { FrontendIndex, isMasqueraded, slotsOf } from './frontend-index.ts';
-import { type Layout, layoutOf, names, tableRef } from './layout.ts';
-import {
-  type PlanOptions,
-  planDispatch,
-  planDispatchFlush,
-  planSkeleton,
-  planSlotsAdded,
-  planSlotsRemoved,
-} from './skeleton.ts';
+import { FrontendIndex, isMasqueraded } from './frontend-index.ts';
+import { layoutOf, names, tableRef } from './layout.ts';
+import { type PlanOptions, planSkeleton } from './skeleton.ts';
 
 export type { PlanOptions } from './skeleton.ts';
 
@@ -53,12 +46,12 @@ export function planInitial(model: DataplaneModel, options: PlanOptions): Nftabl
   for (const ip of model.hairpin) elements.hairpin(ip, 'add');
   for (const ip of clusterIPs) elements.address(names.clusterIPs, ip, 'add');
   for (const ip of masqueraded) elements.address(names.masqueraded, ip, 'add');
-  return [...planSkeleton(layout, options, slotsOf(model.sizes)), ...lists.operations()];
+  return [...planSkeleton(layout, options), ...lists.operations()];
 }
 
-/** What planInitial makes but for the elements. */
-export const planStructure = (model: DataplaneModel, options: PlanOptions): NftablesOperation[] =>
-  planSkeleton(layoutOf(model.family), options, slotsOf(model.sizes));
+/** What planInitial makes but for the elements: the same for every model. */
+export const planStructure = (family: IpFamily, options: PlanOptions): NftablesOperation[] =>
+  planSkeleton(layoutOf(family), options);
 
 /** The whole table in place of whatever has its name, without a moment between. */
 export const planReplacement = (model: DataplaneModel, options: PlanOptions): NftablesOperation[] =>
@@ -82,8 +75,6 @@ export function planDelta(delta: DataplaneDelta, index: FrontendIndex): Nftables
   planGroups(delta, index, elements);
   for (const ip of delta.hairpin.removed) elements.hairpin(ip, 'delete');
   for (const ip of delta.hairpin.added) elements.hairpin(ip, 'add');
-  const { added: newSizes, removed: oldSizes } = delta.sizes;
-  const slotsBefore = newSizes.length + oldSizes.length === 0 ? undefined : index.slots();
   const addresses = index.advance(delta);
   for (const [set, { added, removed }] of [
     [names.clusterIPs, addresses.clusterIPs],
@@ -92,27 +83,7 @@ export function planDelta(delta: DataplaneDelta, index: FrontendIndex): Nftables
     for (const ip of removed) elements.address(set, ip, 'delete');
     for (const ip of added) elements.address(set, ip, 'add');
   }
-  const operations = lists.operations();
-  return slotsBefore === undefined ? operations : withSlots(layout, slotsBefore, index.slots(), operations);
-}
-
-/** Before elements come, their sets must be there, and be gone only after. */
-function withSlots(
-  layout: Layout,
-  before: ReadonlySet<number>,
-  after: ReadonlySet<number>,
-  operations: NftablesOperation[],
-): NftablesOperation[] {
-  const added = [...after].filter((slots) => !before.has(slots));
-  const removed = [...before].filter((slots) => !after.has(slots));
-  if (added.length + removed.length === 0) return operations;
-  return [
-    ...added.flatMap((slots) => planSlotsAdded(layout, slots)),
-    ...planDispatchFlush(layout),
-    ...planDispatch(layout, after),
-    ...operations,
-    ...removed.flatMap((slots) => planSlotsRemoved(layout, slots)),
-  ];
+  return lists.operations();
 }
 
 function planFrontend(

@@ -137,7 +137,7 @@ export class ServiceDataplane {
     if (this.#index === undefined || this.#elements <= this.#limits.listedElements) return this.load(model);
     const dump = await this.#nftables.dump(tableRef(this.#family), { elementsOf: () => false });
     const bare = dump && { ...dump, sets: dump.sets.map(({ set }) => ({ set, elements: [] })) };
-    const difference = planTableDifference(bare, planStructure(model, this.#options));
+    const difference = planTableDifference(bare, planStructure(this.#family, this.#options));
     return difference.length === 0 ? { outcome: 'unchanged', isCurrent: false } : this.load(model);
   }
 

@@ -1,5 +1,5 @@
 /**
- * The table without its elements: chains, sets and rules, and what a number of slots that comes or goes changes in them.
+ * The table without its elements: chains, sets and rules, which stay as they are whatever Services there are.
  * Layer: proxy/nftables (pure). Must not look at Services; docs/adr/0007 says why the rules are what they are.
  */
 import { parseIp } from '../../linux/ip-bytes.ts';
@@ -7,6 +7,7 @@ import type { Expression } from '../../linux/nftables/expression.ts';
 import type { Field } from '../../linux/nftables/fields.ts';
 import type { BaseChain, NftablesOperation } from '../../linux/nftables/types.ts';
 import {
+  allSlots,
   type Layout,
   masqueradedPorts,
   names,
@@ -39,16 +40,7 @@ export function podPrefixes({ podCIDRs }: PlanOptions, layout: Layout): { addres
 }
 
 /** The whole table but its elements. It must not exist. */
-export function planSkeleton(layout: Layout, options: PlanOptions, slots: ReadonlySet<number>): NftablesOperation[] {
-  return [
-    ...planFrame(layout, options),
-    ...[...slots].flatMap((count) => planSlotsAdded(layout, count)),
-    ...planDispatch(layout, slots),
-  ];
-}
-
-/** What does not depend on slots. */
-function planFrame(layout: Layout, options: PlanOptions): NftablesOperation[] {
+export function planSkeleton(layout: Layout, options: PlanOptions): NftablesOperation[] {
   const { table } = layout;
   const chain = (name: string, base?: BaseChain): NftablesOperation => ({
     op: 'chainAdd',
@@ -80,6 +72,8 @@ function planFrame(layout: Layout, options: PlanOptions): NftablesOperation[] {
     ...(['input', 'forward', 'output'] as const).map((hook) =>
       chain(`filter-${hook}`, { type: 'filter', hook, priority: -10 }),
     ),
+    ...allSlots.flatMap((slots) => planSlots(layout, slots)),
+    ...planDispatch(layout),
     ...planFixedRules(layout, options),
   ];
 }
@@ -155,7 +149,7 @@ function planRefusing(layout: Layout): NftablesOperation[] {
 const draws = 8;
 
 /** Sets and chains for services and node ports with more than `slots / 2` and at most `slots` endpoints. */
-export function planSlotsAdded(layout: Layout, slots: number): NftablesOperation[] {
+function planSlots(layout: Layout, slots: number): NftablesOperation[] {
   const { table } = layout;
   const rule = ruleIn(layout);
   const chains: [string, (modulus: number) => Expression[]][] = [
@@ -176,40 +170,21 @@ export function planSlotsAdded(layout: Layout, slots: number): NftablesOperation
   ];
 }
 
-/** To be done when nothing goes to the chains any more and no element is left. */
-export function planSlotsRemoved({ table }: Layout, slots: number): NftablesOperation[] {
-  return [
-    { op: 'chainDelete', ...table, name: serviceChain(slots) },
-    { op: 'chainDelete', ...table, name: nodePortChain(slots) },
-    { op: 'setDelete', ...table, name: serviceSet(slots) },
-    { op: 'setDelete', ...table, name: nodePortSet(slots) },
-  ];
-}
-
-/** The rules that find the slots of a destination, for empty chains. */
-export function planDispatch(layout: Layout, slots: Iterable<number>): NftablesOperation[] {
+/** The rules that find the slots of a destination that has endpoints. */
+function planDispatch(layout: Layout): NftablesOperation[] {
   const rule = ruleIn(layout);
-  const ordered = [...slots].sort((a, b) => a - b);
   // A key that moves from one set to another may be missed in both by a packet that meets the commit in between.
   return [
-    ...ordered.map((count) =>
-      rule('services', [...layout.loadService, lookup(serviceSet(count)), goto(serviceChain(count))]),
+    ...allSlots.map((slots) =>
+      rule('services', [...layout.loadService, lookup(serviceSet(slots)), goto(serviceChain(slots))]),
     ),
     rule('services', serviceDnat(layout, 1)),
     rule('services', [drop]),
-    ...ordered.map((count) =>
-      rule('node-ports', [...layout.loadPort, lookup(nodePortSet(count)), goto(nodePortChain(count))]),
+    ...allSlots.map((slots) =>
+      rule('node-ports', [...layout.loadPort, lookup(nodePortSet(slots)), goto(nodePortChain(slots))]),
     ),
     rule('node-ports', nodePortDnat(layout, 1)),
     rule('node-ports', [drop]),
-  ];
-}
-
-/** Empties the chains that planDispatch fills: deleting single rules would need their handles. */
-export function planDispatchFlush({ table }: Layout): NftablesOperation[] {
-  return [
-    { op: 'ruleFlush', ...table, chain: 'services' },
-    { op: 'ruleFlush', ...table, chain: 'node-ports' },
   ];
 }
 

@@ -20,7 +20,7 @@ export function objectVersion(meta: WatchedMeta): ObjectVersion {
 }
 
 /** Whether `event` tells nothing beyond `known`: the same version again or, from a watch, an older one of that object. */
-export function isOutdated(known: ObjectVersion, event: ObjectVersion, source: EventSource): boolean {
-  if (known.uid !== event.uid) return false;
+export function isOutdated(known: ObjectVersion | undefined, event: ObjectVersion, source: EventSource): boolean {
+  if (known === undefined || known.uid !== event.uid) return false;
   return source === 'list' ? event.version === known.version : event.version <= known.version;
 }

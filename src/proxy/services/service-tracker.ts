@@ -11,7 +11,7 @@ import type { AdoptedDataplane, DataplaneDelta, DataplaneModel } from './datapla
 import { mergeSlices, selectEndpoints, servingEndpoints } from './endpoint-selection.ts';
 import { Frontends, keyOf } from './frontends.ts';
 import { GroupTable } from './group-table.ts';
-import { type EventSource, isOutdated } from './object-version.ts';
+import { type EventSource, isOutdated, type ObjectVersion, objectVersion } from './object-version.ts';
 import { type Claim, claimsOf, PortState, policyOf, usesLocal } from './port-state.ts';
 import { ReportBook, type ServiceReport } from './service-report.ts';
 import { readService, type ServiceSpec } from './service-spec.ts';
@@ -55,6 +55,9 @@ export class ServiceTracker {
   readonly #node: { nodeName: string; zone: string };
   readonly #entries = new Map<string, ServiceEntry>();
   readonly #slices = new Map<string, SliceRecord>();
+  /** Versions of what the proxy has nothing to do for, so that a late event about it is known as such. */
+  readonly #ignoredServices = new Map<string, ObjectVersion>();
+  readonly #ignoredSlices = new Map<string, ObjectVersion>();
   readonly #dirty = new Set<ServiceEntry>();
   readonly #reports = new ReportBook();
   readonly #groups: GroupTable;
@@ -90,9 +93,11 @@ export class ServiceTracker {
   /** A Service was added or changed. Outdated and repeated events change nothing. */
   serviceSet(service: Service, source: EventSource = 'watch'): void {
     const key = `${service.metadata.namespace}/${service.metadata.name}`;
-    const { spec, reports } = readService(service, this.family);
     const known = this.#entries.get(key)?.spec;
-    if (known !== undefined && spec !== undefined && isOutdated(known, spec, source)) return;
+    const version = objectVersion(service.metadata);
+    if (isOutdated(known ?? this.#ignoredServices.get(key), version, source)) return;
+    const { spec, reports } = readService(service, this.family);
+    note(this.#ignoredServices, key, spec === undefined ? version : undefined);
     this.#reports.set(`service ${key}`, reports);
     if (known === undefined && spec === undefined) return;
     const entry = this.#entry(key);
@@ -103,7 +108,8 @@ export class ServiceTracker {
   serviceDeleted({ namespace, name, uid }: ObjectName): void {
     const key = `${namespace}/${name}`;
     const entry = this.#entries.get(key);
-    if (entry?.spec !== undefined && isOther(entry.spec.uid, uid)) return;
+    if (isOther((entry?.spec ?? this.#ignoredServices.get(key))?.uid, uid)) return;
+    this.#ignoredServices.delete(key);
     this.#reports.set(`service ${key}`, undefined);
     if (entry?.spec === undefined) return;
     entry.spec = undefined;
@@ -114,8 +120,10 @@ export class ServiceTracker {
   sliceSet(slice: EndpointSlice, source: EventSource = 'watch'): void {
     const key = `${slice.metadata.namespace}/${slice.metadata.name}`;
     const known = this.#slices.get(key);
+    const version = objectVersion(slice.metadata);
+    if (isOutdated(known ?? this.#ignoredSlices.get(key), version, source)) return;
     const { record, reports } = readSlice(slice, this.family, this.#node);
-    if (known !== undefined && record !== undefined && isOutdated(known, record, source)) return;
+    note(this.#ignoredSlices, key, record === undefined ? version : undefined);
     this.#reports.set(`endpointslice ${key}`, reports);
     this.#replaceSlice(key, known, record);
   }
@@ -123,7 +131,8 @@ export class ServiceTracker {
   sliceDeleted({ namespace, name, uid }: ObjectName): void {
     const key = `${namespace}/${name}`;
     const known = this.#slices.get(key);
-    if (known !== undefined && isOther(known.uid, uid)) return;
+    if (isOther((known ?? this.#ignoredSlices.get(key))?.uid, uid)) return;
+    this.#ignoredSlices.delete(key);
     this.#reports.set(`endpointslice ${key}`, undefined);
     this.#replaceSlice(key, known, undefined);
   }
@@ -243,5 +252,10 @@ export class ServiceTracker {
 }
 
 /** Both known and different: an object of the same name that lived before or after. */
-const isOther = (known: string, uid: string | undefined): boolean =>
-  uid !== undefined && uid !== '' && known !== '' && known !== uid;
+const isOther = (known: string | undefined, uid: string | undefined): boolean =>
+  uid !== undefined && uid !== '' && known !== undefined && known !== '' && known !== uid;
+
+function note(versions: Map<string, ObjectVersion>, key: string, version: ObjectVersion | undefined): void {
+  if (version === undefined) versions.delete(key);
+  else versions.set(key, version);
+}
