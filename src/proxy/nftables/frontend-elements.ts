@@ -4,11 +4,21 @@
  */
 import type { Protocol } from '../../api/core.ts';
 import { type EndpointRef, parseAddress, writeAddress, writeEndpoint } from '../services/address.ts';
-import type { EndpointElement, Frontend } from '../services/dataplane.ts';
+import type { EndpointElement, Frontend, FrontendAction } from '../services/dataplane.ts';
 import type { ElementLists } from './element-lists.ts';
 import { type Layout, masqueradedPorts, names, nodePortSet, protocolNumbers, serviceSet, slotsFor } from './layout.ts';
 
 export const isNodePort = (frontend: Pick<Frontend, 'ip'>): boolean => frontend.ip === '';
+
+/**
+ * What is done for a frontend. Source ranges are not looked at yet: serving such an address would open it to everyone, so
+ * it is dropped for all (docs/differences.md).
+ */
+export const actionOf = ({ action, sourceRanges }: Frontend): FrontendAction =>
+  sourceRanges.length > 0 ? 'drop' : action;
+
+export const isBalanced = (frontend: Frontend | undefined): frontend is Frontend =>
+  frontend !== undefined && actionOf(frontend) === 'balance';
 
 /** Not for long: keys and data are buffers of this object that the next call overwrites. */
 export class FrontendElements {
@@ -95,7 +105,7 @@ function writePort(protocol: Protocol, port: number, key: Uint8Array, offset: nu
 function setsOf(frontend: Frontend | undefined): readonly string[] {
   if (frontend === undefined) return [];
   const isPort = isNodePort(frontend);
-  switch (frontend.action) {
+  switch (actionOf(frontend)) {
     case 'balance': {
       const slots = slotsFor(frontend.size);
       return isPort ? [names.nodePorts, nodePortSet(slots)] : [names.services, serviceSet(slots)];
@@ -107,8 +117,7 @@ function setsOf(frontend: Frontend | undefined): readonly string[] {
   }
 }
 
-const isMasqueradedPort = (frontend: Frontend | undefined): boolean =>
-  frontend !== undefined && frontend.action === 'balance' && frontend.masquerade;
+const isMasqueradedPort = (frontend: Frontend | undefined): boolean => isBalanced(frontend) && frontend.masquerade;
 
 /** What turns one list of endpoints into the other. */
 export function* differences(

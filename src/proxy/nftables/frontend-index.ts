@@ -11,7 +11,7 @@ import {
   type Group,
   type SetChange,
 } from '../services/dataplane.ts';
-import { isNodePort } from './frontend-elements.ts';
+import { isBalanced, isNodePort } from './frontend-elements.ts';
 
 interface IndexedGroup {
   group: Group;
@@ -60,7 +60,7 @@ export class FrontendIndex {
 
   #add(frontend: Frontend): void {
     if (frontend.kind === 'clusterIP') this.#clusterIPs.add(frontend.ip);
-    if (frontend.action !== 'balance') return;
+    if (!isBalanced(frontend)) return;
     const entry = this.#groups.get(frontend.group);
     // Concatenated, since nearly every group has one user and a list that grew has 17 places.
     if (entry !== undefined) entry.users = entry.users.concat(frontend);
@@ -69,7 +69,7 @@ export class FrontendIndex {
 
   #remove(frontend: Frontend): void {
     if (frontend.kind === 'clusterIP') this.#clusterIPs.remove(frontend.ip);
-    if (frontend.action !== 'balance') return;
+    if (!isBalanced(frontend)) return;
     const entry = this.#groups.get(frontend.group);
     const key = keyOf(frontend);
     if (entry !== undefined) entry.users = entry.users.filter((user) => keyOf(user) !== key);
@@ -79,7 +79,7 @@ export class FrontendIndex {
 
 /** Node ports have sets of their own. */
 export const isMasqueraded = (frontend: Frontend): boolean =>
-  frontend.action === 'balance' && frontend.masquerade && !isNodePort(frontend);
+  isBalanced(frontend) && frontend.masquerade && !isNodePort(frontend);
 
 /** Addresses with the number of frontends that hold each, and which of them came and went. */
 class AddressCounts {

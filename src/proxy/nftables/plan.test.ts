@@ -90,6 +90,20 @@ test('a Service without endpoints is refused, one without local ones dropped', a
   t.deepEqual(await setOf(nftables, 'no-local-endpoints'), ['10.96.0.2 . tcp . 80']);
 });
 
+test('a load-balancer IP with source ranges is open to nobody while ranges are not looked at', async (t) => {
+  const tracker = new ServiceTracker({ family: 'IPv4', nodeName: here });
+  const status = { loadBalancer: { ingress: [{ ip: '192.0.2.7' }] } };
+  tracker.serviceSet(aService('lb', { ...lb, loadBalancerSourceRanges: ['198.51.100.0/24'], status }));
+  tracker.sliceSet(aSlice('lb-1', 'lb', { endpoints: ['10.244.1.1'] }));
+  tracker.flush();
+  const kernel = await kernelOf(planInitial(tracker.model, withPods));
+  t.deepEqual(await setOf(kernel, 'no-local-endpoints'), ['192.0.2.7 . tcp . 80']);
+  t.deepEqual(await setOf(kernel, 'endpoints'), ['10.96.0.1 . tcp . 80 . 0 : 10.244.1.1 . 8080']);
+  t.deepEqual(await setOf(kernel, 'masqueraded'), []);
+});
+
+const lb = { type: 'LoadBalancer' as const, clusterIP: '10.96.0.1' };
+
 test('who is masqueraded: external traffic, and traffic to cluster IPs when the prefixes of the pods are known', async (t) => {
   const tracker = new ServiceTracker({ family: 'IPv4', nodeName: here });
   tracker.serviceSet(
@@ -119,7 +133,7 @@ test('who is masqueraded: external traffic, and traffic to cluster IPs when the 
   );
   const masqueradesClusterIPs = (options: PlanOptions) =>
     planInitial(tracker.model, options).some((operation) =>
-      describe(operation).endsWith('ct original ip daddr @cluster-ips masquerade'),
+      describe(operation).endsWith('cluster-ip-masquerading masquerade'),
     );
   t.true(masqueradesClusterIPs(withPods));
   t.false(masqueradesClusterIPs(withoutPods));

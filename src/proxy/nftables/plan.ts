@@ -17,7 +17,7 @@ import {
   type GroupChange,
 } from '../services/dataplane.ts';
 import { ElementLists } from './element-lists.ts';
-import { differences, FrontendElements } from './frontend-elements.ts';
+import { differences, FrontendElements, isBalanced } from './frontend-elements.ts';
 import { FrontendIndex, isMasqueraded } from './frontend-index.ts';
 import { layoutOf, names, tableRef } from './layout.ts';
 import { type PlanOptions, planSkeleton } from './skeleton.ts';
@@ -96,7 +96,7 @@ function planFrontend(
   if (frontend === undefined) return;
   elements.move(before, after);
   const change = after === undefined ? undefined : groups.get(after.group);
-  if (before?.action === 'balance' && after?.action === 'balance' && before.group === after.group) {
+  if (isBalanced(before) && isBalanced(after) && before.group === after.group) {
     if (change !== undefined) elements.endpoints(frontend, endpointElements(change));
     return;
   }
@@ -119,5 +119,5 @@ function endpointsOf(
   frontend: Frontend | undefined,
   groupOf: (id: number) => Group | undefined,
 ): readonly EndpointRef[] {
-  return frontend?.action === 'balance' ? (groupOf(frontend.group)?.endpoints ?? []) : [];
+  return isBalanced(frontend) ? (groupOf(frontend.group)?.endpoints ?? []) : [];
 }

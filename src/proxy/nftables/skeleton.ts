@@ -64,7 +64,9 @@ export function planSkeleton(layout: Layout, options: PlanOptions): NftablesOper
     set(names.clusterIPs, [layout.address]),
     set(names.masqueraded, [layout.address]),
     ...protocols.map((protocol) => set(masqueradedPorts(protocol), ['inet_service'])),
-    ...['services', 'node-ports', 'masquerading', 'refusing', 'refuse'].map((name) => chain(name)),
+    ...['services', 'node-ports', 'masquerading', 'cluster-ip-masquerading', 'refusing', 'refuse'].map((name) =>
+      chain(name),
+    ),
     chain('prerouting', { type: 'nat', hook: 'prerouting', priority: -100 }),
     chain('output', { type: 'nat', hook: 'output', priority: -100 }),
     chain('postrouting', { type: 'nat', hook: 'postrouting', priority: 100 }),
@@ -96,24 +98,27 @@ function planMasquerading(layout: Layout, options: PlanOptions): NftablesOperati
   const { loadPair, originalAddress } = layout;
   const rule = ruleIn(layout);
   const prefixes = podPrefixes(options, layout);
-  // Without the pods' prefixes nobody knows who comes from elsewhere.
-  const addresses = prefixes.length > 0 ? [names.clusterIPs, names.masqueraded] : [names.masqueraded];
+  const masquerade: Expression = { expr: 'masq' };
   return [
     rule('postrouting', [...flagSet('status', 32), { expr: 'verdict', verdict: { jump: 'masquerading' } }]),
-    rule('masquerading', [...loadPair, lookup(names.hairpin), { expr: 'masq' }]),
-    ...prefixes.map((prefix) =>
-      rule('masquerading', [...isFrom(prefix, layout), { expr: 'verdict', verdict: 'return' }]),
-    ),
-    ...addresses.map((set) => rule('masquerading', [originalAddress, lookup(set), { expr: 'masq' }])),
+    rule('masquerading', [...loadPair, lookup(names.hairpin), masquerade]),
+    rule('masquerading', [originalAddress, lookup(names.clusterIPs), goto('cluster-ip-masquerading')]),
+    // For pods, too: one of another node asked this node, and would not know an answer of the endpoint itself.
+    rule('masquerading', [originalAddress, lookup(names.masqueraded), masquerade]),
     ...protocols.map((protocol) =>
       rule('masquerading', [
         { expr: 'meta', key: 'l4proto', dreg: 1 },
         { expr: 'cmp', sreg: 1, op: '==', data: Uint8Array.of(protocolNumbers[protocol]) },
         { expr: 'ct', key: 'proto-dst', direction: 'original', dreg: 1 },
         lookup(masqueradedPorts(protocol)),
-        { expr: 'masq' },
+        masquerade,
       ]),
     ),
+    ...prefixes.map((prefix) =>
+      rule('cluster-ip-masquerading', [...isFrom(prefix, layout), { expr: 'verdict', verdict: 'return' }]),
+    ),
+    // Without the pods' prefixes nobody knows who comes from elsewhere.
+    ...(prefixes.length > 0 ? [rule('cluster-ip-masquerading', [masquerade])] : []),
   ];
 }
 
