@@ -3,27 +3,38 @@
  * Layer: agent (edge: reads the machine, changes nothing). `keelson doctor` prints the result.
  */
 import { constants } from 'node:fs';
-import { access, readdir, readFile, stat, statfs } from 'node:fs/promises';
+import { access, readFile, stat, statfs } from 'node:fs/promises';
 import { release } from 'node:os';
 import { join } from 'node:path';
+import type { Role } from '../config/flags-mode.ts';
 import { connectRuntime } from '../cri/connect.ts';
 import { loadAddon } from '../kernel/addon.ts';
+import { kernelConntrack } from '../kernel/conntrack.ts';
+import { kernelNftables } from '../kernel/nftables.ts';
+import { kernelRtnetlink } from '../kernel/rtnetlink.ts';
 import { runNft } from '../network/nft-program.ts';
+import { errorLine } from '../observe/keelson-error.ts';
 import { type CheckResult, fail, failure, ok, warn } from './check-result.ts';
-import { queryControl } from './control-socket.ts';
+import { ControlSocketError, queryControl } from './control-socket.ts';
 import { cniShimPath } from './install-paths.ts';
+import { checkConntrack, checkNftables } from './kernel-checks.ts';
 import { checkForwardPolicy, checkPodCIDR } from './network-checks.ts';
 import { swapDevices } from './node-facts.ts';
+import { roleChecks } from './other-agents.ts';
+import { readOtherAgents } from './other-agents-facts.ts';
 import { cniDirectories } from './run-standalone.ts';
 import { type RuntimeFacts, readRuntimeFacts } from './runtime-facts.ts';
 
 export interface CheckOptions {
   containerRuntimeEndpoint: string;
-  podCIDR: string;
+  /** undefined: the API server gives the node one. */
+  podCIDR: string | undefined;
   rootDir: string;
   runDir: string;
   cniConfDir: string | undefined;
   cniBinDir: string | undefined;
+  /** Those that Keelson is to have; all unless given. */
+  roles?: ReadonlySet<Role>;
 }
 
 /** Oldest kernel whose nf_tables and rtnetlink do what Keelson asks (Ubuntu 20.04's and Debian 11's are newer). */
@@ -36,14 +47,22 @@ const systemDirectories = ['/usr/local/sbin', '/usr/local/bin', '/usr/sbin', '/u
 const lowSpaceBytes = 1 << 30;
 
 export async function runChecks(options: CheckOptions): Promise<CheckResult[]> {
-  const [runtime, facts] = await checkRuntime(options.containerRuntimeEndpoint);
+  const [[runtime, facts], [daemon, daemonRuns]] = await Promise.all([
+    checkRuntime(options.containerRuntimeEndpoint),
+    checkDaemon(options.runDir),
+  ]);
+  const { confDir: cniConfDir } = cniDirectories(options, facts);
+  const edges = { rtnetlinkOpener: kernelRtnetlink, nftablesOpener: kernelNftables };
+  const others = readOtherAgents({ cniConfDir, daemonRuns }, edges);
   const all = await Promise.all([
     checkRoot(),
     checkKernel(),
     checkNode(),
     checkAddon(),
     checkShim(),
-    checkProgram('nft', 'install the package nftables'),
+    checkNftables(kernelNftables),
+    checkConntrack(kernelConntrack),
+    checkNftProgram(),
     runtime,
     checkOomScore(facts),
     checkCniDirectories(options, facts),
@@ -51,13 +70,15 @@ export async function runChecks(options: CheckOptions): Promise<CheckResult[]> {
     checkCgroups(),
     checkForwarding(),
     checkForwardPolicy(runNft),
-    checkPodCIDR(options.podCIDR),
+    options.podCIDR === undefined
+      ? ok('pod CIDR', "is the Node's spec.podCIDR, checked at start")
+      : checkPodCIDR(options.podCIDR),
     checkSwap(),
     checkSpace(options.rootDir),
-    checkStockComponents(),
-    checkDaemon(options.runDir),
+    others.then((found) => roleChecks(found, options.roles)),
+    daemon,
   ]);
-  return all;
+  return all.flat();
 }
 
 async function effectiveCapabilities(): Promise<bigint> {
@@ -105,12 +126,13 @@ async function checkShim(): Promise<CheckResult> {
     : fail('CNI plugin', `${cniShimPath} is missing`, 'run make -C native');
 }
 
-async function checkProgram(name: string, fix: string): Promise<CheckResult> {
+/** Only doctor's own listing of firewalls needs it: tables are made over netlink. */
+async function checkNftProgram(): Promise<CheckResult> {
   for (const directory of systemDirectories) {
-    const path = join(directory, name);
-    if (await isUsable(path, constants.X_OK)) return ok(name, path);
+    const path = join(directory, 'nft');
+    if (await isUsable(path, constants.X_OK)) return ok('nft', path);
   }
-  return fail(name, 'is not installed', fix);
+  return warn('nft', 'is not installed: doctor cannot look at firewalls', 'install the package nftables');
 }
 
 async function checkRuntime(endpoint: string): Promise<[CheckResult, RuntimeFacts | undefined]> {
@@ -198,24 +220,16 @@ async function checkSpace(rootDir: string): Promise<CheckResult> {
   return free >= lowSpaceBytes ? ok('disk', text) : warn('disk', text, 'free some space or choose another --root-dir');
 }
 
-/** A stock agent on the same node would fight for the same pods and rules. */
-async function checkStockComponents(): Promise<CheckResult> {
-  const found = new Set<string>();
-  for (const pid of (await readdir('/proc')).filter((entry) => /^\d+$/.test(entry))) {
-    const name = await readFile(`/proc/${pid}/comm`, 'utf8').catch(() => '');
-    if (['kubelet', 'kube-proxy', 'flanneld'].includes(name.trim())) found.add(name.trim());
-  }
-  return found.size === 0
-    ? ok('other agents', 'no kubelet, kube-proxy or flanneld runs here')
-    : fail('other agents', `${[...found].join(', ')} runs here`, 'stop it before Keelson takes the node over');
-}
-
-async function checkDaemon(runDir: string): Promise<CheckResult> {
+async function checkDaemon(runDir: string): Promise<[CheckResult, boolean]> {
+  const name = 'daemon';
   try {
     await queryControl(runDir, 2000);
-    return ok('daemon', 'runs');
-  } catch {
-    return ok('daemon', `does not run (no answer in ${runDir})`);
+    return [ok(name, 'runs'), true];
+  } catch (error) {
+    if (error instanceof ControlSocketError && error.code === 'DAEMON_NOT_RUNNING') {
+      return [ok(name, `does not run (no answer in ${runDir})`), false];
+    }
+    return [warn(name, errorLine(error), 'look at its log'), true];
   }
 }
 

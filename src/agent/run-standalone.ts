@@ -7,7 +7,7 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { sleep, systemClock } from '../base/clock.ts';
-import type { RunOptions } from '../config/flags.ts';
+import type { RunOptions, StandaloneMode } from '../config/flags.ts';
 import { connectRuntime, type RuntimeConnection } from '../cri/connect.ts';
 import type { RuntimeService } from '../cri/service.ts';
 import { connectionKeeper } from '../kernel/hold-connection.ts';
@@ -40,7 +40,7 @@ const sandboxListTimeoutMs = 10_000;
 
 /** Resolves after `signal` was aborted and everything is closed. @throws KeelsonError when a part cannot start */
 export async function runStandalone(
-  options: RunOptions,
+  options: RunOptions<StandaloneMode>,
   log: Logger,
   signal: AbortSignal,
   eventLoopLag?: EventLoopLag,
@@ -49,7 +49,8 @@ export async function runStandalone(
   const startedAt = new Date();
   const version = await readVersion();
   await refuseSwap(options);
-  await refuseUnreadableFolder(options.standaloneDir);
+  const { dir, podCIDR, serviceNetwork } = options.mode;
+  await refuseUnreadableFolder(dir);
 
   let report: () => StatusReport | StartingReport = () => ({ starting: true, version });
   const control = await serveControl(options.runDir, () => report());
@@ -77,7 +78,6 @@ export async function runStandalone(
   cleanup.defer(() => kubelet.stop());
 
   const { nodeName } = machine;
-  const { serviceNetwork, podCIDR } = options;
   const services = createStandaloneServiceSource({ manifests, pods: kubelet.board, nodeName, serviceNetwork, log });
   const proxy = await startServiceProxy(
     { nodeName, families: ['IPv4'], podCIDRs: [podCIDR] },
@@ -111,7 +111,7 @@ export async function runStandalone(
       ...(eventLoopLag ? { eventLoopLag: eventLoopLag.read() } : {}),
     };
   };
-  log.info({ node: machine.nodeName, podCIDR: options.podCIDR, folder: options.standaloneDir }, 'Keelson is running');
+  log.info({ node: machine.nodeName, podCIDR, folder: dir }, 'Keelson is running');
   sdNotify('READY=1');
   await aborted(signal);
   sdNotify('STOPPING=1');
@@ -165,7 +165,7 @@ async function connectImages(
 }
 
 async function startNetwork(
-  options: RunOptions,
+  options: RunOptions<StandaloneMode>,
   machine: MachineFacts,
   runtime: RuntimeService,
   log: Logger,
@@ -174,7 +174,7 @@ async function startNetwork(
   const { confDir, binDir } = cniDirectories(options, await readRuntimeFacts(runtime, signal));
   return startPodNetwork(
     {
-      podCIDR: options.podCIDR,
+      podCIDR: options.mode.podCIDR,
       mtu: machine.mtu,
       socketPath: join(options.runDir, 'cni.sock'),
       cniConfDir: confDir,
@@ -215,9 +215,9 @@ async function knownSandboxes(runtime: RuntimeService): Promise<{ containerID: s
 }
 
 /** The standalone folder, and KubeletConfiguration's staticPodPath. */
-function manifestSource(options: RunOptions, machine: MachineFacts, log: Logger): ManifestSource {
+function manifestSource(options: RunOptions<StandaloneMode>, machine: MachineFacts, log: Logger): ManifestSource {
   const { staticPodPath, fileCheckFrequencyMs } = options.kubelet;
-  const folders = [options.standaloneDir, ...(staticPodPath === undefined ? [] : [staticPodPath])];
+  const folders = [options.mode.dir, ...(staticPodPath === undefined ? [] : [staticPodPath])];
   return joinSources(
     folders.map((folder) =>
       createFolderSource({
@@ -276,7 +276,7 @@ function startKubeletRole(
       parallelStarts: 2 * machine.cores,
       parallelPulls: config.maxParallelImagePulls ?? Number.MAX_SAFE_INTEGER,
       pullRate: { perSecond: config.registryPullQPS, burst: config.registryBurst },
-      maxPods: config.maxPods,
+      maxPods: config.podsPerCore > 0 ? Math.min(config.maxPods, machine.cores * config.podsPerCore) : config.maxPods,
       syncFrequencyMs: config.syncFrequencyMs,
       networkReady: networkGate(connection.runtime),
     },

@@ -87,6 +87,27 @@ export interface PodSpec {
   serviceAccountName?: string;
   tolerations?: { key?: string; operator?: string; value?: string; effect?: string; tolerationSeconds?: number }[];
   runtimeClassName?: string;
+  /** Only what a node checks when it admits the pod. */
+  affinity?: { nodeAffinity?: { requiredDuringSchedulingIgnoredDuringExecution?: NodeSelector } };
+  readinessGates?: { conditionType: string }[];
+  os?: { name: string };
+}
+
+/** Terms are alternatives; what a term lists must all hold. A term that lists nothing matches no node. */
+export interface NodeSelector {
+  nodeSelectorTerms: NodeSelectorTerm[];
+}
+
+export interface NodeSelectorTerm {
+  matchExpressions?: NodeSelectorRequirement[];
+  matchFields?: NodeSelectorRequirement[];
+}
+
+export interface NodeSelectorRequirement {
+  key: string;
+  /** In, NotIn, Exists, DoesNotExist, Gt, Lt; another one matches nothing. */
+  operator: string;
+  values: string[];
 }
 
 export interface Container {

@@ -8,9 +8,12 @@ import { resolveRunOptions } from '../config/flags.ts';
 import { formatTable } from './table.ts';
 
 export async function doctor(flags: Record<string, string | undefined>): Promise<number> {
-  // The same checks as `run` makes of its flags; no pods are read, so any folder stands for --standalone.
   const { output, ...rest } = flags;
-  const results = await runChecks(resolveRunOptions({ ...rest, standalone: '/nonexistent' }));
+  // The same checks as `run` makes of its flags; no pods are read, so any folder stands for --standalone.
+  const options = resolveRunOptions(rest.kubeconfig === undefined ? { ...rest, standalone: '/nonexistent' } : rest);
+  const { mode } = options;
+  const roles = mode.kind === 'cluster' ? { roles: mode.roles } : {};
+  const results = await runChecks({ ...options, podCIDR: mode.podCIDR, ...roles });
   process.stdout.write(output === 'json' ? `${JSON.stringify(results, null, 2)}\n` : `${doctorTable(results)}\n`);
   return results.some(({ level }) => level === 'fail') ? 1 : 0;
 }

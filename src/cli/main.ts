@@ -18,21 +18,52 @@ const program = new Command('keelson')
   .configureOutput({ outputError: (text, write) => write(`keelson: ${usageErrorLine(text)} (see keelson --help)\n`) })
   .exitOverride();
 
+/** May be given several times, as the kubelet's lists may. */
+const joined = (value: string, previous: string | undefined): string =>
+  previous === undefined ? value : `${previous},${value}`;
+
 program
   .command('run')
   .description('run the daemon')
+  .optionsGroup('One of:')
   .option('--standalone <dir>', 'run the pods of the manifests in this folder, without an API server')
+  .option('--kubeconfig <file>', 'join the cluster of this kubeconfig')
+  .optionsGroup('Node:')
   .option('--config <file>', 'KubeletConfiguration (kubelet.config.k8s.io/v1beta1); flags win over it')
-  .option('--pod-cidr <cidr>', `addresses of this node's pods (default: ${runDefaults.podCidr})`)
-  .option('--service-cidr <cidr>', `addresses of Services that ask for none (default: ${runDefaults.serviceCidr})`)
+  .option('--hostname-override <name>', "node name (default: the machine's)")
+  .option('--node-ip <ip>', "node address (default: the default route's)")
   .option('--container-runtime-endpoint <socket>', 'CRI socket (default: unix:///run/containerd/containerd.sock)')
-  .option('--cni-conf-dir <dir>', 'where the runtime reads CNI configurations (default: ask the runtime)')
-  .option('--cni-bin-dir <dir>', 'where the runtime finds CNI plugins (default: ask the runtime)')
+  .option('--max-pods <number>', 'pods that may run here (default: 110)')
+  .option('--pod-manifest-path <dir>', 'folder of static pods')
+  .option('--cluster-dns <ips>', 'name servers of pods, with commas', joined)
+  .option('--cluster-domain <domain>', 'search domain of pods')
   .option('--root-dir <dir>', `pod directories and volumes (default: ${runDefaults.rootDir})`)
   .option('--pod-log-dir <dir>', 'container logs (default: /var/log/pods)')
   .option('--run-dir <dir>', `sockets (default: ${runDefaults.runDir})`)
-  .option('--hostname-override <name>', "node name (default: the machine's)")
-  .option('--node-ip <ip>', "node address (default: the default route's)")
+  .optionsGroup('Pod network:')
+  .option(
+    '--pod-cidr <cidr>',
+    `addresses of this node's pods (default: ${runDefaults.podCidr}; in a cluster the Node's spec.podCIDR)`,
+  )
+  .option('--service-cidr <cidr>', `standalone: addresses of Services that ask for none (${runDefaults.serviceCidr})`)
+  .option('--cni-conf-dir <dir>', 'where the runtime reads CNI configurations (default: ask the runtime)')
+  .option('--cni-bin-dir <dir>', 'where the runtime finds CNI plugins (default: ask the runtime)')
+  .optionsGroup('Cluster, with --kubeconfig:')
+  .option('--network-kubeconfig <file>', 'identity of the proxy and network roles (default: --kubeconfig)')
+  .option('--roles <roles>', 'what to run: kubelet,proxy,network (default: all)', joined)
+  .option('--proxy-config <file>', 'KubeProxyConfiguration (kubeproxy.config.k8s.io/v1alpha1); flags win over it')
+  .option('--cluster-cidr <cidr>', 'networks of all pods of the cluster, one of each family, with a comma')
+  .option('--node-labels <labels>', 'labels that the Node is created with: key=value,...', joined)
+  .option('--register-with-taints <taints>', 'taints that the Node is created with: key=value:effect,...', joined)
+  .option('--register-node [bool]', 'create the Node (default: true)')
+  .option('--cloud-provider <name>', 'external: a cloud controller initialises the Node')
+  .option('--additional-api-servers <urls>', 'further addresses of the same API server, with commas', joined)
+  .option('--allow-insecure-api-server [bool]', 'take a kubeconfig without TLS checks; for tests')
+  .optionsGroup('Health, metrics and log:')
+  .option('--healthz-port <port>', 'health of the daemon; 0: none (default: 10248)')
+  .option('--healthz-bind-address <ip>', '(default: 127.0.0.1)')
+  .option('--proxy-healthz-bind-address <ip:port>', "health of the proxy role; '': none (default: 0.0.0.0:10256)")
+  .option('--metrics-bind-address <ip:port>', "metrics; '': none (default: 127.0.0.1:10249)")
   .option('-v, --v <level>', 'log verbosity, 0 to 10; 3 and more is debug')
   .addOption(new Option('--event-loop-lag', 'measure event-loop lag and report it in status (for benches)').hideHelp())
   .action(async ({ eventLoopLag, ...flags }: Record<string, string | undefined> & { eventLoopLag?: boolean }) => {
@@ -53,6 +84,8 @@ program
 program
   .command('doctor')
   .description('check what Keelson needs of this machine')
+  .option('--kubeconfig <file>', 'check for a node of a cluster')
+  .option('--roles <roles>', 'with --kubeconfig: check for these roles only', joined)
   .option('--container-runtime-endpoint <socket>', 'CRI socket')
   .option('--pod-cidr <cidr>', 'pod addresses to check for conflicts')
   .option('--service-cidr <cidr>', 'Service addresses to check for conflicts')

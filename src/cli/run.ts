@@ -1,12 +1,14 @@
 /**
- * `keelson run`: reads the configuration file, checks flags and file together, and hands over to the agent.
+ * `keelson run`: reads the configuration files, checks flags and files together, and hands over to the agent.
  * Layer: cli. SIGTERM and SIGINT end the daemon gently; a second one ends it at once.
  */
 import { open } from 'node:fs/promises';
 import { runStandalone } from '../agent/run-standalone.ts';
 import { hasErrorCode } from '../base/errors.ts';
+import { ConfigError } from '../config/config-error.ts';
 import { type RunFlags, resolveRunOptions } from '../config/flags.ts';
-import { type LoadedKubeletConfiguration, loadKubeletConfiguration } from '../config/kubelet-configuration.ts';
+import { loadKubeProxyConfiguration } from '../config/kube-proxy-configuration.ts';
+import { loadKubeletConfiguration } from '../config/kubelet-configuration.ts';
 import { KeelsonError } from '../observe/keelson-error.ts';
 import { createLogger } from '../observe/logger.ts';
 
@@ -14,7 +16,11 @@ import { createLogger } from '../observe/logger.ts';
 const maxConfigBytes = 1 << 20;
 
 export async function run(flags: RunFlags, watchEventLoop: boolean): Promise<void> {
-  const options = resolveRunOptions(flags, flags.config ? await loadConfigFile(flags.config) : undefined);
+  const options = resolveRunOptions(
+    flags,
+    flags.config ? await loadFile('--config', flags.config, loadKubeletConfiguration) : undefined,
+    flags.proxyConfig ? await loadFile('--proxy-config', flags.proxyConfig, loadKubeProxyConfiguration) : undefined,
+  );
   if (process.getuid?.() !== 0) {
     throw new KeelsonError('NOT_ROOT', 'Keelson needs root for mounts and network namespaces', { fix: 'use sudo' });
   }
@@ -31,25 +37,41 @@ export async function run(flags: RunFlags, watchEventLoop: boolean): Promise<voi
   }
   try {
     const lag = watchEventLoop ? (await import('../observe/event-loop-lag.ts')).startEventLoopLag() : undefined;
-    await runStandalone(options, log, controller.signal, lag);
+    const { mode } = options;
+    if (mode.kind === 'standalone') await runStandalone({ ...options, mode }, log, controller.signal, lag);
+    else throw clusterIsMissing();
   } catch (error) {
     if (!controller.signal.aborted) throw error;
   }
 }
 
-async function loadConfigFile(path: string): Promise<LoadedKubeletConfiguration> {
+/** Until src/agent can join one. */
+function clusterIsMissing(): ConfigError {
+  const problem = {
+    code: 'CONFIG_FLAG',
+    field: '--kubeconfig',
+    message: 'joining a cluster is not there yet',
+  } as const;
+  return new ConfigError([{ ...problem, fix: 'use --standalone DIR' }]);
+}
+
+async function loadFile<Loaded>(
+  flag: string,
+  path: string,
+  load: (text: string, file: string) => Loaded,
+): Promise<Loaded> {
   try {
     await using handle = await open(path, 'r');
     const { size } = await handle.stat();
     if (size > maxConfigBytes) {
       throw new KeelsonError('CONFIG_FILE', `has ${size} bytes, more than ${maxConfigBytes}`, { object: path });
     }
-    return loadKubeletConfiguration(await handle.readFile('utf8'), path);
+    return load(await handle.readFile('utf8'), path);
   } catch (error) {
     if (!hasErrorCode(error, 'ENOENT', 'EACCES', 'EISDIR', 'ENOTDIR')) throw error;
     throw new KeelsonError('CONFIG_FILE', 'cannot be read', {
       object: path,
-      fix: 'name a readable file with --config',
+      fix: `name a readable file with ${flag}`,
       cause: error,
     });
   }

@@ -2,6 +2,7 @@
 import test from 'ava';
 import { ConfigError } from './config-error.ts';
 import { type RunFlags, resolveRunOptions, runDefaults } from './flags.ts';
+import { defaultKubeProxyConfig } from './kube-proxy-configuration.ts';
 import { defaultKubeletConfig, loadKubeletConfiguration } from './kubelet-configuration.ts';
 
 const head = 'apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n';
@@ -26,12 +27,15 @@ function t0(run: () => unknown): unknown {
 
 test('defaults', (t) => {
   t.deepEqual(resolveRunOptions(good), {
-    standaloneDir: '/srv/pods',
+    mode: {
+      kind: 'standalone',
+      dir: '/srv/pods',
+      podCIDR: '10.244.0.0/24',
+      podNetwork: { address: 0x0af40000, prefixLength: 24 },
+      serviceCIDR: '10.96.0.0/16',
+      serviceNetwork: { address: 0x0a600000, prefixLength: 16 },
+    },
     configFile: undefined,
-    podCIDR: '10.244.0.0/24',
-    podNetwork: { address: 0x0af40000, prefixLength: 24 },
-    serviceCIDR: '10.96.0.0/16',
-    serviceNetwork: { address: 0x0a600000, prefixLength: 16 },
     containerRuntimeEndpoint: 'unix:///run/containerd/containerd.sock',
     cniConfDir: undefined,
     cniBinDir: undefined,
@@ -42,6 +46,7 @@ test('defaults', (t) => {
     nodeIP: undefined,
     verbosity: 0,
     kubelet: { ...defaultKubeletConfig(), podCIDR: '10.244.0.0/24' },
+    proxy: defaultKubeProxyConfig(),
     warnings: [],
   });
   t.is(runDefaults.rootDir, '/var/lib/keelson');
@@ -63,7 +68,11 @@ test('flags are normalised', (t) => {
     verbosity: '10',
   });
   t.like(options, {
-    standaloneDir: '/srv/pods',
+    mode: {
+      dir: '/srv/pods',
+      serviceCIDR: '172.30.0.0/20',
+      serviceNetwork: { address: 0xac1e0000, prefixLength: 20 },
+    },
     configFile: 'conf/kubelet.yaml',
     containerRuntimeEndpoint: 'unix:///run/k/containerd.sock',
     cniConfDir: '/etc/cni/net.d',
@@ -73,8 +82,6 @@ test('flags are normalised', (t) => {
     runDir: '/run/k',
     hostnameOverride: 'node-1.example',
     nodeIP: '192.0.2.2',
-    serviceCIDR: '172.30.0.0/20',
-    serviceNetwork: { address: 0xac1e0000, prefixLength: 20 },
     verbosity: 10,
   });
 });
@@ -85,7 +92,7 @@ test('a flag wins over the file, the file over the default', (t) => {
   const loaded = loadKubeletConfiguration(head + body, 'k');
   const fromFile = resolveRunOptions(good, loaded);
   t.like(fromFile, {
-    podCIDR: '10.1.0.0/16',
+    mode: { podCIDR: '10.1.0.0/16' },
     podLogDir: '/file/logs',
     containerRuntimeEndpoint: 'unix:///file.sock',
     verbosity: 3,
@@ -119,7 +126,7 @@ test('a network with fewer addresses than pods is warned about', (t) => {
 
 test('each bad flag has its line', (t) => {
   const cases: [RunFlags, RegExp][] = [
-    [{}, /^--standalone: is missing.*\(add --standalone DIR/],
+    [{}, /^--standalone: is missing, and so is --kubeconfig \(add --standalone DIR.*--kubeconfig FILE/],
     [{ standalone: '' }, /^--standalone: "" must not be empty/],
     [{ standalone: 'pods' }, /^--standalone: "pods" must be an absolute path \(write the full path\)/],
     [{ standalone: '/a/../b' }, /must not contain '\.\.'/],
@@ -169,6 +176,15 @@ test('each bad flag has its line', (t) => {
     [{ ...good, verbosity: '11' }, /^-v: must be a whole number from 0 to 10, not "11"/],
     [{ ...good, verbosity: '-1' }, /^-v: /],
     [{ ...good, verbosity: 'x' }, /^-v: /],
+    [{ ...good, maxPods: '-1' }, /^--max-pods: must be a whole number from 0 to 2147483647, not "-1"/],
+    [{ ...good, maxPods: '2147483648' }, /^--max-pods: /],
+    [{ ...good, podManifestPath: 'x' }, /^--pod-manifest-path: "x" must be an absolute path/],
+    [{ ...good, clusterDns: '10.96.0.10,dns' }, /^--cluster-dns: "dns" is not an IP address/],
+    [{ ...good, clusterDomain: '_' }, /^--cluster-domain: "_" must consist/],
+    [{ ...good, healthzPort: '65536' }, /^--healthz-port: must be a whole number from 0 to 65535/],
+    [{ ...good, healthzBindAddress: 'localhost' }, /^--healthz-bind-address: "localhost" is not an IP address/],
+    [{ ...good, metricsBindAddress: ':10249' }, /^--metrics-bind-address: ":10249" is not an IP address with a port/],
+    [{ ...good, proxyHealthzBindAddress: '0.0.0.0:0' }, /^--proxy-healthz-bind-address: /],
   ];
   for (const [flags, pattern] of cases) {
     const { lines, code } = failure(flags);
@@ -184,4 +200,29 @@ test('several bad flags are reported together', (t) => {
 
 test('the folder of static pods cannot be the standalone folder as well', (t) => {
   t.regex(failure(good, 'staticPodPath: /srv/pods/\n').lines[0] ?? '', /also the directory of staticPodPath/);
+  t.regex(failure({ ...good, podManifestPath: '/srv/pods' }).lines[0] ?? '', /directory of staticPodPath \(--pod-m/);
+});
+
+test('servers and pods of both modes', (t) => {
+  const { kubelet, proxy } = resolveRunOptions({
+    ...good,
+    maxPods: '0',
+    podManifestPath: '/etc//kubernetes/manifests/',
+    clusterDns: '10.96.0.10, fd00::a',
+    clusterDomain: 'cluster.local',
+    healthzPort: '0',
+    proxyHealthzBindAddress: '',
+    metricsBindAddress: '[::1]:9',
+  });
+  t.like(kubelet, {
+    maxPods: 0,
+    staticPodPath: '/etc/kubernetes/manifests',
+    clusterDNS: ['10.96.0.10', 'fd00::a'],
+    clusterDomain: 'cluster.local',
+    healthz: undefined,
+  });
+  t.is(proxy.healthzBindAddress, undefined);
+  t.deepEqual(proxy.metricsBindAddress, { address: '::1', port: 9 });
+  const moved = resolveRunOptions({ ...good, healthzPort: '7', healthzBindAddress: '::1' });
+  t.deepEqual(moved.kubelet.healthz, { address: '::1', port: 7 });
 });

@@ -7,6 +7,7 @@
 
 import { accepted, honoured, warned } from './field-spec.ts';
 import { checkLabelValue, checkQualifiedName } from './names.ts';
+import { taintEffects } from './node-labels.ts';
 import { bool, duration, integer, oneOf, text } from './schema.ts';
 import { list, mapOf, object } from './schema-compound.ts';
 import { absolutePath, durationOrNanoseconds, ipAddress, quantity } from './schema-kubernetes.ts';
@@ -15,18 +16,17 @@ const second = 1_000;
 const minute = 60 * second;
 const port = { min: 0, max: 65_535 };
 const noServer = 'the kubelet API server (port 10250) is not there yet';
-const noApi = 'there is no API server connection yet';
 const noCertificates = 'certificates are neither requested nor served yet';
 
 const taint = object(
   {
     key: text(checkQualifiedName),
     value: text(checkLabelValue),
-    effect: oneOf('NoSchedule', 'PreferNoSchedule', 'NoExecute'),
+    effect: oneOf(...taintEffects),
     // Known only to be refused by the rules, as Kubernetes does.
     timeAdded: text(),
   },
-  ['key'],
+  ['key', 'effect'],
 );
 
 export const serverFields = {
@@ -54,11 +54,10 @@ export const serverFields = {
   enableSystemLogQuery: warned(bool(), false, noServer),
   enableProfilingHandler: accepted(bool(), true, `nothing is served with either value: ${noServer}`),
   enableDebugFlagsHandler: accepted(bool(), true, `nothing is served with either value: ${noServer}`),
-  healthzPort: warned(integer(port), 10_248, 'the healthz endpoint is not there yet; 0 asks for what happens', {
+  healthzPort: honoured(integer(port), 10_248, 'health of the daemon; 0 serves none; the flag --healthz-port wins', {
     explicitZero: true,
-    quiet: [0],
   }),
-  healthzBindAddress: warned(ipAddress(), '127.0.0.1', 'the healthz endpoint is not there yet'),
+  healthzBindAddress: honoured(ipAddress(), '127.0.0.1', 'the flag --healthz-bind-address wins'),
   streamingConnectionIdleTimeout: accepted(duration(), 240 * minute, 'has no effect in Kubernetes 1.36 either'),
   showHiddenMetricsForVersion: warned(
     text((version) => (/^\d+\.\d+$/.test(version) ? [] : ['must be a version such as 1.35'])),
@@ -68,24 +67,43 @@ export const serverFields = {
 };
 
 export const nodeFields = {
-  eventRecordQPS: warned(integer({ min: 0 }), 50, noApi, { explicitZero: true }),
-  eventBurst: warned(integer({ min: 0 }), 100, noApi),
+  eventRecordQPS: honoured(integer({ min: 0 }), 50, 'events each second; 0 means no limit', { explicitZero: true }),
+  eventBurst: honoured(integer({ min: 0 }), 100, 'events at once above eventRecordQPS'),
   contentType: accepted(text(), 'application/vnd.kubernetes.protobuf', 'the API client speaks JSON'),
-  kubeAPIQPS: warned(integer({ min: 0 }), 50, noApi, { explicitZero: true }),
-  kubeAPIBurst: warned(integer({ min: 0 }), 100, noApi),
+  kubeAPIQPS: honoured(
+    integer({ min: 0 }),
+    50,
+    'requests to the API server each second, heartbeats apart; 0 means no limit',
+    { explicitZero: true },
+  ),
+  kubeAPIBurst: honoured(integer({ min: 0 }), 100, 'requests at once above kubeAPIQPS'),
   configMapAndSecretChangeDetectionStrategy: warned(
     oneOf('Get', 'Cache', 'Watch'),
     'Watch',
-    'ConfigMaps and Secrets come from the --standalone folder, which is watched',
+    'ConfigMaps and Secrets are watched; those of the --standalone folder as files',
   ),
-  nodeStatusUpdateFrequency: warned(duration(), 10 * second, noApi),
-  nodeStatusReportFrequency: warned(duration(), 5 * minute, noApi),
-  nodeLeaseDurationSeconds: warned(integer({ min: 0 }), 40, noApi),
-  nodeStatusMaxImages: warned(integer({ min: -1 }), 50, noApi, { explicitZero: true }),
-  registerNode: accepted(bool(), true, `no Node is registered with either value: ${noApi}`),
-  registerWithTaints: warned(list(taint), undefined, noApi),
-  providerID: warned(text(), undefined, noApi),
-  enableControllerAttachDetach: warned(bool(), true, 'volumes that need attaching are not there yet'),
+  nodeStatusUpdateFrequency: honoured(duration(), 10 * second, 'how often the Node is measured'),
+  nodeStatusReportFrequency: honoured(
+    duration(),
+    5 * minute,
+    'how often the status is written when nothing changed; nodeStatusUpdateFrequency when only that is set',
+  ),
+  nodeLeaseDurationSeconds: honoured(integer({ min: 0 }), 40, 'the Lease is renewed four times as often'),
+  nodeStatusMaxImages: honoured(integer({ min: -1 }), 50, 'images listed in the status; -1 for all', {
+    explicitZero: true,
+  }),
+  registerNode: honoured(bool(), true, 'false: the Node must be made by somebody else; the flag --register-node wins'),
+  registerWithTaints: honoured(
+    list(taint),
+    undefined,
+    'taints that the Node is created with; the flag --register-with-taints wins',
+  ),
+  providerID: honoured(text(), undefined, 'spec.providerID that the Node is created with'),
+  enableControllerAttachDetach: honoured(
+    bool(),
+    true,
+    'the annotation of the Node; volumes that need attaching are not there yet',
+  ),
   volumePluginDir: warned(
     absolutePath(),
     '/usr/libexec/kubernetes/kubelet-plugins/volume/exec/',

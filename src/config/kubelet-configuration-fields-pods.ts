@@ -25,7 +25,11 @@ const podCidr = text((value) => {
 });
 
 export const podFields = {
-  staticPodPath: honoured(absolutePath(), undefined, 'a folder, in addition to the --standalone folder'),
+  staticPodPath: honoured(
+    absolutePath(),
+    undefined,
+    'a folder, in addition to the --standalone folder or the API server; the flag --pod-manifest-path wins',
+  ),
   podLogsDir: honoured(cleanDirectory(), '/var/log/pods', 'the flag --pod-log-dir wins'),
   syncFrequency: honoured(
     duration(),
@@ -37,9 +41,14 @@ export const podFields = {
   staticPodURL: warned(text(), undefined, noUrl),
   staticPodURLHeader: warned(mapOf(list(text())), undefined, noUrl),
   runOnce: refused(bool(), false, 'the kubelet refuses it as well'),
-  maxPods: honoured(integer({ min: 0 }), 110, 'further pods are rejected with OutOfpods'),
-  podsPerCore: warned(integer({ min: 0 }), 0, 'only maxPods limits the number of pods'),
-  podCIDR: honoured(podCidr, undefined, 'one IPv4 network, /8 to /30, without host bits; the flag --pod-cidr wins'),
+  maxPods: honoured(integer({ min: 0 }), 110, 'further pods are rejected with OutOfpods; the flag --max-pods wins'),
+  podsPerCore: honoured(integer({ min: 0 }), 0, 'lowers maxPods on a machine with few cores; 0 means no limit'),
+  podCIDR: honoured(
+    podCidr,
+    undefined,
+    "one IPv4 network, /8 to /30, without host bits; the flag --pod-cidr wins; in a cluster the Node's spec.podCIDR when" +
+      ' neither is set',
+  ),
   podPidsLimit: warned(
     integer({ min: -1, max: Number.MAX_SAFE_INTEGER }),
     -1,
@@ -75,11 +84,15 @@ export const runtimeFields = {
     2 * minute,
     'the deadline of each CRI call but pulls, logs, exec and attach',
   ),
-  clusterDomain: honoured(text(checkDns1123Subdomain), undefined, 'search domains of ClusterFirst pods'),
+  clusterDomain: honoured(
+    text(checkDns1123Subdomain),
+    undefined,
+    'search domains of ClusterFirst pods; the flag --cluster-domain wins',
+  ),
   clusterDNS: honoured(
     list(ipAddress()),
     undefined,
-    'name servers of ClusterFirst pods; an address that is none is refused',
+    'name servers of ClusterFirst pods; an address that is none is refused; the flag --cluster-dns wins',
   ),
   resolvConf: honoured(
     text(checkAbsolutePath, 'write the path from the root, such as /etc/resolv.conf'),

@@ -15,7 +15,10 @@ const second = 1_000;
 const minute = 60 * second;
 const noPodCgroups = 'no pod cgroups are made yet: the runtime places containers and sets their limits';
 const noEviction = 'pods are not evicted under pressure yet';
-const noReservation = 'nothing is reserved for the system yet: pods may use the whole machine';
+const noCgroupLimit = 'the cgroups of the system are not limited yet';
+const reservation =
+  "lowers the Node's allocatable; no cgroup is limited yet, so a pod without limits may still use what is reserved";
+const pressure = 'for the pressure conditions of the Node; no pod is evicted yet';
 const noExclusive = 'containers would share CPUs and memory that the policy promises to keep apart';
 const noNuma = 'pods would be placed without regard to NUMA nodes';
 
@@ -98,30 +101,51 @@ export const reservationFields = {
       ' without the protection that was asked for; pods, none and [] are taken, and none is what happens',
     { explicitZero: true, quiet: [[], ['none']] },
   ),
-  systemReserved: warned(mapOf(quantity(), checkReservable), undefined, noReservation),
-  kubeReserved: warned(mapOf(quantity(), checkReservable), undefined, noReservation),
-  systemReservedCgroup: warned(cgroupPath, undefined, noReservation),
-  kubeReservedCgroup: warned(cgroupPath, undefined, noReservation),
-  reservedSystemCPUs: warned(cpuList(), undefined, noReservation),
-  qosReserved: warned(mapOf(text()), undefined, noReservation),
+  systemReserved: honoured(mapOf(quantity(), checkReservable), undefined, reservation),
+  kubeReserved: honoured(mapOf(quantity(), checkReservable), undefined, reservation),
+  systemReservedCgroup: warned(cgroupPath, undefined, noCgroupLimit),
+  kubeReservedCgroup: warned(cgroupPath, undefined, noCgroupLimit),
+  reservedSystemCPUs: warned(
+    cpuList(),
+    undefined,
+    'no CPU is kept from pods; say how many with systemReserved: {cpu: ...}',
+  ),
+  qosReserved: warned(mapOf(text()), undefined, 'nothing is reserved for classes of pods'),
 };
 
+/** DefaultEvictionHard of pkg/kubelet/apis/config/v1beta1/defaults_linux.go */
+export const defaultEvictionHard: ReadonlyMap<string, string> = new Map([
+  ['memory.available', '100Mi'],
+  ['nodefs.available', '10%'],
+  ['nodefs.inodesFree', '5%'],
+  ['imagefs.available', '15%'],
+  ['imagefs.inodesFree', '5%'],
+]);
+
 export const evictionFields = {
-  evictionHard: warned(
+  // Only a missing map has the default: {} means no threshold.
+  evictionHard: honoured(
     mapOf(threshold(), checkSignal),
-    new Map([
-      ['memory.available', '100Mi'],
-      ['nodefs.available', '10%'],
-      ['nodefs.inodesFree', '5%'],
-      ['imagefs.available', '15%'],
-      ['imagefs.inodesFree', '5%'],
-    ]),
-    noEviction,
+    defaultEvictionHard,
+    `${pressure}; memory.available and nodefs.available lower its allocatable`,
+    { explicitZero: true },
   ),
-  evictionSoft: warned(mapOf(threshold(), checkSignal), undefined, noEviction),
-  evictionSoftGracePeriod: warned(mapOf(duration(), checkSignal), undefined, noEviction),
-  evictionMinimumReclaim: warned(mapOf(threshold(), checkSignal), undefined, noEviction),
-  evictionPressureTransitionPeriod: warned(duration(), 5 * minute, noEviction),
+  evictionSoft: honoured(mapOf(threshold(), checkSignal), undefined, pressure),
+  evictionSoftGracePeriod: honoured(
+    mapOf(duration(), checkSignal),
+    undefined,
+    'required for each soft threshold; matters for evictions only, which are not there yet',
+  ),
+  evictionMinimumReclaim: honoured(mapOf(threshold(), checkSignal), undefined, pressure),
+  evictionPressureTransitionPeriod: honoured(
+    duration(),
+    5 * minute,
+    'how long a pressure condition stays after its last sign',
+  ),
   evictionMaxPodGracePeriod: warned(integer(), 0, noEviction),
-  mergeDefaultEvictionSettings: warned(bool(), false, noEviction),
+  mergeDefaultEvictionSettings: honoured(
+    bool(),
+    false,
+    'true: signals that evictionHard does not name keep their default; otherwise a map replaces all of them',
+  ),
 };

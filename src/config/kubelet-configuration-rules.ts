@@ -4,10 +4,9 @@
  * Layer: config (pure). Single values are the field table's; this reports by path and never throws.
  */
 
-import { featureGateDefaults } from './feature-gates.ts';
 import type { KubeletConfigurationValues } from './kubelet-configuration-table.ts';
+import { taintEffects } from './node-labels.ts';
 import type { FieldPath, Report } from './schema.ts';
-import { nearestName } from './suggest.ts';
 
 export interface RuleInput {
   readonly values: KubeletConfigurationValues;
@@ -124,8 +123,12 @@ const node: Rule = ({ values, report }) => {
   if ((values['userNamespaces.idsPerPod'] ?? 0) % 65_536 !== 0) {
     fault(report, 'userNamespaces.idsPerPod', 'must be a multiple of 65536');
   }
-  for (const [index, { timeAdded }] of (values.registerWithTaints ?? []).entries()) {
+  for (const [index, { key, effect, timeAdded }] of (values.registerWithTaints ?? []).entries()) {
     if (timeAdded !== undefined) fault(report, ['registerWithTaints', index, 'timeAdded'], 'must not be set');
+    if (key === '') fault(report, ['registerWithTaints', index, 'key'], 'must not be empty');
+    if (effect === undefined) {
+      fault(report, ['registerWithTaints', index, 'effect'], `must be one of ${taintEffects.join(', ')}`);
+    }
   }
   for (const [index, item] of (values['logging.vmodule'] ?? []).entries()) {
     const at = ['logging', 'vmodule', index, 'filePattern'];
@@ -140,24 +143,4 @@ const node: Rule = ({ values, report }) => {
 /** Reports every broken rule. Call it only when the single values were good: it trusts them. */
 export function checkKubeletConfigurationRules(input: RuleInput): void {
   for (const rule of [images, allocatable, reservations, eviction, shutdown, node]) rule(input);
-}
-
-/** A warning for each gate that is unknown, or set to something else than Kubernetes 1.36 has it; at most `limit`. */
-export function featureGateWarnings(
-  gates: ReadonlyMap<string, boolean>,
-  limit: number,
-): { gate: string; message: string }[] {
-  const warnings: { gate: string; message: string }[] = [];
-  for (const [gate, enabled] of gates) {
-    if (warnings.length >= limit) break;
-    const fallback = featureGateDefaults.get(gate);
-    if (fallback === undefined) {
-      const near = nearestName(gate, featureGateDefaults.keys());
-      const hint = near === undefined ? '' : `; did you mean ${near}?`;
-      warnings.push({ gate, message: `Kubernetes 1.36 has no such feature gate${hint}` });
-    } else if (fallback !== enabled) {
-      warnings.push({ gate, message: 'has no effect in this version: feature gates switch nothing' });
-    }
-  }
-  return warnings;
 }

@@ -1,6 +1,7 @@
 /** KubeletConfiguration, good files: defaults, every honoured field, a kubeadm file, warnings. */
 import test from 'ava';
 import { defaultKubeletConfig, type KubeletConfig, loadKubeletConfiguration } from './kubelet-configuration.ts';
+import { parseQuantity } from './quantity.ts';
 
 const head = 'apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n';
 const load = (body: string) => loadKubeletConfiguration(head + body, 'kubelet.yaml');
@@ -29,6 +30,31 @@ const defaults: KubeletConfig = {
   cpuCFSQuota: true,
   cpuCFSQuotaPeriodMicros: 100_000,
   logging: { format: 'text', verbosity: 0 },
+  podsPerCore: 0,
+  healthz: { address: '127.0.0.1', port: 10_248 },
+  kubeAPI: { qps: 50, burst: 100 },
+  events: { qps: 50, burst: 100 },
+  registerNode: true,
+  registerWithTaints: [],
+  providerID: undefined,
+  enableControllerAttachDetach: true,
+  nodeStatusUpdateFrequencyMs: 10_000,
+  nodeStatusReportFrequencyMs: 300_000,
+  nodeLeaseDurationSeconds: 40,
+  nodeStatusMaxImages: 50,
+  systemReserved: new Map(),
+  kubeReserved: new Map(),
+  evictionHard: new Map([
+    ['memory.available', '100Mi'],
+    ['nodefs.available', '10%'],
+    ['nodefs.inodesFree', '5%'],
+    ['imagefs.available', '15%'],
+    ['imagefs.inodesFree', '5%'],
+  ]),
+  evictionSoft: new Map(),
+  evictionSoftGracePeriod: new Map(),
+  evictionMinimumReclaim: new Map(),
+  evictionPressureTransitionPeriodMs: 300_000,
 };
 
 test('an empty configuration has the defaults of Kubernetes 1.36', (t) => {
@@ -60,6 +86,28 @@ failSwapOn: false
 cpuCFSQuota: false
 cpuCFSQuotaPeriod: 1500us
 logging: {format: json, verbosity: 4}
+podsPerCore: 5
+healthzPort: 9
+healthzBindAddress: 0.0.0.0
+kubeAPIQPS: 0
+kubeAPIBurst: 7
+eventRecordQPS: 1
+eventBurst: 2
+registerNode: false
+registerWithTaints: [{key: a, effect: NoSchedule}, {key: b, value: c, effect: NoExecute}]
+providerID: cloud://1
+enableControllerAttachDetach: false
+nodeStatusUpdateFrequency: 5s
+nodeStatusReportFrequency: 1m
+nodeLeaseDurationSeconds: 20
+nodeStatusMaxImages: -1
+systemReserved: {cpu: 100m, memory: 1Gi}
+kubeReserved: {ephemeral-storage: 2Gi}
+evictionHard: {memory.available: 5%}
+evictionSoft: {nodefs.available: 1Gi}
+evictionSoftGracePeriod: {nodefs.available: 1m30s}
+evictionMinimumReclaim: {memory.available: 10Mi}
+evictionPressureTransitionPeriod: 30s
 `);
   t.deepEqual(warnings, []);
   t.deepEqual(config, {
@@ -85,6 +133,31 @@ logging: {format: json, verbosity: 4}
     cpuCFSQuota: false,
     cpuCFSQuotaPeriodMicros: 1_500,
     logging: { format: 'json', verbosity: 4 },
+    podsPerCore: 5,
+    healthz: { address: '0.0.0.0', port: 9 },
+    kubeAPI: { qps: 0, burst: 7 },
+    events: { qps: 1, burst: 2 },
+    registerNode: false,
+    registerWithTaints: [
+      { key: 'a', effect: 'NoSchedule' },
+      { key: 'b', value: 'c', effect: 'NoExecute' },
+    ],
+    providerID: 'cloud://1',
+    enableControllerAttachDetach: false,
+    nodeStatusUpdateFrequencyMs: 5_000,
+    nodeStatusReportFrequencyMs: 60_000,
+    nodeLeaseDurationSeconds: 20,
+    nodeStatusMaxImages: -1,
+    systemReserved: new Map([
+      ['cpu', parseQuantity('100m')],
+      ['memory', parseQuantity('1Gi')],
+    ]),
+    kubeReserved: new Map([['ephemeral-storage', parseQuantity('2Gi')]]),
+    evictionHard: new Map([['memory.available', '5%']]),
+    evictionSoft: new Map([['nodefs.available', '1Gi']]),
+    evictionSoftGracePeriod: new Map([['nodefs.available', 90_000]]),
+    evictionMinimumReclaim: new Map([['memory.available', '10Mi']]),
+    evictionPressureTransitionPeriodMs: 30_000,
   });
 });
 
@@ -176,13 +249,10 @@ test('fields without effect are warned about by name, unless they ask for the de
   t.deepEqual(warned('port: 10250'), []);
   t.deepEqual(warned('containerLogMaxSize: 10240Ki'), []);
   t.is(warned('containerLogMaxSize: 20Mi').length, 1);
-  t.deepEqual(warned('healthzPort: 0'), []);
   t.deepEqual(warned('enableServer: false\nregisterNode: false\nhairpinMode: none\niptablesDropBit: 3'), []);
   t.deepEqual(warned('memorySwap: {swapBehavior: NoSwap}'), []);
   t.is(warned('memorySwap: {swapBehavior: LimitedSwap}').length, 1);
-  t.is(warned('evictionHard: {memory.available: 200Mi}').length, 1);
-  const hard = 'imagefs.inodesFree: 5%, imagefs.available: 15%, nodefs.inodesFree: 5%, nodefs.available: 10%';
-  t.deepEqual(warned(`evictionHard: {${hard}, memory.available: 100Mi}`), []);
+  t.is(warned('systemReservedCgroup: /system.slice').length, 1);
   t.deepEqual(warned('enforceNodeAllocatable: []'), []);
   t.deepEqual(warned('enforceNodeAllocatable: [none]'), []);
   t.deepEqual(warned('enforceNodeAllocatable: [pods]'), []);
@@ -195,4 +265,27 @@ test('feature gates: unknown ones and changed ones', (t) => {
     'featureGates.Nonsense: Kubernetes 1.36 has no such feature gate',
     'featureGates.GracefulNodeShutdown: has no effect in this version: feature gates switch nothing',
   ]);
+});
+
+test('healthzPort 0 serves none', (t) => {
+  t.is(load('healthzPort: 0').config.healthz, undefined);
+});
+
+test('eviction thresholds follow Kubernetes defaulting', (t) => {
+  const hard = (body: string) => load(body).config.evictionHard;
+  t.deepEqual(hard('evictionHard: null'), defaults.evictionHard);
+  t.deepEqual(hard('evictionHard: {}'), new Map());
+  t.deepEqual(hard('evictionHard: {memory.available: 1Gi}'), new Map([['memory.available', '1Gi']]));
+  t.deepEqual(
+    hard('evictionHard: {memory.available: 1Gi, pid.available: 5%}\nmergeDefaultEvictionSettings: true'),
+    new Map([...defaults.evictionHard, ['memory.available', '1Gi'], ['pid.available', '5%']]),
+  );
+});
+
+test('nodeStatusReportFrequency follows nodeStatusUpdateFrequency when only that is set', (t) => {
+  t.like(load('nodeStatusUpdateFrequency: 20s').config, {
+    nodeStatusUpdateFrequencyMs: 20_000,
+    nodeStatusReportFrequencyMs: 20_000,
+  });
+  t.is(load('nodeStatusReportFrequency: 20s').config.nodeStatusUpdateFrequencyMs, 10_000);
 });

@@ -4,12 +4,18 @@
  * Layer: config (pure): the caller reads the file. What a field means here is decided by the field table alone.
  */
 
-import { ConfigError, type ConfigProblem } from './config-error.ts';
+import type { BindAddress } from './bind-address.ts';
+import { ConfigError } from './config-error.ts';
+import { checkKind } from './document-kind.ts';
+import { featureGateWarnings } from './feature-gate-warnings.ts';
 import { type ConfigWarning, fieldName, placed, readFields, sorted } from './field-reader.ts';
-import { checkKubeletConfigurationRules, featureGateWarnings } from './kubelet-configuration-rules.ts';
+import { defaultEvictionHard } from './kubelet-configuration-fields-resources.ts';
+import { checkKubeletConfigurationRules } from './kubelet-configuration-rules.ts';
 import { type KubeletConfigurationValues, kubeletConfigurationFields } from './kubelet-configuration-table.ts';
+import type { RegisteredTaint } from './node-labels.ts';
+import type { Quantity } from './quantity.ts';
 import { normalizeRuntimeEndpoint } from './schema-kubernetes.ts';
-import { maxProblems, parseYamlSource, type YamlSource } from './yaml-source.ts';
+import { maxProblems, parseYamlSource } from './yaml-source.ts';
 
 export const kubeletConfigurationApiVersion = 'kubelet.config.k8s.io/v1beta1';
 export const kubeletConfigurationKind = 'KubeletConfiguration';
@@ -47,6 +53,33 @@ export interface KubeletConfig {
   /** 1,000 to 1,000,000, as CRI's cpu_period takes it. */
   readonly cpuCFSQuotaPeriodMicros: number;
   readonly logging: { readonly format: 'text' | 'json'; readonly verbosity: number };
+  /** 0 for no limit. */
+  readonly podsPerCore: number;
+  /** undefined: not served. */
+  readonly healthz: BindAddress | undefined;
+  /** Requests a second (0 means no limit) and at once. */
+  readonly kubeAPI: { readonly qps: number; readonly burst: number };
+  /** Events a second (0 means no limit) and at once. */
+  readonly events: { readonly qps: number; readonly burst: number };
+  readonly registerNode: boolean;
+  readonly registerWithTaints: readonly RegisteredTaint[];
+  readonly providerID: string | undefined;
+  readonly enableControllerAttachDetach: boolean;
+  readonly nodeStatusUpdateFrequencyMs: number;
+  readonly nodeStatusReportFrequencyMs: number;
+  readonly nodeLeaseDurationSeconds: number;
+  /** -1 for all. */
+  readonly nodeStatusMaxImages: number;
+  /** By resource: cpu, memory, ephemeral-storage, pid. */
+  readonly systemReserved: ReadonlyMap<string, Quantity>;
+  readonly kubeReserved: ReadonlyMap<string, Quantity>;
+  /** By signal, as written: `100Mi` or `10%`. Whole: mergeDefaultEvictionSettings is done. */
+  readonly evictionHard: ReadonlyMap<string, string>;
+  readonly evictionSoft: ReadonlyMap<string, string>;
+  /** Milliseconds by signal. */
+  readonly evictionSoftGracePeriod: ReadonlyMap<string, number>;
+  readonly evictionMinimumReclaim: ReadonlyMap<string, string>;
+  readonly evictionPressureTransitionPeriodMs: number;
 }
 
 export interface LoadedKubeletConfiguration {
@@ -62,7 +95,9 @@ const flagHints: ReadonlyMap<string, string> = new Map([
   ['nodeIp', 'use the flag --node-ip'],
   ['hostnameOverride', 'use the flag --hostname-override'],
   ['rootDir', 'use the flag --root-dir'],
-  ['nodeLabels', 'use the flag --node-labels of the kubelet, which this version has not'],
+  ['nodeLabels', 'use the flag --node-labels'],
+  ['kubeconfig', 'use the flag --kubeconfig'],
+  ['cloudProvider', 'use the flag --cloud-provider'],
 ]);
 
 /**
@@ -71,7 +106,8 @@ const flagHints: ReadonlyMap<string, string> = new Map([
  */
 export function loadKubeletConfiguration(text: string, file: string): LoadedKubeletConfiguration {
   const source = parseYamlSource(text, file);
-  const kindProblems = checkKind(source);
+  const wanted = { apiVersion: kubeletConfigurationApiVersion, kind: kubeletConfigurationKind };
+  const kindProblems = checkKind(source, wanted);
   if (kindProblems.length > 0) throw new ConfigError(kindProblems);
   const reading = readFields(source, kubeletConfigurationFields, new Set(['apiVersion', 'kind']), flagHints);
   const { values, set, problems, warnings } = reading;
@@ -85,7 +121,7 @@ export function loadKubeletConfiguration(text: string, file: string): LoadedKube
     const at = ['featureGates', gate];
     warnings.push({ file, ...source.locate(at), field: fieldName(at), message });
   }
-  return { config: toConfig(values), warnings: sorted(warnings), set };
+  return { config: toConfig(values, set), warnings: sorted(warnings), set };
 }
 
 /** The settings without any file: Kubernetes 1.36 defaults. */
@@ -94,25 +130,7 @@ export function defaultKubeletConfig(): KubeletConfig {
   return loadKubeletConfiguration(text, 'defaults').config;
 }
 
-function checkKind(source: YamlSource): ConfigProblem[] {
-  const { value } = source;
-  const root = typeof value === 'object' && value !== null && !Array.isArray(value) ? value : undefined;
-  if (root === undefined) {
-    const message = value === undefined || value === null ? 'the file is empty' : 'the document must be a mapping';
-    const fix = `begin it with apiVersion: ${kubeletConfigurationApiVersion} and kind: ${kubeletConfigurationKind}`;
-    return [{ code: 'CONFIG_KIND', file: source.file, ...source.locate([]), message, fix }];
-  }
-  const wanted = { apiVersion: kubeletConfigurationApiVersion, kind: kubeletConfigurationKind };
-  return Object.entries(wanted).flatMap(([key, expected]) => {
-    const found: unknown = Object.hasOwn(root, key) ? root[key as keyof typeof root] : undefined;
-    if (found === expected) return [];
-    const message = found === undefined ? 'is missing' : `must be ${expected}, not ${JSON.stringify(found)}`;
-    const problem = { code: 'CONFIG_KIND' as const, message, fix: `write ${key}: ${expected}` };
-    return [placed(source, [key], problem)];
-  });
-}
-
-function toConfig(values: KubeletConfigurationValues): KubeletConfig {
+function toConfig(values: KubeletConfigurationValues, set: ReadonlySet<string>): KubeletConfig {
   const endpoint = normalizeRuntimeEndpoint(values.containerRuntimeEndpoint);
   const parallel = values.maxParallelImagePulls;
   const serialize = values.serializeImagePulls ?? (parallel === undefined || parallel < 2);
@@ -140,5 +158,47 @@ function toConfig(values: KubeletConfigurationValues): KubeletConfig {
     cpuCFSQuota: values.cpuCFSQuota,
     cpuCFSQuotaPeriodMicros: Math.round(values.cpuCFSQuotaPeriod * 1_000),
     logging: { format: values['logging.format'], verbosity: Math.min(10, values['logging.verbosity']) },
+    ...toNodeConfig(values, set),
   };
+}
+
+/** What the Node and the conversation with the API server need. */
+function toNodeConfig(values: KubeletConfigurationValues, set: ReadonlySet<string>) {
+  const { evictionHard, healthzPort } = values;
+  return {
+    podsPerCore: values.podsPerCore,
+    healthz: healthzPort === 0 ? undefined : { address: values.healthzBindAddress, port: healthzPort },
+    kubeAPI: { qps: values.kubeAPIQPS, burst: values.kubeAPIBurst },
+    events: { qps: values.eventRecordQPS, burst: values.eventBurst },
+    registerNode: values.registerNode,
+    registerWithTaints: (values.registerWithTaints ?? []).flatMap(toTaint),
+    providerID: values.providerID,
+    enableControllerAttachDetach: values.enableControllerAttachDetach,
+    nodeStatusUpdateFrequencyMs: values.nodeStatusUpdateFrequency,
+    // As Kubernetes defaults it: who sets only the other one had it for both once.
+    nodeStatusReportFrequencyMs: set.has('nodeStatusReportFrequency')
+      ? values.nodeStatusReportFrequency
+      : set.has('nodeStatusUpdateFrequency')
+        ? values.nodeStatusUpdateFrequency
+        : values.nodeStatusReportFrequency,
+    nodeLeaseDurationSeconds: values.nodeLeaseDurationSeconds,
+    nodeStatusMaxImages: values.nodeStatusMaxImages,
+    systemReserved: values.systemReserved ?? new Map(),
+    kubeReserved: values.kubeReserved ?? new Map(),
+    evictionHard: values.mergeDefaultEvictionSettings
+      ? new Map([...defaultEvictionHard, ...evictionHard])
+      : evictionHard,
+    evictionSoft: values.evictionSoft ?? new Map(),
+    evictionSoftGracePeriod: values.evictionSoftGracePeriod ?? new Map(),
+    evictionMinimumReclaim: values.evictionMinimumReclaim ?? new Map(),
+    evictionPressureTransitionPeriodMs: values.evictionPressureTransitionPeriod,
+  };
+}
+
+type TaintValues = NonNullable<KubeletConfigurationValues['registerWithTaints']>[number];
+
+function toTaint({ key, value, effect }: TaintValues): RegisteredTaint[] {
+  // The schema and the rules have refused a taint without them.
+  if (key === undefined || effect === undefined) return [];
+  return [{ key, ...(value ? { value } : {}), effect }];
 }

@@ -10,6 +10,7 @@ import {
   isMap,
   isScalar,
   isSeq,
+  Lexer,
   LineCounter,
   type Node,
   type Pair,
@@ -38,6 +39,9 @@ export interface YamlSource {
 /** Files above this are refused unparsed: a configuration is a few KiB, and parsing costs many times its size. */
 export const maxSourceBytes = 1024 * 1024;
 
+/** As well: a kubeconfig of a thousand clusters just fits, and a megabyte of small tokens takes 2 to 17 s to parse. */
+export const maxSourceTokens = 100_000;
+
 /** More problems of one file than this are not told: nobody reads them, and finding each has its price. */
 export const maxProblems = 100;
 
@@ -59,6 +63,10 @@ export function parseYamlSource(text: string, file: string): YamlSource {
   const bytes = Buffer.byteLength(text);
   if (bytes > maxSourceBytes) {
     const message = `the file has ${bytes} bytes, more than the limit of ${maxSourceBytes}`;
+    throw new ConfigError([{ code: 'CONFIG_TOO_LARGE', file, message, fix: 'check that it is the right file' }]);
+  }
+  if (hasTooManyTokens(text)) {
+    const message = `the file has more than ${maxSourceTokens} YAML tokens`;
     throw new ConfigError([{ code: 'CONFIG_TOO_LARGE', file, message, fix: 'check that it is the right file' }]);
   }
   const lineCounter = new LineCounter();
@@ -102,6 +110,12 @@ export function parseYamlSource(text: string, file: string): YamlSource {
     value: document === undefined ? undefined : plainValue(document, file, placeOf(startOf(document.contents) ?? 0)),
     locate: (path) => placeOf(document === undefined ? 0 : offsetOf(document, path)),
   };
+}
+
+function hasTooManyTokens(text: string): boolean {
+  let count = 0;
+  for (const _ of new Lexer().lex(text)) if (++count > maxSourceTokens) return true;
+  return false;
 }
 
 // A document of only comments or `---` parses to a null scalar.

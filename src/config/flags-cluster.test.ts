@@ -1,0 +1,182 @@
+/** Flags of `keelson run --kubeconfig`: defaults, precedence over both files, and one clear line for each bad value. */
+import test from 'ava';
+import { ConfigError } from './config-error.ts';
+import { type ClusterMode, type RunFlags, type RunOptions, resolveRunOptions } from './flags.ts';
+import { loadKubeProxyConfiguration } from './kube-proxy-configuration.ts';
+import { loadKubeletConfiguration } from './kubelet-configuration.ts';
+
+const kubelet = (body: string) =>
+  loadKubeletConfiguration(`apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n${body}`, 'k');
+const proxy = (body: string) =>
+  loadKubeProxyConfiguration(
+    `apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n${body}`,
+    'p',
+  );
+const good: RunFlags = { kubeconfig: '/etc/kubernetes/kubelet.conf' };
+
+function cluster(options: RunOptions): ClusterMode {
+  if (options.mode.kind !== 'cluster') throw new Error('no cluster');
+  return options.mode;
+}
+
+function lines(flags: RunFlags, proxyBody?: string): readonly string[] {
+  try {
+    resolveRunOptions(flags, undefined, proxyBody === undefined ? undefined : proxy(proxyBody));
+  } catch (error) {
+    if (error instanceof ConfigError) return error.lines;
+    throw error;
+  }
+  throw new Error(`taken: ${JSON.stringify(flags)}`);
+}
+
+test('defaults', (t) => {
+  const options = resolveRunOptions(good);
+  t.deepEqual(options.mode, {
+    kind: 'cluster',
+    roles: new Set(['kubelet', 'proxy', 'network'] as const),
+    kubeconfig: '/etc/kubernetes/kubelet.conf',
+    networkKubeconfig: '/etc/kubernetes/kubelet.conf',
+    additionalAPIServers: [],
+    allowInsecureAPIServer: false,
+    podCIDR: undefined,
+    nodeLabels: new Map(),
+    externalCloudProvider: false,
+  });
+  t.is(options.kubelet.podCIDR, undefined);
+  t.true(options.kubelet.registerNode);
+  t.deepEqual(options.proxy.detectLocal, { mode: 'ClusterCIDR', clusterCIDRs: [] });
+  t.deepEqual(options.warnings, []);
+});
+
+test('each flag arrives', (t) => {
+  const options = resolveRunOptions({
+    kubeconfig: '/k//a.conf',
+    networkKubeconfig: '/k/b.conf',
+    roles: 'proxy, network,kubelet,proxy',
+    additionalApiServers: 'https://10.0.0.2:6443/,https://[fd00::2]:6443',
+    podCidr: '10.1.2.0/24',
+    clusterCidr: '10.1.0.0/16,fd00:1::/56',
+    nodeLabels: 'disk=ssd,node.kubernetes.io/x=',
+    registerWithTaints: 'dedicated=web:NoSchedule,gone:NoExecute',
+    registerNode: 'false',
+    cloudProvider: 'external',
+  });
+  t.deepEqual(cluster(options), {
+    kind: 'cluster',
+    roles: new Set(['proxy', 'network', 'kubelet'] as const),
+    kubeconfig: '/k/a.conf',
+    networkKubeconfig: '/k/b.conf',
+    additionalAPIServers: ['https://10.0.0.2:6443', 'https://[fd00::2]:6443'],
+    allowInsecureAPIServer: false,
+    podCIDR: '10.1.2.0/24',
+    nodeLabels: new Map([
+      ['disk', 'ssd'],
+      ['node.kubernetes.io/x', ''],
+    ]),
+    externalCloudProvider: true,
+  });
+  t.false(options.kubelet.registerNode);
+  t.deepEqual(options.kubelet.registerWithTaints, [
+    { key: 'dedicated', value: 'web', effect: 'NoSchedule' },
+    { key: 'gone', effect: 'NoExecute' },
+  ]);
+  t.deepEqual(options.proxy.detectLocal, { mode: 'ClusterCIDR', clusterCIDRs: ['10.1.0.0/16', 'fd00:1::/56'] });
+});
+
+test('a flag wins over the file, the file over the default', (t) => {
+  const taints =
+    'registerNode: false\nregisterWithTaints: [{key: a, effect: NoSchedule}]\npodCIDR: 10.5.0.0/24\nport: 1\n';
+  const file = kubelet(taints);
+  const proxyFile = proxy(
+    'clientConnection: {kubeconfig: /file/proxy.conf}\nclusterCIDR: 10.4.0.0/16\nhostnameOverride: FROM-file\nmode: ipvs\n',
+  );
+  const fromFiles = resolveRunOptions(good, file, proxyFile);
+  t.like(fromFiles.mode, { networkKubeconfig: '/file/proxy.conf', podCIDR: '10.5.0.0/24' });
+  t.is(fromFiles.hostnameOverride, 'from-file');
+  t.false(fromFiles.kubelet.registerNode);
+  t.is(fromFiles.kubelet.registerWithTaints.length, 1);
+  t.deepEqual(fromFiles.proxy.detectLocal, { mode: 'ClusterCIDR', clusterCIDRs: ['10.4.0.0/16'] });
+  t.deepEqual(
+    fromFiles.warnings.map(({ field, file: name }) => [name, field]),
+    [
+      ['k', 'port'],
+      ['p', 'mode'],
+    ],
+  );
+  const flags: RunFlags = {
+    ...good,
+    networkKubeconfig: '/flag.conf',
+    hostnameOverride: 'from-flag',
+    registerNode: true,
+    registerWithTaints: '',
+    clusterCidr: '10.3.0.0/16',
+  };
+  const fromFlags = resolveRunOptions(flags, file, proxyFile);
+  t.like(fromFlags.mode, { networkKubeconfig: '/flag.conf' });
+  t.is(fromFlags.hostnameOverride, 'from-flag');
+  t.true(fromFlags.kubelet.registerNode);
+  t.deepEqual(fromFlags.kubelet.registerWithTaints, []);
+  t.deepEqual(fromFlags.proxy.detectLocal, { mode: 'ClusterCIDR', clusterCIDRs: ['10.3.0.0/16'] });
+});
+
+test('a small pod network is warned about when it is known', (t) => {
+  t.is(resolveRunOptions({ ...good, podCidr: '10.1.0.0/26' }).warnings.length, 1);
+});
+
+test('each bad flag has its line', (t) => {
+  const cases: [RunFlags, RegExp][] = [
+    [{ ...good, standalone: '/srv' }, /^--standalone: cannot be used together with --kubeconfig \(choose one/],
+    [{ kubeconfig: '' }, /^--kubeconfig: "" must not be empty/],
+    [{ kubeconfig: 'kubelet.conf' }, /^--kubeconfig: "kubelet.conf" must be an absolute path/],
+    [{ ...good, networkKubeconfig: '../x' }, /^--network-kubeconfig: /],
+    [{ ...good, serviceCidr: '10.96.0.0/16' }, /^--service-cidr: has a meaning with --standalone only/],
+    [{ ...good, roles: '' }, /^--roles: must name a role \(use one or more of kubelet, proxy, network\)/],
+    [{ ...good, roles: 'kubelet,proxi' }, /^--roles: "proxi" is no role \(did you mean proxy\?\)/],
+    [{ ...good, roles: 'scheduler' }, /^--roles: "scheduler" is no role \(use kubelet, proxy, network\)/],
+    [{ ...good, podCidr: '10.1.2.3/24' }, /^--pod-cidr: 10\.1\.2\.3\/24 has host bits set/],
+    [{ ...good, clusterCidr: '10.0.0.0/33' }, /^--cluster-cidr: "10\.0\.0\.0\/33" is not a network/],
+    [
+      { ...good, clusterCidr: '10.0.0.0/8,11.0.0.0/8' },
+      /^--cluster-cidr: must be one network, or one IPv4 and one IPv6/,
+    ],
+    [{ ...good, nodeLabels: 'disk' }, /^--node-labels: "disk" must be written key=value/],
+    [{ ...good, nodeLabels: 'a b=c' }, /^--node-labels: "a b" name part must consist/],
+    [
+      { ...good, nodeLabels: 'node-role.kubernetes.io/x=' },
+      /^--node-labels: .* is not one of the kubernetes\.io and k8s/,
+    ],
+    [{ ...good, registerWithTaints: 'a=b' }, /^--register-with-taints: "a=b" must be written key=value:effect/],
+    [{ ...good, registerWithTaints: 'a:Never' }, /^--register-with-taints: "a:Never" must have one of the effects/],
+    [{ ...good, registerWithTaints: 'a b:NoSchedule' }, /^--register-with-taints: .* must consist/],
+    [{ ...good, registerNode: 'yes' }, /^--register-node: must be true or false, not "yes"/],
+    [{ ...good, cloudProvider: 'aws' }, /^--cloud-provider: must be external or empty, not "aws"/],
+    [{ ...good, additionalApiServers: '10.0.0.2:6443' }, /^--additional-api-servers: "10\.0\.0\.2:6443" is no address/],
+    [{ ...good, additionalApiServers: 'http://10.0.0.2' }, /^--additional-api-servers: http would send credentials/],
+    [{ ...good, allowInsecureApiServer: 'x' }, /^--allow-insecure-api-server: must be true or false/],
+    [{ ...good, proxyConfig: '' }, /^--proxy-config: must not be empty/],
+    [{ ...good, roles: 'proxy', nodeLabels: 'a=b' }, /^--node-labels: needs the role kubelet/],
+    [{ standalone: '/srv', networkKubeconfig: '/x' }, /^--network-kubeconfig: has a meaning with --kubeconfig only/],
+    [{ standalone: '/srv', registerNode: true }, /^--register-node: has a meaning with --kubeconfig only/],
+    [{ standalone: '/srv', roles: 'kubelet' }, /^--roles: must name all roles with --standalone/],
+  ];
+  for (const [flags, pattern] of cases) {
+    const found = lines(flags);
+    t.is(found.length, 1, found.join('|'));
+    t.regex(found[0] ?? '', pattern);
+  }
+});
+
+test('what is insecure must be allowed in so many words', (t) => {
+  const additionalApiServers = 'http://127.0.0.1:8080';
+  const { mode } = resolveRunOptions({ ...good, additionalApiServers, allowInsecureApiServer: true });
+  t.like(mode, { allowInsecureAPIServer: true });
+});
+
+test('--cluster-cidr beside NodeCIDR would have no effect', (t) => {
+  const found = lines({ ...good, clusterCidr: '10.0.0.0/8' }, 'detectLocalMode: NodeCIDR\n');
+  t.regex(found[0] ?? '', /^--cluster-cidr: has no effect with detectLocalMode: NodeCIDR/);
+});
+
+test('all roles may be named with --standalone', (t) => {
+  t.is(resolveRunOptions({ standalone: '/srv', roles: 'kubelet,proxy,network' }).mode.kind, 'standalone');
+});
