@@ -92,7 +92,19 @@ test.serial('doctor: every prerequisite by name, and what to do about one that i
   for (const name of ['privileges', 'kernel', 'Node.js', 'native addon', 'CNI plugin', 'nft', 'container runtime']) {
     t.is(level(name), 'ok', name);
   }
-  for (const name of ['oom_score_adj', 'CNI directories', 'ip_forward', 'pod CIDR', 'swap', 'nf_tables', 'conntrack', 'other kubelet', 'other proxy', 'other network', 'daemon']) {
+  for (const name of [
+    'oom_score_adj',
+    'CNI directories',
+    'ip_forward',
+    'pod CIDR',
+    'swap',
+    'nf_tables',
+    'conntrack',
+    'other kubelet',
+    'other proxy',
+    'other network',
+    'daemon',
+  ]) {
     t.is(level(name), 'ok', name);
   }
   for (const { name, level: found, fix } of results) t.is(fix === undefined, found === 'ok', name);
