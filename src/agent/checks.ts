@@ -19,10 +19,10 @@ import { ControlSocketError, queryControl } from './control-socket.ts';
 import { cniShimPath } from './install-paths.ts';
 import { checkConntrack, checkNftables } from './kernel-checks.ts';
 import { checkForwardPolicy, checkPodCIDR } from './network-checks.ts';
+import { cniDirectories } from './network-role.ts';
 import { swapDevices } from './node-facts.ts';
 import { roleChecks } from './other-agents.ts';
 import { readOtherAgents } from './other-agents-facts.ts';
-import { cniDirectories } from './run-standalone.ts';
 import { type RuntimeFacts, readRuntimeFacts } from './runtime-facts.ts';
 
 export interface CheckOptions {

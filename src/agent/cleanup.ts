@@ -19,7 +19,7 @@ import { cleanupPodNetwork } from '../network/cleanup.ts';
 import { errorLine, KeelsonError } from '../observe/keelson-error.ts';
 import { cleanupProxy } from '../proxy/cleanup.ts';
 import { ControlSocketError, controlSocketPath, queryControl } from './control-socket.ts';
-import { cniDirectories } from './run-standalone.ts';
+import { cniDirectories } from './network-role.ts';
 import { type RuntimeFacts, readRuntimeFacts } from './runtime-facts.ts';
 
 export interface CleanupOptions {

@@ -1,0 +1,96 @@
+/**
+ * The kubelet role on this machine, from flags, configuration and facts.
+ * Layer: agent (composition). Where pods come from is the caller's to say.
+ */
+import { join } from 'node:path';
+import { sleep, systemClock } from '../base/clock.ts';
+import type { RunOptions } from '../config/flags.ts';
+import type { RuntimeService } from '../cri/service.ts';
+import { kernelMounts } from '../kernel/mounts.ts';
+import { type Kubelet, startKubelet } from '../kubelet/kubelet.ts';
+import type { PodSource } from '../kubelet/pod-source.ts';
+import { createFolderSource } from '../kubelet/static/folder-source.ts';
+import type { ManifestSource } from '../kubelet/static/manifest-snapshot.ts';
+import { createPodVolumes } from '../kubelet/volumes/pod-volumes.ts';
+import type { Logger } from '../observe/logger.ts';
+import type { MachineFacts } from './node-facts.ts';
+import type { Runtime } from './node-start.ts';
+import { readRuntimeFacts } from './runtime-facts.ts';
+
+/** A folder of manifests, followed. */
+export function folderSource(folder: string, options: RunOptions, machine: MachineFacts, log: Logger): ManifestSource {
+  return createFolderSource({
+    folder,
+    nodeName: machine.nodeName,
+    rescanMs: options.kubelet.fileCheckFrequencyMs,
+    clock: systemClock,
+    log: log.child({ component: 'manifests' }),
+  });
+}
+
+export function startKubeletRole(
+  options: RunOptions,
+  machine: MachineFacts,
+  connection: Runtime,
+  source: PodSource,
+  log: Logger,
+  signal: AbortSignal,
+): Promise<Kubelet> {
+  const { kubelet: config, rootDir, podLogDir } = options;
+  return startKubelet(
+    {
+      runtime: connection.runtime,
+      images: connection.image,
+      source,
+      volumes: (sources) =>
+        createPodVolumes({
+          mounts: kernelMounts,
+          rootDir,
+          clock: systemClock,
+          allocatable: { milliCores: machine.cores * 1000, memoryBytes: machine.memoryBytes },
+          sources,
+        }),
+      node: {
+        nodeName: machine.nodeName,
+        hostIPs: machine.hostIPs,
+        runtimeName: connection.version.runtimeName,
+        resources: {
+          memoryBytes: machine.memoryBytes,
+          enforceCpuQuota: config.cpuCFSQuota,
+          cpuQuotaPeriodUs: config.cpuCFSQuotaPeriodMicros,
+        },
+        allocatable: { milliCores: machine.cores * 1000, memoryBytes: machine.memoryBytes },
+        clusterDns: { servers: [...config.clusterDNS], domain: config.clusterDomain ?? '' },
+        resolvConf: config.resolvConf ?? '',
+        security: { seccompDefault: config.seccompDefault, seccompProfileRoot: join(rootDir, 'seccomp') },
+      },
+      paths: { rootDir, podLogDir, containerLogLinkDir: join(podLogDir, '..', 'containers') },
+      clock: systemClock,
+      log: log.child({ component: 'kubelet' }),
+      restartBackoff: { initialMs: 10_000, maxMs: config.maxContainerRestartPeriodMs },
+      // Half of a start is waiting for the kernel and for containerd's own locks (bench/pods.ts, 2 to 8 places tried).
+      parallelStarts: 2 * machine.cores,
+      parallelPulls: config.maxParallelImagePulls ?? Number.MAX_SAFE_INTEGER,
+      pullRate: { perSecond: config.registryPullQPS, burst: config.registryBurst },
+      maxPods: config.podsPerCore > 0 ? Math.min(config.maxPods, machine.cores * config.podsPerCore) : config.maxPods,
+      syncFrequencyMs: config.syncFrequencyMs,
+      networkReady: networkGate(connection.runtime),
+    },
+    signal,
+  );
+}
+
+/**
+ * The runtime notices our conflist a moment after it is written, and again after its own restart. Asked before a sandbox
+ * is made; remembers a yes, since a later no shows as a failed sandbox, which asks again.
+ */
+function networkGate(runtime: RuntimeService): (signal: AbortSignal) => Promise<void> {
+  let ready = false;
+  return async (signal) => {
+    for (let delayMs = 20; !ready; delayMs = Math.min(delayMs * 2, 1000)) {
+      const facts = await readRuntimeFacts(runtime, signal);
+      ready = facts.networkReady;
+      if (!ready) await sleep(delayMs, signal);
+    }
+  };
+}

@@ -1,0 +1,67 @@
+/**
+ * The pod network role on this machine's kernel, for the runtime at hand.
+ * Layer: agent (composition). Decides nothing about addresses.
+ */
+import { join } from 'node:path';
+import type { RunOptions } from '../config/flags.ts';
+import type { RuntimeService } from '../cri/service.ts';
+import { kernelNftables } from '../kernel/nftables.ts';
+import { kernelRtnetlink } from '../kernel/rtnetlink.ts';
+import { kernelSysctls } from '../kernel/sysctls.ts';
+import { type PodNetwork, startPodNetwork } from '../network/pod-network.ts';
+import type { Logger } from '../observe/logger.ts';
+import { cniShimPath } from './install-paths.ts';
+import { type RuntimeFacts, readRuntimeFacts } from './runtime-facts.ts';
+
+const sandboxListTimeoutMs = 10_000;
+
+/** @param podCIDR this node's own @param mtu of pod links @throws NetworkError */
+export async function startNetworkRole(
+  options: RunOptions,
+  { podCIDR, mtu }: { podCIDR: string; mtu: number },
+  runtime: RuntimeService,
+  log: Logger,
+  signal: AbortSignal,
+): Promise<PodNetwork> {
+  const { confDir, binDir } = cniDirectories(options, await readRuntimeFacts(runtime, signal));
+  return startPodNetwork(
+    {
+      podCIDR,
+      mtu,
+      socketPath: join(options.runDir, 'cni.sock'),
+      cniConfDir: confDir,
+      cniBinDir: binDir,
+      shimPath: cniShimPath,
+    },
+    {
+      rtnetlinkOpener: kernelRtnetlink,
+      sysctls: kernelSysctls,
+      nftablesOpener: kernelNftables,
+      log,
+      knownSandboxes: () => knownSandboxes(runtime),
+      signal,
+    },
+  );
+}
+
+/** Flags first, then what the runtime says, then the customary places. */
+export function cniDirectories(
+  options: Pick<RunOptions, 'cniConfDir' | 'cniBinDir'>,
+  facts: RuntimeFacts | undefined,
+): { confDir: string; binDir: string } {
+  return {
+    confDir: options.cniConfDir ?? facts?.cniConfDir ?? '/etc/cni/net.d',
+    binDir: options.cniBinDir ?? facts?.cniBinDir ?? '/opt/cni/bin',
+  };
+}
+
+async function knownSandboxes(runtime: RuntimeService): Promise<{ containerID: string; ip: string | undefined }[]> {
+  const { items } = await runtime.listPodSandbox({}, { timeoutMs: sandboxListTimeoutMs });
+  return Promise.all(
+    items.map(async ({ id, state }) => {
+      if (state !== 'SANDBOX_READY') return { containerID: id, ip: undefined };
+      const { status } = await runtime.podSandboxStatus({ podSandboxId: id }, { timeoutMs: sandboxListTimeoutMs });
+      return { containerID: id, ip: status?.network?.ip || undefined };
+    }),
+  );
+}
