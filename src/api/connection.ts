@@ -11,9 +11,9 @@ import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
 import { connect as connectTls, type TLSSocket } from 'node:tls';
 import type { Clock } from '../base/clock.ts';
 import { ApiError } from './api-error.ts';
-import { connectionError } from './connection-error.ts';
 import type { TlsMaterial } from './credentials.ts';
 import type { HttpRequest, HttpResponse } from './http.ts';
+import { connectionError } from './socket-failure.ts';
 
 export interface Connection {
   /** Whether it takes one more request now. */

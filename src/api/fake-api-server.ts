@@ -88,6 +88,7 @@ export async function startFakeApiServer(options: FakeApiServerOptions = {}) {
   const sessions = new Set<ServerHttp2Session>();
   const connectionNumbers = new WeakMap<Socket, number>();
   let connections = 0;
+  let pings = 0;
   let version = 100;
   let compacted = 0;
   let script: ((request: FakeRequest) => FakeAnswer | undefined) | undefined;
@@ -369,6 +370,7 @@ export async function startFakeApiServer(options: FakeApiServerOptions = {}) {
   });
   server.on('session', (session: ServerHttp2Session) => {
     sessions.add(session);
+    session.on('ping', () => pings++);
     session.on('error', () => {});
     session.once('close', () => sessions.delete(session));
   });
@@ -385,6 +387,10 @@ export async function startFakeApiServer(options: FakeApiServerOptions = {}) {
     /** TCP connections that were ever made. */
     get connections() {
       return connections;
+    },
+    /** HTTP/2 pings that clients sent. */
+    get pings() {
+      return pings;
     },
     get openWatches() {
       return watches.size;

@@ -7,9 +7,9 @@ import type { Clock } from '../base/clock.ts';
 import { errorLine } from '../observe/keelson-error.ts';
 import { ApiError } from './api-error.ts';
 import { type Connection, connect } from './connection.ts';
-import { connectionError } from './connection-error.ts';
 import type { TlsMaterial } from './credentials.ts';
 import type { HttpRequest, HttpResponse } from './http.ts';
+import { connectionError } from './socket-failure.ts';
 
 export interface Transport {
   /** Throws ApiError (API_UNREACHABLE when no server could be connected to), or the signal's reason. */

@@ -1,0 +1,46 @@
+/**
+ * From flags, configuration and facts of the machine to what the Node object is made of.
+ * Layer: agent/cluster (pure).
+ */
+import type { ClusterMode, RunOptions } from '../../config/flags.ts';
+import { evictionThresholds } from '../../kubelet/node/eviction-thresholds.ts';
+import type { NodeOptions } from '../../kubelet/node/start-node.ts';
+import type { MachineFacts } from '../node-facts.ts';
+
+/** The release whose behaviour Keelson aims at; what `kubectl get nodes` shows as VERSION. */
+export const kubernetesVersion = 'v1.36.0';
+
+export function nodeOptions(options: RunOptions<ClusterMode>, machine: MachineFacts): NodeOptions {
+  const { kubelet: config, mode } = options;
+  return {
+    settings: {
+      name: machine.nodeName,
+      hostname: machine.nodeName,
+      nodeLabels: mode.nodeLabels,
+      registerWithTaints: config.registerWithTaints,
+      providerID: config.providerID,
+      enableControllerAttachDetach: config.enableControllerAttachDetach,
+      externalCloudProvider: mode.externalCloudProvider,
+      givenNodeIPs: options.nodeIP === undefined ? [] : [options.nodeIP],
+    },
+    nodeIPs: machine.hostIPs,
+    resources: {
+      maxPods: config.maxPods,
+      podsPerCore: config.podsPerCore,
+      systemReserved: config.systemReserved,
+      kubeReserved: config.kubeReserved,
+      evictionHard: evictionThresholds({ evictionHard: config.evictionHard }),
+    },
+    thresholds: evictionThresholds(config),
+    pressureTransitionMs: config.evictionPressureTransitionPeriodMs,
+    updateFrequencyMs: config.nodeStatusUpdateFrequencyMs,
+    reportFrequencyMs: config.nodeStatusReportFrequencyMs,
+    leaseDurationSeconds: config.nodeLeaseDurationSeconds,
+    registerNode: config.registerNode,
+    rootDir: options.rootDir,
+    maxImages: config.nodeStatusMaxImages,
+    kubeletVersion: kubernetesVersion,
+    // The kubelet API is not served yet.
+    kubeletPort: 0,
+  };
+}

@@ -1,0 +1,75 @@
+/**
+ * This node's Node object, watched by a role that does not write it: for its podCIDR, and for whether load balancers
+ * should still send to it.
+ * Layer: agent/cluster.
+ */
+import type { ApiClient } from '../../api/client.ts';
+import type { Node } from '../../api/node.ts';
+import { projectNode } from '../../api/project-node.ts';
+import { startReflector } from '../../api/reflector.ts';
+import { collectionPath, nodes } from '../../api/resource.ts';
+import type { Clock } from '../../base/clock.ts';
+import type { Logger } from '../../observe/logger.ts';
+
+export interface OwnNode {
+  /** As last seen; undefined before, and while there is none. */
+  readonly node: Node | undefined;
+  /** Resolves with the IPv4 network that the controllers gave the node; waits for it. Rejects with the signal's reason. */
+  podCIDR(signal: AbortSignal): Promise<string>;
+}
+
+/** Until `signal` is aborted. */
+export function followOwnNode(
+  { client, nodeName, clock, log }: { client: ApiClient; nodeName: string; clock: Clock; log: Logger },
+  signal: AbortSignal,
+): OwnNode {
+  let node: Node | undefined;
+  const listeners = new Set<() => void>();
+  startReflector<Node>({
+    client,
+    path: collectionPath(nodes),
+    fieldSelector: `metadata.name=${nodeName}`,
+    project: projectNode,
+    listener: {
+      events(batch) {
+        for (const event of batch) node = event.type === 'set' ? event.object : undefined;
+        for (const listener of listeners) listener();
+      },
+    },
+    signal,
+    clock,
+    log,
+  });
+  return {
+    get node() {
+      return node;
+    },
+    podCIDR(waiting) {
+      return new Promise((resolve, reject) => {
+        const look = (): void => {
+          const cidr = podCIDROf(node);
+          if (cidr === undefined) return;
+          end();
+          resolve(cidr);
+        };
+        const abort = (): void => {
+          end();
+          reject(waiting.reason);
+        };
+        const end = (): void => {
+          listeners.delete(look);
+          waiting.removeEventListener('abort', abort);
+        };
+        if (waiting.aborted) return reject(waiting.reason);
+        waiting.addEventListener('abort', abort, { once: true });
+        listeners.add(look);
+        look();
+      });
+    },
+  };
+}
+
+function podCIDROf(node: Node | undefined): string | undefined {
+  const { podCIDR, podCIDRs = [] } = node?.spec ?? {};
+  return [...podCIDRs, podCIDR].find((cidr) => cidr !== undefined && !cidr.includes(':'));
+}
