@@ -7,11 +7,14 @@ import { sleep, systemClock } from '../base/clock.ts';
 import type { RunOptions } from '../config/flags.ts';
 import type { RuntimeService } from '../cri/service.ts';
 import { kernelMounts } from '../kernel/mounts.ts';
-import { type Kubelet, startKubelet } from '../kubelet/kubelet.ts';
+import { type Kubelet, type KubeletOptions, startKubelet } from '../kubelet/kubelet.ts';
+import type { ObjectSources } from '../kubelet/plan/environment.ts';
 import type { PodSource } from '../kubelet/pod-source.ts';
 import { createFolderSource } from '../kubelet/static/folder-source.ts';
 import type { ManifestSource } from '../kubelet/static/manifest-snapshot.ts';
 import { createPodVolumes } from '../kubelet/volumes/pod-volumes.ts';
+import type { ServiceAccountTokens } from '../kubelet/volumes/service-account-tokens.ts';
+import type { VolumeSources } from '../kubelet/volumes/volume-plan.ts';
 import type { Logger } from '../observe/logger.ts';
 import type { MachineFacts } from './node-facts.ts';
 import type { Runtime } from './node-start.ts';
@@ -28,6 +31,11 @@ export function folderSource(folder: string, options: RunOptions, machine: Machi
   });
 }
 
+/** What an API server adds. */
+export interface ClusterParts extends Pick<KubeletOptions, 'objects' | 'admission' | 'recordEvent'> {
+  tokens: ServiceAccountTokens;
+}
+
 export function startKubeletRole(
   options: RunOptions,
   machine: MachineFacts,
@@ -35,6 +43,7 @@ export function startKubeletRole(
   source: PodSource,
   log: Logger,
   signal: AbortSignal,
+  cluster?: ClusterParts,
 ): Promise<Kubelet> {
   const { kubelet: config, rootDir, podLogDir } = options;
   return startKubelet(
@@ -42,14 +51,22 @@ export function startKubeletRole(
       runtime: connection.runtime,
       images: connection.image,
       source,
-      volumes: (sources) =>
-        createPodVolumes({
+      volumes: (sources) => {
+        const volumes = createPodVolumes({
           mounts: kernelMounts,
           rootDir,
           clock: systemClock,
           allocatable: { milliCores: machine.cores * 1000, memoryBytes: machine.memoryBytes },
-          sources,
-        }),
+          sources: cluster === undefined ? sources : withTokens(sources, cluster.tokens),
+        });
+        return {
+          ...volumes,
+          async teardown(uid) {
+            await volumes.teardown(uid);
+            cluster?.tokens.forget(uid);
+          },
+        };
+      },
       node: {
         nodeName: machine.nodeName,
         hostIPs: machine.hostIPs,
@@ -75,10 +92,19 @@ export function startKubeletRole(
       maxPods: config.podsPerCore > 0 ? Math.min(config.maxPods, machine.cores * config.podsPerCore) : config.maxPods,
       syncFrequencyMs: config.syncFrequencyMs,
       networkReady: networkGate(connection.runtime),
+      objects: cluster?.objects,
+      admission: cluster?.admission,
+      recordEvent: cluster?.recordEvent,
     },
     signal,
   );
 }
+
+const withTokens = (sources: ObjectSources, tokens: ServiceAccountTokens): VolumeSources => ({
+  ...sources,
+  serviceAccountToken: (pod, projection) => tokens.token(pod, projection),
+  prepare: (pod) => tokens.prepare(pod),
+});
 
 /**
  * The runtime notices our conflist a moment after it is written, and again after its own restart. Asked before a sandbox

@@ -387,6 +387,19 @@ test('a pod beyond maxPods is rejected by name, and its status goes with its man
   t.is(statusOf(kubelet, 'u2'), undefined);
 });
 
+test('a manifest pod that was rejected runs when there is room for it', async (t) => {
+  const node = await makeNode(t, '1.7', 1);
+  node.source.set({ pods: [pod('a', 'u1'), pod('b', 'u2')] });
+  const kubelet = await node.start();
+  await node.until('the first runs', () => isReady(kubelet, 'u1'));
+  t.is(statusOf(kubelet, 'u2')?.reason, 'OutOfpods');
+  node.source.set({ pods: [pod('b', 'u2')] });
+  await node.until('the first is gone', () => statusOf(kubelet, 'u1') === undefined);
+  node.source.set({ pods: [pod('b', 'u2')] });
+  await node.until('the second runs', () => isReady(kubelet, 'u2'));
+  t.is(statusOf(kubelet, 'u2')?.reason, undefined);
+});
+
 test('a pod of another agent, which names no manifest, is left alone', async (t) => {
   const node = await makeNode(t);
   const foreign = pod('foreign', 'u9');

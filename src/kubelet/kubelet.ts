@@ -10,13 +10,18 @@ import { createSemaphore } from '../base/semaphore.ts';
 import type { ImageService, RuntimeService } from '../cri/service.ts';
 import { errorLine } from '../observe/keelson-error.ts';
 import type { Logger } from '../observe/logger.ts';
+import type { NodeAdmission, NodeObjects } from './api/node-view.ts';
 import { createImageEnsurer } from './images/ensure-image.ts';
-import { admitPods, rejectedStatus } from './plan/admission.ts';
+import { removeLeftovers } from './leftovers.ts';
+import { rejectedStatus } from './plan/admission.ts';
 import type { ObjectSources } from './plan/environment.ts';
+import { takePods } from './plan/intake.ts';
+import { objectReferences, referenceKey } from './plan/object-references.ts';
+import { isApiPod, isTerminal } from './plan/pod-origin.ts';
 import type { PodRuntimeState } from './plan/runtime-state.ts';
 import type { PodSnapshot, PodSource } from './pod-source.ts';
 import type { NodeFacts, PodContext, PodPaths, PodVolumes } from './pods/pod-context.ts';
-import { removeOrphanLogs } from './pods/pod-logs.ts';
+import { type RecordPodEvent, warning } from './pods/pod-events.ts';
 import { PodWorkers } from './pods/pod-workers.ts';
 import { PodRuntimeCache } from './pods/runtime-cache.ts';
 import { terminationMessageReader } from './pods/termination-message.ts';
@@ -44,6 +49,11 @@ export interface KubeletOptions {
   /** KubeletConfiguration syncFrequency: milliseconds between safety relists of the runtime. */
   syncFrequencyMs: number;
   networkReady(signal: AbortSignal): Promise<void>;
+  /** ConfigMaps and Secrets of the API server, for its pods. */
+  objects?: NodeObjects;
+  /** The Node that pods of the API server are admitted to. */
+  admission?: NodeAdmission;
+  recordEvent?: RecordPodEvent;
 }
 
 export interface KubeletStatus {
@@ -58,6 +68,10 @@ export interface Kubelet {
   status(): KubeletStatus;
   /** From the start it has the status of each pod of the first snapshot, computed from what the runtime has. */
   board: StatusBoard;
+  /** The volumes of the pod are to be looked at again: a token of it is due. */
+  volumesDue(uid: string): void;
+  /** Whether the runtime may still run a container of the pod. */
+  mayRun(uid: string): boolean;
   /** Stops watching and working; pods go on. */
   stop(): Promise<void>;
 }
@@ -72,13 +86,14 @@ const emptySnapshot: PodSnapshot = {
 
 /** Resolves once the first manifests are read and the runtime's pods are known; pods then start in the background. */
 export async function startKubelet(options: KubeletOptions, signal: AbortSignal): Promise<Kubelet> {
-  const { log, clock, paths, runtime } = options;
+  const { log, clock, paths, runtime, objects, recordEvent = () => {} } = options;
   const scope = new AbortController();
   const stopping = AbortSignal.any([signal, scope.signal]);
   let snapshot = emptySnapshot;
   const sources: ObjectSources = {
-    configMap: (namespace, name) => snapshot.configMaps.get(`${namespace}/${name}`),
-    secret: (namespace, name) => snapshot.secrets.get(`${namespace}/${name}`),
+    configMap: (namespace, name) =>
+      snapshot.configMaps.get(`${namespace}/${name}`) ?? objects?.configMap(namespace, name),
+    secret: (namespace, name) => snapshot.secrets.get(`${namespace}/${name}`) ?? objects?.secret(namespace, name),
   };
   const board = new StatusBoard();
   board.onChange(({ pod, status }, change) => {
@@ -111,6 +126,7 @@ export async function startKubelet(options: KubeletOptions, signal: AbortSignal)
       sources,
       clock,
       log,
+      recordEvent,
       maxParallelPulls: options.parallelPulls,
       pullRate: options.pullRate,
     }),
@@ -120,37 +136,97 @@ export async function startKubelet(options: KubeletOptions, signal: AbortSignal)
     restartBackoff: options.restartBackoff,
     startSlots: createSemaphore(options.parallelStarts),
     networkReady: options.networkReady,
+    objectsKnown: async (pod, waiting) => {
+      if (isApiPod(pod)) await objects?.known(pod, waiting);
+    },
     publish: (pod, status) => board.set(pod, status),
+    // A manifest's pod begins anew: it may have been rejected for want of room that there is now.
+    statusBefore: (pod) => (isApiPod(pod) ? (board.get(pod.metadata.uid)?.status ?? pod.status) : undefined),
+    recordEvent,
   };
   await mkdir(paths.containerLogLinkDir, { recursive: true, mode: 0o755 });
   const workers = new PodWorkers(context, (identity) => board.delete(identity.uid));
 
-  await cache.relist(stopping);
-  await options.source.start((next) => {
-    const before = snapshot;
-    snapshot = next;
-    reportManifestErrors(before, next, log);
-    const { admitted, rejected } = admitPods(next.pods, (uid) => isPresent(cache.get(uid)), options.maxPods);
+  /** Pods for which the Node was read anew because of its labels. */
+  const nodeReadFor = new Set<string>();
+  const take = (): void => {
+    const { pods, api, brokenFiles } = snapshot;
+    const isPresent = (uid: string): boolean => workers.has(uid) || hasAny(cache.get(uid));
+    const known = new Set(pods.filter(({ metadata }) => isPresent(metadata.uid)).map(({ metadata }) => metadata.uid));
+    const { wanted, verdicts, rejected, held } = takePods(pods, {
+      nodeName: options.node.nodeName,
+      node: options.admission?.node(),
+      maxPods: options.maxPods,
+      allowedUnsafeSysctls: options.admission?.allowedUnsafeSysctls ?? [],
+      unsupported: (uid) => api?.askedFor.get(uid)?.unsupported ?? [],
+      isPresent,
+      statusOf: (uid) => board.get(uid)?.status,
+      nodeIsFresh: (uid) => options.admission === undefined || nodeReadFor.has(uid),
+    });
     for (const { pod, reason, message } of rejected) {
+      // A manifest's pod is judged with every snapshot.
+      const isNews = board.get(pod.metadata.uid)?.status.message !== message;
       board.set(pod, rejectedStatus(pod, reason, message, timestamp(clock.now())));
+      if (isNews) recordEvent(pod, warning(reason, message));
     }
-    const named = new Set(next.pods.map(({ metadata }) => metadata.uid));
+    const named = new Set(pods.map(({ metadata }) => metadata.uid));
+    for (const uid of nodeReadFor) if (!named.has(uid)) nodeReadFor.delete(uid);
     for (const { pod } of board.list()) {
       const { uid } = pod.metadata;
       if (!named.has(uid) && !workers.has(uid)) board.delete(uid);
     }
-    workers.setWanted({ pods: admitted, unreadableManifests: next.brokenFiles });
+    objects?.want(wanted.filter((pod) => isApiPod(pod) && !isTerminal(board.get(pod.metadata.uid)?.status.phase)));
+    for (const pod of wanted) if (!known.has(pod.metadata.uid)) noteIgnored(pod, snapshot, recordEvent);
+    workers.setWanted({
+      pods: wanted,
+      verdicts,
+      unreadableManifests: brokenFiles,
+      apiPodsComplete: api?.synced ?? false,
+    });
     // Before any container is asked to stop: that takes a call to the runtime, this is still the same turn.
     for (const { phase, identity } of workers.workers()) if (phase === 'terminating') board.end(identity.uid);
-    const changed = changedObjects(before, next);
-    if (changed.size > 0) workers.wakeForVolumes((pod) => usesAny(pod, changed));
-  }, stopping);
+    if (held.length > 0) void readNodeFor(held);
+  };
+  const readNodeFor = async (held: readonly Pod[]): Promise<void> => {
+    try {
+      await options.admission?.refresh(stopping);
+    } catch (error) {
+      if (stopping.aborted) return;
+      log.warn({ error: errorLine(error) }, 'cannot read the Node anew before a pod is rejected for its labels');
+    }
+    for (const { metadata } of held) nodeReadFor.add(metadata.uid);
+    if (!stopping.aborted) take();
+  };
+  objects?.onChange((changed) => workers.wakeForVolumes((pod) => isApiPod(pod) && usesAny(pod, changed)));
+
   // Asked anew for each leftover: manifests go on changing, and their pods start, while this cleans.
   const isKnown = (uid: string): boolean =>
     workers.has(uid) ||
     snapshot.pods.some(({ metadata }) => metadata.uid === uid) ||
     cache.pods().some(({ identity }) => identity.uid === uid);
-  await removeLeftovers(isKnown, volumes, paths, log);
+  let cleaned = false;
+  const cleanOnce = async (): Promise<void> => {
+    // What belongs to pods of an API server is not known before its first list.
+    if (cleaned || snapshot.api?.synced === false) return;
+    cleaned = true;
+    await removeLeftovers(isKnown, volumes, paths, log);
+  };
+  let started = false;
+  await cache.relist(stopping);
+  await options.source.start((next) => {
+    const before = snapshot;
+    snapshot = next;
+    reportManifestErrors(before, next, log);
+    take();
+    const changed = changedObjects(before, next);
+    if (changed.size > 0) workers.wakeForVolumes((pod) => usesAny(pod, changed));
+    if (!started) return;
+    cleanOnce().catch((error: unknown) =>
+      log.error({ error: errorLine(error) }, 'cannot remove what is left of old pods'),
+    );
+  }, stopping);
+  started = true;
+  await cleanOnce();
   const following = cache.run(stopping, () => {
     log.info({ mode: cache.mode ?? 'connecting' }, 'container runtime answers');
     workers.reconcile();
@@ -159,6 +235,8 @@ export async function startKubelet(options: KubeletOptions, signal: AbortSignal)
 
   return {
     board,
+    volumesDue: (uid) => workers.get(uid)?.wakeForVolumes(),
+    mayRun: (uid) => cache.get(uid).containers.some(({ phase }) => phase === 'running' || phase === 'unknown'),
     status: () => ({
       pods: board.list().map((entry) => ({
         ...entry,
@@ -176,29 +254,21 @@ export async function startKubelet(options: KubeletOptions, signal: AbortSignal)
   };
 }
 
-const isPresent = ({ sandboxes, containers }: PodRuntimeState): boolean =>
-  sandboxes.length > 0 || containers.length > 0;
-
-/** Directories, mounts and logs of pods that are neither wanted nor in the runtime. Failures are reported, not fatal. */
-async function removeLeftovers(
-  isKnown: (uid: string) => boolean,
-  volumes: PodVolumes & { orphans(): Promise<string[]> },
-  paths: PodPaths,
-  log: Logger,
-): Promise<void> {
-  for (const uid of await volumes.orphans()) {
-    if (isKnown(uid)) continue;
-    try {
-      await volumes.teardown(uid);
-      log.info({ uid }, 'removed the directory of a pod that is gone');
-    } catch (error) {
-      log.warn({ uid, error: errorLine(error) }, 'cannot remove the directory of a pod that is gone');
-    }
+/** What is treated as absent, once for a pod that comes. */
+function noteIgnored(pod: Pod, { api }: PodSnapshot, recordEvent: RecordPodEvent): void {
+  const asked = api?.askedFor.get(pod.metadata.uid);
+  if (asked === undefined || asked.unsupported.length > 0 || pod.metadata.deletionTimestamp !== undefined) return;
+  if (asked.probes.length > 0) {
+    const message = `This version of Keelson runs no probes; treated as absent: ${asked.probes.join(', ')}`;
+    recordEvent(pod, warning('ProbesIgnored', message));
   }
-  for (const pod of await removeOrphanLogs(isKnown, paths)) {
-    log.info({ pod: `${pod.namespace}/${pod.name}`, uid: pod.uid }, 'removed the logs of a pod that is gone');
+  if (asked.ignored.length > 0) {
+    const message = `Not done by this version of Keelson: ${asked.ignored.join(', ')}`;
+    recordEvent(pod, warning('FieldsIgnored', message));
   }
 }
+
+const hasAny = ({ sandboxes, containers }: PodRuntimeState): boolean => sandboxes.length > 0 || containers.length > 0;
 
 /** Each error once, and again only when it says something else. */
 function reportManifestErrors(before: PodSnapshot, next: PodSnapshot, log: Logger): void {
@@ -222,24 +292,5 @@ function changedObjects(before: PodSnapshot, next: PodSnapshot): Set<string> {
   return changed;
 }
 
-function usesAny(pod: Pod, changed: ReadonlySet<string>): boolean {
-  const { namespace } = pod.metadata;
-  const used: (string | undefined)[] = [
-    ...(pod.spec.volumes ?? []).flatMap(({ configMap, secret }) => [
-      configMap && `configMap/${namespace}/${configMap.name}`,
-      secret && `secret/${namespace}/${secret.secretName}`,
-    ]),
-    ...(pod.spec.imagePullSecrets ?? []).map(({ name }) => `secret/${namespace}/${name}`),
-    ...pod.spec.containers.flatMap((container) => [
-      ...(container.env ?? []).flatMap(({ valueFrom }) => [
-        valueFrom?.configMapKeyRef && `configMap/${namespace}/${valueFrom.configMapKeyRef.name}`,
-        valueFrom?.secretKeyRef && `secret/${namespace}/${valueFrom.secretKeyRef.name}`,
-      ]),
-      ...(container.envFrom ?? []).flatMap(({ configMapRef, secretRef }) => [
-        configMapRef && `configMap/${namespace}/${configMapRef.name}`,
-        secretRef && `secret/${namespace}/${secretRef.name}`,
-      ]),
-    ]),
-  ];
-  return used.some((key) => key !== undefined && changed.has(key));
-}
+const usesAny = (pod: Pod, changed: ReadonlySet<string>): boolean =>
+  objectReferences(pod).some((reference) => changed.has(referenceKey(reference)));

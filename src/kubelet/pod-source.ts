@@ -1,8 +1,9 @@
 /**
- * Where a kubelet's pods come from, as full snapshots: a folder now, the API server later.
- * Layer: kubelet (types only). static/folder-source.ts implements it.
+ * Where a kubelet's pods come from, as full snapshots: folders of manifests, the API server.
+ * Layer: kubelet (types only). static/folder-source.ts and api/api-pod-source.ts implement it.
  */
 import type { ConfigMap, Pod, Secret } from '../api/core.ts';
+import type { AskedFor } from '../api/unsupported-fields.ts';
 
 export interface PodSnapshot {
   pods: Pod[];
@@ -13,6 +14,15 @@ export interface PodSnapshot {
   errors: { file: string; error: Error }[];
   /** Files that were never readable since the start. */
   brokenFiles: ReadonlySet<string>;
+  /** Set when an API server is one of the sources. */
+  api?: ApiPart;
+}
+
+export interface ApiPart {
+  /** Its first list came: until then nothing may be taken for gone (pkg/kubelet/config SourcesReady). */
+  synced: boolean;
+  /** By uid, of pods that ask for something that this version does not do. */
+  askedFor: ReadonlyMap<string, AskedFor>;
 }
 
 export interface PodSource {

@@ -15,6 +15,7 @@ import { errorLine } from '../../observe/keelson-error.ts';
 import type { Logger } from '../../observe/logger.ts';
 import type { ObjectSources } from '../plan/environment.ts';
 import type { ImageUser } from '../plan/security-context.ts';
+import { normal, type RecordPodEvent } from '../pods/pod-events.ts';
 import { credentialsFor, credentialsOfSecret, holdsCredentials, type RegistryCredential } from './credentials.ts';
 import { ImageError } from './image-error.ts';
 
@@ -29,6 +30,8 @@ export interface EnsureImageOptions {
   sources: ObjectSources;
   clock: Clock;
   log: Logger;
+  /** Told of Pulling and Pulled; failures are the caller's to tell. */
+  recordEvent?: RecordPodEvent;
   /** KubeletConfiguration serializeImagePulls / maxParallelImagePulls: pulls at a time. */
   maxParallelPulls: number;
   /** KubeletConfiguration registryPullQPS (0: no limit) and registryBurst. */
@@ -51,7 +54,7 @@ interface SharedPull {
 }
 
 export function createImageEnsurer(options: EnsureImageOptions) {
-  const { images, clock, log } = options;
+  const { images, clock, log, recordEvent = () => {} } = options;
   const backoff = new KeyedBackoff(pullBackoff);
   const keysOfPod = new Map<string, Set<string>>();
   const pulls = createSemaphore(options.maxParallelPulls);
@@ -64,7 +67,11 @@ export function createImageEnsurer(options: EnsureImageOptions) {
     const reference = parse(container);
     const policy = container.imagePullPolicy ?? 'IfNotPresent';
     const present = policy === 'Always' ? undefined : await find(reference.normalized, container);
-    if (present) return present;
+    if (present) {
+      const message = `Container image "${container.image}" already present on machine`;
+      recordEvent(pod, normal('Pulled', message, container.name));
+      return present;
+    }
     if (policy === 'Never') {
       const message = `Container image "${container.image}" is not present with pull policy of Never`;
       throw new ImageError('ErrImageNeverPull', message, clock.now() + retryMs, {
@@ -119,6 +126,7 @@ export function createImageEnsurer(options: EnsureImageOptions) {
     const fields = { pod: `${pod.metadata.namespace}/${pod.metadata.name}`, image: container.image };
     const startedMs = clock.now();
     log.info(fields, 'pulling image');
+    recordEvent(pod, normal('Pulling', `Pulling image "${container.image}"`, container.name));
     try {
       await pull(reference, credentialCandidates(pod, reference), signal);
     } catch (error) {
@@ -130,7 +138,10 @@ export function createImageEnsurer(options: EnsureImageOptions) {
       throw new ImageError('ErrImagePull', message, clock.now() + reportBackoffMs, { cause: error });
     }
     backoff.forget(key);
-    log.info({ ...fields, tookMs: clock.now() - startedMs }, 'pulled image');
+    const tookMs = clock.now() - startedMs;
+    log.info({ ...fields, tookMs }, 'pulled image');
+    const message = `Successfully pulled image "${container.image}" in ${tookMs / 1000}s`;
+    recordEvent(pod, normal('Pulled', message, container.name));
   }
 
   /** The pod's credentials that fit, else one anonymous attempt. */

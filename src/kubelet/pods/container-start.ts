@@ -18,6 +18,7 @@ import type { PodOperation } from '../plan/pod-actions.ts';
 import { type PodRuntimeState, type SandboxRecord, sortNewestFirst } from '../plan/runtime-state.ts';
 import { readContainer } from './inspect-pod.ts';
 import type { PodContext } from './pod-context.ts';
+import { normal } from './pod-events.ts';
 import { podSandboxConfig } from './sandbox-start.ts';
 
 /** The waiting reason a failed start earns (pkg/kubelet/kuberuntime/kuberuntime_container.go). */
@@ -50,6 +51,7 @@ export async function startContainer(request: StartRequest, context: PodContext)
     await remember(pod, containerId, sandbox, context);
     throw new ContainerStartError('RunContainerError', container.name, error);
   }
+  context.recordEvent(pod, normal('Started', 'Container started', container.name));
   await linkLog(pod, container, operation.attempt, containerId, context);
   return remember(pod, containerId, sandbox, context);
 }
@@ -110,6 +112,7 @@ async function createContainer(request: StartRequest, context: PodContext): Prom
       config,
       sandboxConfig: await podSandboxConfig(pod, sandbox.attempt, context),
     });
+    context.recordEvent(pod, normal('Created', 'Container created', container.name));
     return containerId;
   } catch (error) {
     throw new ContainerStartError('CreateContainerError', container.name, error);

@@ -14,7 +14,9 @@ import type { ObjectSources } from '../plan/environment.ts';
 import type { NodeResources } from '../plan/resources.ts';
 import type { SecurityDefaults } from '../plan/security-context.ts';
 import type { WaitingReason } from '../status/container-status.ts';
+import type { PodVerdict } from '../status/pod-status.ts';
 import type { InspectDependencies } from './inspect-pod.ts';
+import type { RecordPodEvent } from './pod-events.ts';
 import type { PodRuntimeCache } from './runtime-cache.ts';
 
 /** Facts of the node that do not change while the daemon runs. */
@@ -69,7 +71,15 @@ export interface PodContext extends InspectDependencies {
   startSlots: Semaphore;
   /** Resolves when pods may get addresses; rejects when aborted. */
   networkReady(signal: AbortSignal): Promise<void>;
+  /**
+   * Resolves when every ConfigMap and Secret that the pod names is known, or known not to exist. Rejects when that takes
+   * too long; the worker is woken when they come.
+   */
+  objectsKnown(pod: Pod, signal: AbortSignal): Promise<void>;
   publish(pod: Pod, status: PodStatus): void;
+  /** What was published last, for a worker that is made anew; else what the API server has. */
+  statusBefore(pod: Pod): PodStatus | undefined;
+  recordEvent: RecordPodEvent;
 }
 
 /** What a worker remembers between two syncs; nothing here is needed after a restart. */
@@ -79,6 +89,10 @@ export interface PodMemory {
   firstSeenMs: number;
   /** Set when a ConfigMap or Secret of the pod changed since its volumes were last written. */
   volumesStale: boolean;
+  /** Set when the node ends the pod for good. */
+  verdict: PodVerdict | undefined;
+  /** The volumes of a pod that ended were removed. */
+  volumesGone: boolean;
 }
 
 /** Priorities of startSlots: a pod that has its sandbox goes before one that has nothing yet, so that pods finish early. */

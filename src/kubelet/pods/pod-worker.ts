@@ -8,6 +8,7 @@ import { nextDelay } from '../../base/backoff.ts';
 import type { CancelTimer } from '../../base/clock.ts';
 import { errorLine } from '../../observe/keelson-error.ts';
 import type { PodIdentity } from '../plan/annotations.ts';
+import type { PodVerdict } from '../status/pod-status.ts';
 import type { PodContext, PodMemory } from './pod-context.ts';
 import { publishStatus, syncPod } from './sync-pod.ts';
 import { terminatePod } from './terminate-pod.ts';
@@ -26,6 +27,8 @@ export class PodWorker {
   #phase: PodPhaseOfWork = 'syncing';
   #graceSeconds: number | undefined;
   #syncScope = new AbortController();
+  /** Of the pass that ends the pod: aborted to begin it again with a shorter grace. */
+  #endScope = new AbortController();
   #running = false;
   #pending = false;
   #stopped = false;
@@ -46,7 +49,14 @@ export class PodWorker {
     this.#onFinished = onFinished;
     const oldest = context.cache.get(identity.uid).sandboxes.at(-1);
     const firstSeenMs = oldest?.createdAtMs ?? context.clock.now();
-    this.#memory = { waiting: new Map(), lastStatus: undefined, firstSeenMs, volumesStale: true };
+    this.#memory = {
+      waiting: new Map(),
+      lastStatus: pod && context.statusBefore(pod),
+      firstSeenMs,
+      volumesStale: true,
+      verdict: undefined,
+      volumesGone: false,
+    };
   }
 
   get phase(): PodPhaseOfWork {
@@ -64,8 +74,32 @@ export class PodWorker {
 
   /** Asks for a pass now, e.g. after a runtime event. */
   wake(): void {
+    // A pass that ends the pod waits for its containers: each that ends meanwhile is reported.
+    if (this.#phase === 'terminating' && this.#running && this.#pod) {
+      const state = this.#context.cache.get(this.identity.uid);
+      publishStatus(this.#pod, state, this.#memory, this.#context, { terminating: true });
+    }
     this.#pending = true;
     if (!this.#running && !this.#stopped) void this.#work();
+  }
+
+  /** What a source says of the pod now. Looks at it again only when something of it may matter to a pass. */
+  update(pod: Pod): void {
+    const before = this.#pod;
+    if (before === pod) return;
+    this.#pod = pod;
+    if (before === undefined || this.#phase !== 'syncing') return;
+    const labelled = JSON.stringify([before.metadata.labels, before.metadata.annotations]);
+    if (labelled !== JSON.stringify([pod.metadata.labels, pod.metadata.annotations])) this.#memory.volumesStale = true;
+    else if (workOf(before) === workOf(pod)) return;
+    this.wake();
+  }
+
+  /** The node ends the pod for good, though it stays in its source: its containers end, its status says why. */
+  fail(verdict: PodVerdict): void {
+    if (this.#memory.verdict !== undefined || this.#phase !== 'syncing') return;
+    this.#memory.verdict = verdict;
+    this.wake();
   }
 
   /** A ConfigMap or Secret that the pod may use changed. */
@@ -74,13 +108,21 @@ export class PodWorker {
     this.wake();
   }
 
-  /** Ends the pod. The pass under way is told to stop at its next safe point; a pull is aborted at once. */
+  /**
+   * Ends the pod. The pass under way is told to stop at its next safe point; a pull is aborted at once. Called again, only
+   * a shorter grace changes anything: the containers are then asked anew (pod_workers.go: calculateEffectiveGracePeriod).
+   */
   terminate(graceSeconds?: number): void {
-    if (graceSeconds !== undefined) this.#graceSeconds = graceSeconds;
     if (this.#phase === 'syncing') {
+      this.#graceSeconds = graceSeconds;
       this.#phase = 'terminating';
       this.#retryDelayMs = 0;
       this.#syncScope.abort(new Error('the pod is being terminated'));
+    } else {
+      const current = this.#graceSeconds ?? this.#pod?.spec.terminationGracePeriodSeconds ?? Number.POSITIVE_INFINITY;
+      if (graceSeconds === undefined || graceSeconds >= current) return;
+      this.#graceSeconds = graceSeconds;
+      this.#endScope.abort(new Error('the grace was shortened'));
     }
     this.wake();
   }
@@ -90,6 +132,7 @@ export class PodWorker {
     this.#stopped = true;
     this.#cancelTimer?.();
     this.#syncScope.abort(new Error('the daemon stops'));
+    this.#endScope.abort(new Error('the daemon stops'));
   }
 
   async #work(): Promise<void> {
@@ -139,18 +182,27 @@ export class PodWorker {
 
   async #terminate(): Promise<void> {
     const { identity } = this;
-    const pod = this.#pod;
-    await terminatePod(
-      {
-        identity,
-        pod,
-        ...(this.#graceSeconds === undefined ? {} : { graceSeconds: this.#graceSeconds }),
-        onStopped: (state) => {
-          if (pod) publishStatus(pod, state, this.#memory, this.#context, true);
+    const { signal } = this.#endScope;
+    try {
+      await terminatePod(
+        {
+          identity,
+          pod: this.#pod,
+          signal,
+          ...(this.#graceSeconds === undefined ? {} : { graceSeconds: this.#graceSeconds }),
+          onStopped: (state) => {
+            const stage = { terminating: true, ended: true };
+            if (this.#pod) publishStatus(this.#pod, state, this.#memory, this.#context, stage);
+          },
         },
-      },
-      this.#context,
-    );
+        this.#context,
+      );
+    } catch (error) {
+      if (!signal.aborted || this.#stopped) throw error;
+      this.#endScope = new AbortController();
+      this.#pending = true;
+      return;
+    }
     this.#phase = 'finished';
   }
 
@@ -158,4 +210,13 @@ export class PodWorker {
     this.#cancelTimer?.();
     this.#cancelTimer = this.#context.clock.after(Math.max(0, delayMs), () => this.wake());
   }
+}
+
+/** What of a pod a pass looks at, besides labels and annotations; its own status coming back is nothing new. */
+function workOf(pod: Pod): string {
+  const gates = new Set(pod.spec.readinessGates?.map(({ conditionType }) => conditionType));
+  const decided = pod.status?.conditions
+    .filter(({ type }) => gates.has(type))
+    .map(({ type, status }) => [type, status]);
+  return JSON.stringify([pod.spec, pod.metadata.generation, gates.size > 0 ? decided : []]);
 }

@@ -5,11 +5,18 @@
  */
 import type { Pod } from '../../api/core.ts';
 import { manifestFileAnnotation, type PodIdentity } from '../plan/annotations.ts';
+import { configSourceAnnotation } from '../plan/pod-origin.ts';
+import type { PodVerdict } from '../status/pod-status.ts';
 import type { PodContext } from './pod-context.ts';
 import { PodWorker } from './pod-worker.ts';
 
 export interface WantedPods {
+  /** With those that are being deleted, until the API server has no more of them. */
   pods: Pod[];
+  /** By uid: pods of these that the node ends for good. */
+  verdicts?: ReadonlyMap<string, PodVerdict>;
+  /** Every pod that an API server has for this node is among `pods`, so that another one is an orphan. */
+  apiPodsComplete?: boolean;
   /** Manifests that were never readable since the start: pods that came from them are left alone. */
   unreadableManifests: ReadonlySet<string>;
 }
@@ -21,6 +28,10 @@ export class PodWorkers {
   /** Undefined until the first complete snapshot: nothing may be taken for an orphan before it is known what is wanted. */
   #wanted: Map<string, Pod> | undefined;
   #unreadable: ReadonlySet<string> = new Set();
+  #apiPodsComplete = false;
+  #verdicts: ReadonlyMap<string, PodVerdict> = new Map();
+  /** Deleted pods of which nothing is left here, but which the API server still has. */
+  readonly #gone = new Set<string>();
 
   constructor(context: PodContext, onGone: (identity: PodIdentity) => void) {
     this.#context = context;
@@ -44,6 +55,9 @@ export class PodWorkers {
   setWanted(wanted: WantedPods): void {
     this.#wanted = new Map(wanted.pods.map((pod) => [pod.metadata.uid, pod]));
     this.#unreadable = wanted.unreadableManifests;
+    this.#apiPodsComplete = wanted.apiPodsComplete ?? false;
+    this.#verdicts = wanted.verdicts ?? new Map();
+    for (const uid of this.#gone) if (!this.#wanted.has(uid)) this.#gone.delete(uid);
     this.reconcile();
   }
 
@@ -52,12 +66,23 @@ export class PodWorkers {
     const wanted = this.#wanted;
     if (!wanted) return;
     for (const worker of this.#workers.values()) {
-      if (!wanted.has(worker.identity.uid) && worker.phase === 'syncing') worker.terminate();
+      const { uid } = worker.identity;
+      const pod = wanted.get(uid);
+      const verdict = this.#verdicts.get(uid);
+      if (!pod) {
+        worker.terminate();
+        continue;
+      }
+      if (verdict) worker.fail(verdict);
+      worker.update(pod);
     }
     for (const { identity, annotations } of this.#context.cache.pods()) {
       this.#endIfOrphan(identity, annotations);
     }
-    for (const pod of wanted.values()) this.#startIfFree(pod);
+    for (const pod of wanted.values()) {
+      if (pod.metadata.deletionTimestamp === undefined) this.#startIfFree(pod);
+      else this.#end(pod);
+    }
   }
 
   /** Every pod looks again at its volumes and at what failed for want of an object. */
@@ -87,11 +112,20 @@ export class PodWorkers {
 
   #endIfOrphan(identity: PodIdentity, annotations: Record<string, string>): void {
     if (!this.#wanted || this.#wanted.has(identity.uid) || this.#workers.has(identity.uid)) return;
-    // Another agent's pod (it carries the labels, but names no manifest) is not ours to end.
+    // Another agent's pod (it carries the labels, but no kubelet's annotations) is not ours to end.
     const manifest = annotations[manifestFileAnnotation];
-    if (manifest === undefined) return;
-    if (this.#unreadable.has(manifest)) return;
-    this.#add(identity, undefined).terminate();
+    const ours =
+      manifest === undefined
+        ? this.#apiPodsComplete && annotations[configSourceAnnotation] !== undefined
+        : !this.#unreadable.has(manifest);
+    if (ours) this.#add(identity, undefined).terminate();
+  }
+
+  /** A pod that the API server is deleting, also one of which nothing was ever started here. */
+  #end(pod: Pod): void {
+    const { uid, deletionGracePeriodSeconds } = pod.metadata;
+    if (this.#gone.has(uid)) return;
+    (this.#workers.get(uid) ?? this.#add(pod.metadata, pod)).terminate(deletionGracePeriodSeconds);
   }
 
   /** A pod whose namesake is still ending waits; #finished comes back to it. */
@@ -100,7 +134,10 @@ export class PodWorkers {
     for (const { identity } of this.#workers.values()) {
       if (identity.name === pod.metadata.name && identity.namespace === pod.metadata.namespace) return;
     }
-    this.#add(pod.metadata, pod).wake();
+    const worker = this.#add(pod.metadata, pod);
+    const verdict = this.#verdicts.get(pod.metadata.uid);
+    if (verdict) worker.fail(verdict);
+    else worker.wake();
   }
 
   #add({ name, namespace, uid }: PodIdentity, pod: Pod | undefined): PodWorker {
@@ -110,12 +147,14 @@ export class PodWorkers {
   }
 
   #finished(worker: PodWorker): void {
-    this.#workers.delete(worker.identity.uid);
+    const { uid } = worker.identity;
+    this.#workers.delete(uid);
+    if (this.#wanted?.get(uid)?.metadata.deletionTimestamp !== undefined) this.#gone.add(uid);
     this.#onGone(worker.identity);
     // The same pod may be wanted again, or its successor was waiting.
     for (const pod of this.#wanted?.values() ?? []) {
       if (pod.metadata.name === worker.identity.name && pod.metadata.namespace === worker.identity.namespace) {
-        this.#startIfFree(pod);
+        if (pod.metadata.deletionTimestamp === undefined) this.#startIfFree(pod);
       }
     }
   }

@@ -71,7 +71,10 @@ async function setUp(t: ExecutionContext, generation: '1.6' | '1.7' | '2.1' = '1
     restartBackoff: { initialMs: 10_000, maxMs: 300_000 },
     startSlots: createSemaphore(1),
     networkReady: async () => {},
+    objectsKnown: async () => {},
     publish: () => {},
+    statusBefore: () => undefined,
+    recordEvent: () => {},
   };
 
   async function run(names: string[], { attempt = 0, annotations = {}, start = true } = {}): Promise<string> {

@@ -9,6 +9,7 @@ import { podGarbage } from '../plan/garbage.ts';
 import { containerLogLinkName } from '../plan/log-paths.ts';
 import type { PodRuntimeState } from '../plan/runtime-state.ts';
 import type { PodContext } from './pod-context.ts';
+import { normal } from './pod-events.ts';
 import { removeContainerLog, removePodLogs } from './pod-logs.ts';
 
 /** What the runtime gets at least, so that a process can still say goodbye. */
@@ -28,6 +29,8 @@ export interface TerminateRequest {
   pod: Pod | undefined;
   /** Seconds; overrides what the pod says. */
   graceSeconds?: number;
+  /** Ends the waiting for containers, so that they can be asked again with a shorter grace. */
+  signal?: AbortSignal;
   /** Called once every container has ended, with the state that the final status is made from. */
   onStopped(state: PodRuntimeState): void;
 }
@@ -35,7 +38,7 @@ export interface TerminateRequest {
 /** @throws CriError, VolumeError; the caller tries again later */
 export async function terminatePod(request: TerminateRequest, context: PodContext): Promise<void> {
   const { identity, pod } = request;
-  await stopContainers(await context.cache.refresh(identity), graceOf(request), context);
+  await stopContainers(request, await context.cache.refresh(identity), context);
   const stopped = await context.cache.refresh(identity);
   for (const sandbox of stopped.sandboxes) await context.runtime.stopPodSandbox({ podSandboxId: sandbox.id });
   request.onStopped(stopped);
@@ -55,20 +58,18 @@ function graceOf({ pod, graceSeconds }: TerminateRequest): (annotated: string | 
     stopTimeout(graceSeconds ?? pod?.spec.terminationGracePeriodSeconds ?? Number(annotated ?? '30'));
 }
 
-async function stopContainers(
-  state: PodRuntimeState,
-  grace: (annotated: string | undefined) => number,
-  context: PodContext,
-): Promise<void> {
+async function stopContainers(request: TerminateRequest, state: PodRuntimeState, context: PodContext): Promise<void> {
+  const { pod, signal } = request;
+  const grace = graceOf(request);
   const alive = state.containers.filter(({ phase }) => phase === 'running' || phase === 'unknown');
   const results = await Promise.allSettled(
-    alive.map((container) =>
-      context.runtime.stopContainer({
-        containerId: container.id,
-        timeout: grace(container.annotations[terminationGracePeriodAnnotation]),
-      }),
-    ),
+    alive.map((container) => {
+      if (pod) context.recordEvent(pod, normal('Killing', `Stopping container ${container.name}`, container.name));
+      const timeout = grace(container.annotations[terminationGracePeriodAnnotation]);
+      return context.runtime.stopContainer({ containerId: container.id, timeout }, signal ? { signal } : {});
+    }),
   );
+  signal?.throwIfAborted();
   const failures = results.filter((result) => result.status === 'rejected').map((result) => result.reason as unknown);
   if (failures.length > 0)
     throw failures.length === 1 ? failures[0] : new AggregateError(failures, 'stopping containers');

@@ -19,6 +19,8 @@ export interface ContainerStatusContext {
   /** The pod is being ended: nothing restarts any more. */
   terminating: boolean;
   waiting: ReadonlyMap<string, WaitingReason>;
+  /** What was said of the container last: after a restart, or when the runtime lost it, all that is known. */
+  previous?: ContainerStatus | undefined;
 }
 
 export function containerStatus(
@@ -29,17 +31,7 @@ export function containerStatus(
   const instances = state.containers.filter((record) => record.name === container.name);
   const [newest, ...older] = instances;
   const base = { name: container.name, image: container.image, imageID: '' };
-  if (!newest) {
-    const waiting = context.waiting.get(container.name) ?? { reason: 'ContainerCreating', message: '' };
-    return {
-      ...base,
-      state: { waiting: reasonOnly(waiting) },
-      lastState: {},
-      ready: false,
-      started: false,
-      restartCount: 0,
-    };
-  }
+  if (!newest) return { ...base, ...withoutInstance(container, context), ready: false, started: false };
   const previous = older.find((record) => record.phase === 'exited');
   const running = newest.phase === 'running';
   const current = stateOf(newest, context);
@@ -54,10 +46,36 @@ export function containerStatus(
     lastState: comesBack ? current : previous ? stateOf(previous, context) : {},
     ready: running,
     started: running,
-    restartCount: newest.attempt,
+    // A runtime that lost its records counts from 0 again; what was restarted stays restarted.
+    restartCount: Math.max(newest.attempt, context.previous?.restartCount ?? 0),
     containerID: `${context.runtimeName}://${newest.id}`,
   };
 }
+
+/** Nothing in the runtime: not started yet, or lost since it was reported. */
+function withoutInstance(
+  container: Container,
+  context: ContainerStatusContext,
+): Pick<ContainerStatus, 'state' | 'lastState' | 'restartCount'> & Partial<ContainerStatus> {
+  const { previous } = context;
+  const reason = context.waiting.get(container.name);
+  const ended = previous?.state.terminated;
+  if (previous && ended && reason === undefined && !restartsAfter(ended.exitCode, context)) return previous;
+  const state = { waiting: reasonOnly(reason ?? { reason: 'ContainerCreating', message: '' }) };
+  if (!previous) return { state, lastState: {}, restartCount: 0 };
+  const { restartCount, lastState } = previous;
+  if (ended) return { state, lastState: previous.state, restartCount };
+  const lost = previous.state.running !== undefined && lastState.terminated === undefined;
+  if (!lost) return { state, lastState, restartCount };
+  return { state, lastState: { terminated: unknownEnd }, restartCount: restartCount + (context.terminating ? 0 : 1) };
+}
+
+/** How a container ended that nobody saw ending. */
+export const unknownEnd = {
+  exitCode: 137,
+  reason: 'ContainerStatusUnknown',
+  message: 'The container could not be located when the pod was terminated',
+} as const;
 
 function stateOf(record: ContainerRecord, context: ContainerStatusContext): ContainerState {
   switch (record.phase) {
@@ -77,19 +95,16 @@ function stateOf(record: ContainerRecord, context: ContainerStatusContext): Cont
         },
       };
     case 'unknown':
-      return {
-        terminated: {
-          exitCode: 137,
-          reason: 'ContainerStatusUnknown',
-          message: 'The container could not be located when the pod was terminated',
-        },
-      };
+      return { terminated: unknownEnd };
   }
 }
 
-function restarts(record: ContainerRecord, context: ContainerStatusContext): boolean {
+const restarts = (record: ContainerRecord, context: ContainerStatusContext): boolean =>
+  restartsAfter(record.exitCode, context);
+
+function restartsAfter(exitCode: number, context: ContainerStatusContext): boolean {
   if (context.terminating) return false;
-  return context.restartPolicy === 'Always' || (context.restartPolicy === 'OnFailure' && record.exitCode !== 0);
+  return context.restartPolicy === 'Always' || (context.restartPolicy === 'OnFailure' && exitCode !== 0);
 }
 
 const reasonOnly = ({ reason, message }: WaitingReason): { reason: string; message?: string } =>

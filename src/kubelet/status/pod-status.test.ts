@@ -138,6 +138,47 @@ test('hostNetwork pods have the addresses of the node', (t) => {
   t.is(status.podIP, '192.0.2.2');
 });
 
+const never: Pod = { ...pod, spec: { ...pod.spec, restartPolicy: 'Never' } };
+const nothing: PodRuntimeState = { sandboxes: [], containers: [] };
+const told = (state: PodRuntimeState, of: Pod = never, overrides: object = {}): PodStatus =>
+  podStatus(of, state, {
+    nowMs,
+    runtimeName: 'containerd',
+    hostIPs: [],
+    waiting: new Map(),
+    terminating: false,
+    previous: undefined,
+    startTimeMs: 0,
+    ...overrides,
+  });
+const ended = (name: string, message = 'bye') => container(name, { phase: 'exited', exitCode: 3, message });
+
+test('what the runtime lost: an end that was told stays, what ran is told as lost, counts never fall', (t) => {
+  const previous = told({ sandboxes: ready, containers: [ended('a'), container('b', { attempt: 4 })] });
+  const [a, b] = told(nothing, never, { previous }).containerStatuses ?? [];
+  t.is(a?.state.terminated?.exitCode, 3);
+  t.is(b?.lastState.terminated?.reason, 'ContainerStatusUnknown');
+  t.is(b?.restartCount, 5);
+  const again = told({ sandboxes: ready, containers: [container('b')] }, never, {
+    previous: told(nothing, never, { previous }),
+  });
+  t.is(again.containerStatuses?.[1]?.restartCount, 5);
+});
+
+test('a pod that ended keeps what its containers said last, though the runtime has forgotten the words', (t) => {
+  const previous = told({ sandboxes: ready, containers: [ended('a'), ended('b')] });
+  t.is(previous.phase, 'Failed');
+  const later = told({ sandboxes: [], containers: [ended('a', ''), ended('b', '')] }, never, { previous });
+  t.deepEqual(later.containerStatuses, previous.containerStatuses);
+});
+
+test('the verdict of the node is Failed with its reason, and is not overwritten', (t) => {
+  const verdict = { reason: 'DeadlineExceeded', message: 'too long' };
+  const first = told({ sandboxes: ready, containers: [ended('a'), ended('b')] }, never, { verdict });
+  t.like(first, { phase: 'Failed', ...verdict });
+  t.like(told(nothing, never, { previous: first }), { phase: 'Failed', ...verdict });
+});
+
 const status = (state: ContainerState, lastState: ContainerState = {}): ContainerStatus => ({
   name: 'c',
   state,

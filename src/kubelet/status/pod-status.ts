@@ -4,9 +4,16 @@
  * Layer: kubelet/status (pure).
  */
 import type { ContainerStatus, Pod, PodCondition, PodPhase, PodStatus, RestartPolicy } from '../../api/core.ts';
+import { isApiPod, isTerminal } from '../plan/pod-origin.ts';
 import { qosClass } from '../plan/resources.ts';
 import type { PodRuntimeState } from '../plan/runtime-state.ts';
-import { containerStatus, timestamp, type WaitingReason } from './container-status.ts';
+import { containerStatus, timestamp, unknownEnd, type WaitingReason } from './container-status.ts';
+
+/** Why the node itself ends a pod for good: rejected, beyond its deadline, evicted. */
+export interface PodVerdict {
+  reason: string;
+  message: string;
+}
 
 export interface PodStatusContext {
   nowMs: number;
@@ -14,35 +21,81 @@ export interface PodStatusContext {
   hostIPs: string[];
   waiting: ReadonlyMap<string, WaitingReason>;
   terminating: boolean;
+  /** The pod was ended and nothing of it runs: this is its last status. */
+  ended?: boolean;
+  verdict?: PodVerdict | undefined;
+  /** The status before, from this process or from the API server. */
   previous: PodStatus | undefined;
   /** First seen; the runtime's oldest record for an adopted pod. */
   startTimeMs: number;
 }
 
 export function podStatus(pod: Pod, state: PodRuntimeState, context: PodStatusContext): PodStatus {
+  const before = context.previous;
+  // Rejected: nothing of it ever ran, and there is nothing to add.
+  if (before !== undefined && isTerminal(before.phase) && before.containerStatuses === undefined) return before;
   const restartPolicy = pod.spec.restartPolicy ?? 'Always';
-  const containerStatuses = pod.spec.containers
-    .map((container) => containerStatus(container, state, { ...context, restartPolicy }))
-    .sort((a, b) => (a.name < b.name ? -1 : 1));
-  const phase = stickyPhase(context.previous?.phase, podPhase(containerStatuses, restartPolicy, context.terminating));
-  const podIPs = podAddresses(pod, state, context.hostIPs);
+  const containerStatuses = lastStatuses(before) ?? currentStatuses(pod, state, restartPolicy, context);
+  const computed = context.verdict ? 'Failed' : podPhase(containerStatuses, restartPolicy, context.terminating);
+  // Nothing of it is left, whatever is not known of its containers.
+  const last = context.ended && isApiPod(pod) && !isTerminal(computed) ? 'Failed' : computed;
+  const phase = stickyPhase(before?.phase, last);
+  const podIPs = addressesToReport(pod, state, phase, context);
   const [hostIP] = context.hostIPs;
+  // Why a pod ended is said once, and stays said.
+  const verdict: Partial<PodVerdict> = isTerminal(before?.phase) ? (before ?? {}) : (context.verdict ?? {});
   const [podIP] = podIPs;
   return {
     phase,
+    ...(verdict.reason === undefined ? {} : { reason: verdict.reason }),
+    ...(verdict.message === undefined ? {} : { message: verdict.message }),
     conditions: conditions(pod, phase, containerStatuses, hasNetwork(pod, state), context),
     ...(hostIP === undefined ? {} : { hostIP, hostIPs: context.hostIPs.map((ip) => ({ ip })) }),
     ...(podIP === undefined ? {} : { podIP, podIPs: podIPs.map((ip) => ({ ip })) }),
-    startTime: context.previous?.startTime ?? timestamp(context.startTimeMs),
+    startTime: before?.startTime ?? timestamp(context.startTimeMs),
     qosClass: qosClass(pod),
     ...(pod.metadata.generation === undefined ? {} : { observedGeneration: pod.metadata.generation }),
-    containerStatuses,
+    ...(containerStatuses.length === 0 ? {} : { containerStatuses }),
   };
+}
+
+/** The containers of a pod that ended long ago: the runtime may have forgotten them, or what they said last. */
+function lastStatuses(previous: PodStatus | undefined): ContainerStatus[] | undefined {
+  if (!previous || !isTerminal(previous.phase)) return undefined;
+  const statuses = previous.containerStatuses ?? [];
+  return statuses.every(({ state }) => state.terminated !== undefined) ? statuses : undefined;
+}
+
+function currentStatuses(
+  pod: Pod,
+  state: PodRuntimeState,
+  restartPolicy: RestartPolicy,
+  context: PodStatusContext,
+): ContainerStatus[] {
+  const before = context.previous?.containerStatuses;
+  const statuses = pod.spec.containers
+    .map((container) => {
+      const previous = before?.find(({ name }) => name === container.name);
+      return containerStatus(container, state, { ...context, restartPolicy, previous });
+    })
+    .sort((a, b) => (a.name < b.name ? -1 : 1));
+  if (!context.ended || !isApiPod(pod)) return statuses;
+  // status_manager.go (TerminatePod): what has no end by now ended unseen.
+  return statuses.map((status) =>
+    status.state.terminated ? status : { ...status, state: { terminated: unknownEnd } },
+  );
+}
+
+/** An ended pod keeps the addresses that it had (pkg/kubelet/pleg: getPodIPs). */
+function addressesToReport(pod: Pod, state: PodRuntimeState, phase: PodPhase, context: PodStatusContext): string[] {
+  const current = podAddresses(pod, state, context.hostIPs);
+  if (current.length > 0 || !(context.terminating || isTerminal(phase))) return current;
+  return context.previous?.podIPs?.map(({ ip }) => ip) ?? [];
 }
 
 /** A pod that ended stays so, whatever the runtime says later. */
 function stickyPhase(previous: PodPhase | undefined, phase: PodPhase): PodPhase {
-  return previous === 'Succeeded' || previous === 'Failed' ? previous : phase;
+  return previous !== undefined && isTerminal(previous) ? previous : phase;
 }
 
 export function podPhase(statuses: ContainerStatus[], restartPolicy: RestartPolicy, terminating = false): PodPhase {
@@ -87,7 +140,7 @@ function conditions(
   context: PodStatusContext,
 ): PodCondition[] {
   const unready = statuses.filter((status) => !status.ready).map((status) => status.name);
-  const ended = phase === 'Succeeded' || phase === 'Failed';
+  const ended = isTerminal(phase);
   const endReason = phase === 'Succeeded' ? 'PodCompleted' : 'PodFailed';
   const containersReady: Verdict =
     unready.length === 0 && !ended
@@ -102,7 +155,7 @@ function conditions(
   const verdicts: [string, Verdict][] = [
     ['PodReadyToStartContainers', { status: network ? 'True' : 'False' }],
     ['Initialized', phase === 'Succeeded' ? { status: 'True', reason: 'PodCompleted' } : { status: 'True' }],
-    ['Ready', containersReady],
+    ['Ready', containersReady.status === 'True' ? readinessGates(pod) : containersReady],
     ['ContainersReady', containersReady],
     ['PodScheduled', { status: 'True' }],
   ];
@@ -116,6 +169,19 @@ function conditions(
       lastTransitionTime: before?.status === verdict.status ? (before.lastTransitionTime ?? now) : now,
     };
   });
+}
+
+/** Conditions that others set decide too (pkg/kubelet/status/generate.go: GeneratePodReadyCondition). */
+function readinessGates(pod: Pod): Verdict {
+  const unmet = (pod.spec.readinessGates ?? []).flatMap(({ conditionType }) => {
+    const condition = pod.status?.conditions.find(({ type }) => type === conditionType);
+    if (condition === undefined)
+      return `corresponding condition of pod readiness gate "${conditionType}" does not exist.`;
+    if (condition.status === 'True') return [];
+    return `the status of pod readiness gate "${conditionType}" is not "True", but ${condition.status}`;
+  });
+  if (unmet.length === 0) return { status: 'True' };
+  return { status: 'False', reason: 'ReadinessGatesNotReady', message: unmet.join(', ') };
 }
 
 interface Verdict {

@@ -45,6 +45,10 @@ export class StatusBoard {
     this.#tell(entry, 'deleted');
   }
 
+  get(uid: string): PodWithStatus | undefined {
+    return this.#pods.get(uid);
+  }
+
   /** By namespace, then name. */
   list(): PodWithStatus[] {
     const key = ({ pod }: PodWithStatus): string => `${pod.metadata.namespace}/${pod.metadata.name}`;

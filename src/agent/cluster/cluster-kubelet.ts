@@ -1,0 +1,155 @@
+/**
+ * The kubelet role of a node in a cluster: the Node and its Lease, pods of the API server and of manifests, their status,
+ * mirror pods, objects, tokens and events.
+ * Layer: agent/cluster (composition). Decides nothing.
+ */
+import type { ApiClient } from '../../api/client.ts';
+import { createEventRecorder } from '../../api/events.ts';
+import { createNodeClient } from '../../api/node-client.ts';
+import { requestToken } from '../../api/token-request.ts';
+import { systemClock } from '../../base/clock.ts';
+import type { ClusterMode, RunOptions } from '../../config/flags.ts';
+import { createApiPodSource } from '../../kubelet/api/api-pod-source.ts';
+import { ApiPods, followPods } from '../../kubelet/api/api-pods.ts';
+import { MirrorPods } from '../../kubelet/api/mirror-pods.ts';
+import { createNodeAdmission } from '../../kubelet/api/node-admission.ts';
+import { followObjects, ObjectWatches } from '../../kubelet/api/object-watches.ts';
+import { createPodApi } from '../../kubelet/api/pod-api.ts';
+import { createRecordPodEvent } from '../../kubelet/api/record-pod-event.ts';
+import { startStatusSync } from '../../kubelet/api/status-sync.ts';
+import type { Kubelet } from '../../kubelet/kubelet.ts';
+import { hostReader } from '../../kubelet/node/host-reader.ts';
+import { type NodeRole, startNode } from '../../kubelet/node/start-node.ts';
+import { shareSource } from '../../kubelet/static/shared-source.ts';
+import { ServiceAccountTokens } from '../../kubelet/volumes/service-account-tokens.ts';
+import type { Logger } from '../../observe/logger.ts';
+import { folderSource, startKubeletRole } from '../kubelet-role.ts';
+import type { MachineFacts } from '../node-facts.ts';
+import type { Runtime } from '../node-start.ts';
+import { nodeOptions } from './node-options.ts';
+
+export interface ClusterKubelet {
+  node: NodeRole;
+  kubelet: Kubelet;
+  /** Pods whose status is not in the API server yet. */
+  pendingStatuses(): number;
+  stop(): Promise<void>;
+}
+
+export interface ClusterKubeletContext {
+  options: RunOptions<ClusterMode>;
+  machine: MachineFacts;
+  connection: Runtime;
+  client: ApiClient;
+  /** Reasons of other roles for which the node is not ready. */
+  otherReasons: () => readonly string[];
+  log: Logger;
+}
+
+/** Manifests run and the Node is registered in the background: an API server need not answer. @throws what startKubelet throws */
+export async function startClusterKubelet(
+  { options, machine, connection, client, otherReasons, log }: ClusterKubeletContext,
+  signal: AbortSignal,
+): Promise<ClusterKubelet> {
+  const { nodeName } = machine;
+  const clock = systemClock;
+  await using cleanup = new AsyncDisposableStack();
+  const scope = new AbortController();
+  const stopping = AbortSignal.any([signal, scope.signal]);
+  cleanup.defer(() => scope.abort(new Error('the kubelet role stops')));
+  const events = createEventRecorder({
+    client,
+    source: { component: 'kubelet', host: nodeName },
+    signal: stopping,
+    rateLimit: options.kubelet.events,
+    log: log.child({ component: 'events' }),
+  });
+  let role: Kubelet | undefined;
+  const node = await startNode(
+    nodeOptions(options, machine),
+    {
+      client,
+      runtime: connection.runtime,
+      images: connection.image,
+      host: hostReader,
+      plegActiveMs: plegActivity(() => role),
+      otherReasons,
+      recordEvent: ({ type, reason, message }) =>
+        // The kubelet names the Node by its name in place of its uid, so that `kubectl describe node` finds the event.
+        events.record({
+          object: { apiVersion: 'v1', kind: 'Node', name: nodeName, uid: nodeName },
+          type,
+          reason,
+          message,
+        }),
+      clock,
+      log: log.child({ component: 'node' }),
+    },
+    stopping,
+  );
+  cleanup.defer(() => node.stop());
+
+  const tokens = new ServiceAccountTokens({
+    request: (request) => requestToken(client, request, stopping),
+    onDue: (uid) => role?.volumesDue(uid),
+    clock,
+    log: log.child({ component: 'tokens' }),
+  });
+  cleanup.defer(() => tokens.stop());
+  const podLog = log.child({ component: 'pods' });
+  const pods = new ApiPods(clock);
+  const api = createPodApi(client);
+  const mirrors = new MirrorPods({
+    api,
+    pods,
+    nodeName,
+    nodeUid: () => node.known.node?.metadata.uid,
+    clock,
+    log: podLog,
+  });
+  cleanup.defer(() => mirrors.stop());
+  // A mirror pod names its Node's uid.
+  cleanup.defer(node.known.onObserved(() => mirrors.wake()));
+  const { staticPodPath } = options.kubelet;
+  const manifests =
+    staticPodPath === undefined ? undefined : shareSource(folderSource(staticPodPath, options, machine, log));
+  manifests?.onSnapshot((snapshot) => mirrors.setManifests(snapshot));
+  const source = createApiPodSource({ pods, manifests, clock });
+  pods.start(followPods({ client, nodeName, clock, log: podLog }), stopping);
+  const objects = new ObjectWatches({ follow: followObjects({ client, clock, log: podLog }), clock });
+  cleanup.defer(() => objects.stop());
+  const kubelet = await startKubeletRole(options, machine, connection, source, log, stopping, {
+    objects,
+    admission: createNodeAdmission({
+      known: node.known,
+      api: createNodeClient(client),
+      nodeName,
+      allowedUnsafeSysctls: [],
+    }),
+    recordEvent: createRecordPodEvent(events),
+    tokens,
+  });
+  role = kubelet;
+  cleanup.defer(() => kubelet.stop());
+  const statuses = startStatusSync({
+    api,
+    pods,
+    board: kubelet.board,
+    mayRun: (uid) => kubelet.mayRun(uid),
+    clock,
+    log: podLog,
+  });
+  cleanup.defer(() => statuses.stop());
+
+  const parts = cleanup.move();
+  return { node, kubelet, pendingStatuses: () => statuses.pending, stop: () => parts.disposeAsync() };
+}
+
+/** Events count as arriving while the runtime answers. */
+function plegActivity(role: () => Kubelet | undefined): () => number | undefined {
+  let lastMs: number | undefined;
+  return () => {
+    if (role()?.status().runtime.healthy) lastMs = systemClock.now();
+    return lastMs;
+  };
+}

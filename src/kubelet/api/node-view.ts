@@ -1,0 +1,25 @@
+/**
+ * What the kubelet asks of the API server besides pods: the objects that they name, and the Node that admits them.
+ * Layer: kubelet/api (types only). object-watches.ts and node-admission.ts implement it.
+ */
+import type { Pod } from '../../api/core.ts';
+import type { AdmittingNode } from '../plan/admission-checks.ts';
+import type { ObjectSources } from '../plan/environment.ts';
+
+export interface NodeObjects extends ObjectSources {
+  /** The pods of the API server: what they name is read from now on, what no other names is not any more. */
+  want(pods: readonly Pod[]): void;
+  /** See PodContext.objectsKnown. */
+  known(pod: Pod, signal: AbortSignal): Promise<void>;
+  /** `changed` has referenceKeys of objects that came, went, changed, or are known for the first time. */
+  onChange(listener: (changed: ReadonlySet<string>) => void): void;
+}
+
+export interface NodeAdmission {
+  /** The Node as known; undefined before it was read. */
+  node(): AdmittingNode | undefined;
+  /** Reads the Node anew. May reject: then what is known counts. */
+  refresh(signal: AbortSignal): Promise<void>;
+  /** KubeletConfiguration allowedUnsafeSysctls. */
+  allowedUnsafeSysctls: readonly string[];
+}

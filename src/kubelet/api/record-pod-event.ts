@@ -1,0 +1,26 @@
+/**
+ * Pod workers' events as the API's event recorder takes them.
+ * Layer: kubelet/api (adapter).
+ */
+import type { EventRecorder } from '../../api/events.ts';
+import { containerFieldPath, type RecordPodEvent } from '../pods/pod-events.ts';
+
+export function createRecordPodEvent(recorder: Pick<EventRecorder, 'record'>): RecordPodEvent {
+  return (pod, { type, reason, message, container }) => {
+    const { namespace, name, uid, resourceVersion } = pod.metadata;
+    recorder.record({
+      object: {
+        apiVersion: 'v1',
+        kind: 'Pod',
+        namespace,
+        name,
+        uid,
+        ...(resourceVersion === undefined ? {} : { resourceVersion }),
+        ...(container === undefined ? {} : { fieldPath: containerFieldPath(container) }),
+      },
+      type,
+      reason,
+      message,
+    });
+  };
+}
