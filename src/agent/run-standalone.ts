@@ -77,6 +77,7 @@ export async function runStandalone(
       },
       network: network.status(),
       proxy: proxyReport(proxy.status()),
+      waiting: [],
       pods: podReports(now),
       ending: now.ending.map(({ namespace, name, uid }) => ({ namespace, name, uid })),
       manifestErrors: [

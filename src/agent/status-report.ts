@@ -13,15 +13,34 @@ export interface StatusReport {
   nodeIPs: string[];
   startedAt: string;
   memoryBytes: number;
-  runtime: { name: string; version: string; healthy: boolean; mode: string };
-  network: { podCIDR: string; gateway: string; allocated: number; free: number };
-  proxy: ProxyReport;
+  /** Absent without the kubelet role, as everything about pods is empty then. */
+  runtime?: { name: string; version: string; healthy: boolean; mode: string };
+  /** Absent without the network role, and until it stands. */
+  network?: { podCIDR: string; gateway: string; allocated: number; free: number };
+  /** Absent without the proxy role, and until it stands. */
+  proxy?: ProxyReport;
+  /** Roles that do not stand yet, and why. */
+  waiting: { role: string; reason: string }[];
+  /** Of a node in a cluster, with the kubelet role. */
+  node?: NodeReport;
   pods: PodReport[];
   /** Pods on their way out. */
   ending: { namespace: string; name: string; uid: string }[];
   manifestErrors: { file: string; error: string }[];
   /** Since the previous question; only with --event-loop-lag. */
   eventLoopLag?: { p50Ms: number; p99Ms: number; maxMs: number };
+}
+
+/** Of a standalone daemon, which has all roles once it answers. */
+export type StandaloneReport = StatusReport & Required<Pick<StatusReport, 'runtime' | 'network' | 'proxy'>>;
+
+export interface NodeReport {
+  /** In the API server, as far as it was seen. */
+  registered: boolean;
+  /** `Ready`, or the message of the condition. */
+  ready: string;
+  /** Pods whose status is not in the API server yet. */
+  pendingStatuses: number;
 }
 
 /** What the daemon answers until its roles are up. */

@@ -43,6 +43,11 @@ export interface ReflectorOptions<T> {
   readonly signal: AbortSignal;
   readonly clock?: Clock;
   readonly log?: Logger;
+  /**
+   * Milliseconds before the first try after a failure, default 800. For what a user waits for, and where a refusal soon
+   * passes: a node may read a Secret some moments after its pod was bound.
+   */
+  readonly firstRetryMs?: number;
   /** 0 to 1; for tests. */
   readonly random?: () => number;
 }
@@ -254,7 +259,8 @@ class ReflectorRun<T> {
         return;
       }
     }
-    this.#delayMs = nextDelay(this.#delayMs, backoff);
+    const { firstRetryMs = backoff.initialMs } = this.#options;
+    this.#delayMs = nextDelay(this.#delayMs, { ...backoff, initialMs: firstRetryMs });
     if (line !== this.#told) this.#log.warn({ error: line }, 'watch failed, trying again');
     this.#told = line;
     listener.status?.(error);

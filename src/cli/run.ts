@@ -3,9 +3,7 @@
  * Layer: cli. SIGTERM and SIGINT end the daemon gently; a second one ends it at once.
  */
 import { open } from 'node:fs/promises';
-import { runStandalone } from '../agent/run-standalone.ts';
 import { hasErrorCode } from '../base/errors.ts';
-import { ConfigError } from '../config/config-error.ts';
 import { type RunFlags, resolveRunOptions } from '../config/flags.ts';
 import { loadKubeProxyConfiguration } from '../config/kube-proxy-configuration.ts';
 import { loadKubeletConfiguration } from '../config/kubelet-configuration.ts';
@@ -38,21 +36,16 @@ export async function run(flags: RunFlags, watchEventLoop: boolean): Promise<voi
   try {
     const lag = watchEventLoop ? (await import('../observe/event-loop-lag.ts')).startEventLoopLag() : undefined;
     const { mode } = options;
-    if (mode.kind === 'standalone') await runStandalone({ ...options, mode }, log, controller.signal, lag);
-    else throw clusterIsMissing();
+    if (mode.kind === 'standalone') {
+      const { runStandalone } = await import('../agent/run-standalone.ts');
+      await runStandalone({ ...options, mode }, log, controller.signal, lag);
+    } else {
+      const { runCluster } = await import('../agent/cluster/run-cluster.ts');
+      await runCluster({ ...options, mode }, log, controller.signal, lag);
+    }
   } catch (error) {
     if (!controller.signal.aborted) throw error;
   }
-}
-
-/** Until src/agent can join one. */
-function clusterIsMissing(): ConfigError {
-  const problem = {
-    code: 'CONFIG_FLAG',
-    field: '--kubeconfig',
-    message: 'joining a cluster is not there yet',
-  } as const;
-  return new ConfigError([{ ...problem, fix: 'use --standalone DIR' }]);
 }
 
 async function loadFile<Loaded>(

@@ -32,6 +32,7 @@ const report = (change: Partial<StatusReport> = {}): StatusReport => ({
   runtime: { name: 'containerd', version: '1.7.24', healthy: true, mode: 'events' },
   network: { podCIDR: '10.244.0.0/24', gateway: '10.244.0.1', allocated: 2, free: 251 },
   proxy,
+  waiting: [],
   pods: [],
   ending: [],
   manifestErrors: [],
@@ -110,6 +111,20 @@ test('Services in a table of their own, the rest counted, and what is wrong with
     'service default/db: port "x" is refused',
     '',
   ]);
+});
+
+test('a node of a cluster: what the API server knows, and roles that wait', (t) => {
+  const node = { registered: true, ready: 'container runtime network not ready', pendingStatuses: 3 };
+  const waiting = [{ role: 'network', reason: 'waits for spec.podCIDR of the Node' }];
+  const text = statusTable(report({ node, waiting, network: undefined, proxy: undefined }), now);
+  t.deepEqual(text.split('\n').slice(1, 5), [
+    'API server: Node container runtime network not ready, 3 pod statuses on the way',
+    'Runtime containerd 1.7.24: ready (events)',
+    'network: NOT STARTED: waits for spec.podCIDR of the Node',
+    '',
+  ]);
+  const missing = statusTable(report({ node: { ...node, registered: false } }), now);
+  t.true(missing.includes('API server: Node NOT REGISTERED'));
 });
 
 test('nothing runs, nobody answers, no address: said so', (t) => {

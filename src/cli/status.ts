@@ -3,7 +3,7 @@
  * Layer: cli.
  */
 import { queryControl } from '../agent/control-socket.ts';
-import type { StartingReport, StatusReport } from '../agent/status-report.ts';
+import type { NodeReport, ProxyReport, StartingReport, StatusReport } from '../agent/status-report.ts';
 import { formatAge, formatTable, printable } from './table.ts';
 
 export async function printStatus(options: { runDir: string; output: 'table' | 'json' }): Promise<void> {
@@ -22,9 +22,13 @@ export function statusTable(report: StatusReport, nowMs: number): string {
   const age = (time: string | undefined): string => (time === undefined ? '-' : formatAge(nowMs - Date.parse(time)));
   const heading = [
     `Node ${report.nodeName} (${report.nodeIPs.join(', ') || 'no address'}), Keelson ${report.version}, up ${age(report.startedAt)}, ${Math.round(report.memoryBytes / 2 ** 20)} MiB`,
-    `Runtime ${runtime.name} ${runtime.version}: ${runtime.healthy ? 'ready' : 'NOT ANSWERING'} (${runtime.mode})`,
-    `Pod network ${network.podCIDR}: ${network.allocated} addresses used, ${network.free} free`,
-    `Services: ${proxy.services}, ${proxy.endpoints} endpoints, ${proxyState(proxy)}`,
+    ...(report.node ? [nodeLine(report.node)] : []),
+    ...(runtime
+      ? [`Runtime ${runtime.name} ${runtime.version}: ${runtime.healthy ? 'ready' : 'NOT ANSWERING'} (${runtime.mode})`]
+      : []),
+    ...(network ? [`Pod network ${network.podCIDR}: ${network.allocated} addresses used, ${network.free} free`] : []),
+    ...(proxy ? [`Services: ${proxy.services}, ${proxy.endpoints} endpoints, ${proxyState(proxy)}`] : []),
+    ...report.waiting.map(({ role, reason }) => `${role}: NOT STARTED: ${printable(reason)}`),
   ];
   const rows = report.pods.map((pod) => [
     pod.namespace,
@@ -39,20 +43,22 @@ export function statusTable(report: StatusReport, nowMs: number): string {
     rows.length === 0
       ? 'No pods.'
       : formatTable([['NAMESPACE', 'NAME', 'READY', 'STATUS', 'RESTARTS', 'AGE', 'IP'], ...rows]);
-  const services = proxy.serviceList.map(({ namespace, name, type, clusterIPs, externalIPs, ports, endpoints }) => [
-    namespace,
-    name,
-    type,
-    clusterIPs.join(',') || '<none>',
-    externalIPs.join(',') || '<none>',
-    ports.join(','),
-    String(endpoints),
-  ]);
+  const services = (proxy?.serviceList ?? []).map(
+    ({ namespace, name, type, clusterIPs, externalIPs, ports, endpoints }) => [
+      namespace,
+      name,
+      type,
+      clusterIPs.join(',') || '<none>',
+      externalIPs.join(',') || '<none>',
+      ports.join(','),
+      String(endpoints),
+    ],
+  );
   const serviceTable = [
     ['NAMESPACE', 'SERVICE', 'TYPE', 'CLUSTER-IP', 'EXTERNAL-IP', 'PORTS', 'ENDPOINTS'],
     ...services,
   ];
-  const moreServices = proxy.services - services.length;
+  const moreServices = (proxy?.services ?? 0) - services.length;
   const notes = [
     ...(moreServices > 0 ? [`and ${moreServices} more Services`] : []),
     ...report.pods.flatMap(({ namespace, name, error }) => (error ? [`pod ${namespace}/${name}: ${error}`] : [])),
@@ -61,14 +67,19 @@ export function statusTable(report: StatusReport, nowMs: number): string {
         state.waiting?.message ? [`pod ${namespace}/${name}, container ${container}: ${state.waiting.message}`] : [],
       ),
     ),
-    ...(proxy.lastError === undefined ? [] : [`services: ${proxy.lastError}`]),
-    ...proxy.problems,
+    ...(proxy?.lastError === undefined ? [] : [`services: ${proxy.lastError}`]),
+    ...(proxy?.problems ?? []),
     ...report.manifestErrors.map(({ file, error }) => (error.includes(file) ? error : `${file}: ${error}`)),
   ];
   return `${[...heading, '', table, ...(services.length > 0 ? ['', formatTable(serviceTable)] : []), ...(notes.length > 0 ? ['', ...notes.map(printable)] : [])].join('\n')}\n`;
 }
 
-function proxyState({ healthy, pending }: StatusReport['proxy']): string {
+function proxyState({ healthy, pending }: ProxyReport): string {
   if (!healthy) return 'NOT IN THE KERNEL';
   return pending ? 'on the way to the kernel' : 'in the kernel';
+}
+
+function nodeLine({ registered, ready, pendingStatuses }: NodeReport): string {
+  const state = registered ? printable(ready) : 'NOT REGISTERED, see the log';
+  return `API server: Node ${state}${pendingStatuses > 0 ? `, ${pendingStatuses} pod statuses on the way` : ''}`;
 }

@@ -6,7 +6,7 @@ import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'ava';
 import type { CheckResult } from '../../src/agent/check-result.ts';
-import type { StatusReport } from '../../src/agent/status-report.ts';
+import type { StandaloneReport } from '../../src/agent/status-report.ts';
 import { connectRuntime, type RuntimeConnection } from '../../src/cri/connect.ts';
 import { busyboxImage } from '../images/build.ts';
 import { type Census, census, censusDifference } from '../support/census.ts';
@@ -176,7 +176,7 @@ test.serial('status: a table for people, JSON for programs', async (t) => {
 
   const json = await daemon.keelson.command('status', '-o', 'json');
   t.is(json.code, 0);
-  const report = JSON.parse(json.stdout) as StatusReport;
+  const report = JSON.parse(json.stdout) as StandaloneReport;
   t.is(report.nodeName, `node-${node.run.id}`);
   t.deepEqual(report.nodeIPs, [node.nodeIp]);
   t.like(report.runtime, { name: 'containerd', healthy: true });

@@ -6,7 +6,7 @@
 import { mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
-import type { StatusReport } from '../../src/agent/status-report.ts';
+import type { StandaloneReport } from '../../src/agent/status-report.ts';
 import { busyboxImage } from '../images/build.ts';
 import { type Census, census, censusDifference } from '../support/census.ts';
 import { eventually } from '../support/exec.ts';
@@ -88,7 +88,7 @@ class Folder {
 
 const settled =
   (folder: Folder) =>
-  (status: StatusReport): boolean =>
+  (status: StandaloneReport): boolean =>
     status.pods.length === folder.wanted.size &&
     status.ending.length === 0 &&
     status.pods.every(({ summary, ready }) => summary === 'Running' && ready === 1);
@@ -98,7 +98,7 @@ const baseName = (node: TestNode, name: string): string => name.replace(`-node-$
 async function compareWithWanted(
   t: ExecutionContext,
   node: TestNode,
-  status: StatusReport,
+  status: StandaloneReport,
   folder: Folder,
 ): Promise<void> {
   t.deepEqual(status.pods.map(({ name }) => baseName(node, name)).sort(), [...folder.wanted.keys()].sort());
@@ -125,7 +125,7 @@ async function compareWithWanted(
 }
 
 /** containerID of each pod that the storm does not touch. */
-const stableContainers = (node: TestNode, status: StatusReport): Record<string, string | undefined> =>
+const stableContainers = (node: TestNode, status: StandaloneReport): Record<string, string | undefined> =>
   Object.fromEntries(
     status.pods
       .map((pod) => [baseName(node, pod.name), pod.status.containerStatuses?.[0]?.containerID] as const)

@@ -6,7 +6,7 @@
 import { existsSync, mkdirSync, readFileSync, renameSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'ava';
-import type { PodReport, StatusReport } from '../../src/agent/status-report.ts';
+import type { PodReport, StandaloneReport } from '../../src/agent/status-report.ts';
 import { entrypointImage } from '../images/build.ts';
 import type { Census } from '../support/census.ts';
 import {
@@ -35,7 +35,7 @@ const containerIdOf = (pod: PodReport | undefined): string | undefined =>
   pod?.status.containerStatuses?.[0]?.containerID;
 const terminatedOf = (pod: PodReport) => pod.status.containerStatuses?.[0]?.state.terminated;
 const sh = (script: string): string[] => ['sh', '-c', script];
-const errorsOf = (status: StatusReport, file: string): string[] =>
+const errorsOf = (status: StandaloneReport, file: string): string[] =>
   status.manifestErrors.filter((entry) => entry.file === daemon.path(file)).map(({ error }) => error);
 
 /** A folder of the run that a pod mounts at /out. */

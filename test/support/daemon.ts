@@ -7,7 +7,7 @@ import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync
 import { join } from 'node:path';
 import { stringify } from 'yaml';
 import { queryControl } from '../../src/agent/control-socket.ts';
-import type { PodReport, StatusReport } from '../../src/agent/status-report.ts';
+import type { PodReport, StandaloneReport } from '../../src/agent/status-report.ts';
 import { connectRuntime, type RuntimeConnection } from '../../src/cri/connect.ts';
 import { busyboxImage } from '../images/build.ts';
 import { type Census, census, censusDifference } from './census.ts';
@@ -36,9 +36,13 @@ export interface Daemon {
   clear(): Promise<void>;
   /** Where `file` of the folder is. */
   path(file: string): string;
-  status(): Promise<StatusReport>;
+  status(): Promise<StandaloneReport>;
   /** Resolves with the first status that satisfies the condition. */
-  waitFor(what: string, condition: (status: StatusReport) => boolean, timeoutMs?: number): Promise<StatusReport>;
+  waitFor(
+    what: string,
+    condition: (status: StandaloneReport) => boolean,
+    timeoutMs?: number,
+  ): Promise<StandaloneReport>;
   /** The same for the pod that a manifest names `name`. */
   waitForPod(
     name: string,
@@ -51,7 +55,7 @@ export interface Daemon {
   /** Until no pod runs or ends. */
   waitForNoPods(): Promise<void>;
   /** The pod in a status. */
-  find(status: StatusReport, name: string): PodReport | undefined;
+  find(status: StandaloneReport, name: string): PodReport | undefined;
   /** The name that the daemon gives it: `<name>-<node>`. */
   fullName(name: string): string;
   /** Runs a shell command in a running container of the pod: the named one, or its only one. */
@@ -98,14 +102,14 @@ export async function daemonOn(node: TestNode, options: Pick<DaemonOptions, 'kee
   let keelson = await node.startKeelson(flags);
 
   const path = (file: string): string => join(dirs.manifests, file);
-  const status = async (): Promise<StatusReport> => (await queryControl(dirs.run)) as StatusReport;
-  const find = (report: StatusReport, name: string): PodReport | undefined =>
+  const status = async (): Promise<StandaloneReport> => (await queryControl(dirs.run)) as StandaloneReport;
+  const find = (report: StandaloneReport, name: string): PodReport | undefined =>
     report.pods.find((pod) => pod.name === `${name}${suffix}`);
   const tail = (): string => keelson.logs().split('\n').slice(-12).join('\n');
 
   async function waitFor<T>(
     what: string,
-    look: (report: StatusReport) => T,
+    look: (report: StandaloneReport) => T,
     timeoutMs = 60_000,
   ): Promise<NonNullable<T>> {
     let last = '';
@@ -233,7 +237,7 @@ export async function daemonOn(node: TestNode, options: Pick<DaemonOptions, 'kee
 }
 
 /** A status in a few lines, for a failure. */
-function describe({ pods, ending, manifestErrors }: StatusReport): string {
+function describe({ pods, ending, manifestErrors }: StandaloneReport): string {
   const lines = pods.map(({ name, uid, summary, ready, restarts, error, status }) => {
     const states = (status.containerStatuses ?? []).map(({ state }) => JSON.stringify(state)).join(' ');
     return `${name} ${uid} ${summary} ready ${ready} restarts ${restarts} ${error ?? ''} ${states}`;

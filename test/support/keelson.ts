@@ -6,7 +6,7 @@ import type { ChildProcess } from 'node:child_process';
 import { closeSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { queryControl } from '../../src/agent/control-socket.ts';
-import type { StartingReport, StatusReport } from '../../src/agent/status-report.ts';
+import type { StandaloneReport, StartingReport } from '../../src/agent/status-report.ts';
 import { type ExecResult, eventually, execResult, repositoryRoot, spawnIn } from './exec.ts';
 
 export const keelsonBinary = join(repositoryRoot, 'bin/keelson');
@@ -33,6 +33,8 @@ export interface KeelsonOptions {
   hostname?: string;
   /** Text of a KubeletConfiguration file. */
   config?: string;
+  /** Kubeconfig files of a node in a cluster; then it runs no folder of manifests. */
+  cluster?: { kubeconfig: string; networkKubeconfig: string };
   /** More flags, e.g. `['-v', '4']`. */
   args?: readonly string[];
   /** Where the log goes; it is appended to, so that it shows restarts. */
@@ -44,13 +46,17 @@ export interface Keelson {
   /** The daemon's exit code, or the signal that ended it; undefined while it runs. */
   exit(): number | NodeJS.Signals | undefined;
   /** What `keelson status -o json` is told. Throws when nobody answers or the daemon is still starting. */
-  status(): Promise<StatusReport>;
+  status(): Promise<StandaloneReport>;
   /** Any other subcommand with this run's folder, e.g. `command('status')`. */
   command(...args: string[]): Promise<ExecResult>;
   /** Standard output and error of the daemon, restarts included. */
   logs(): string;
   /** Resolves with the status that satisfies the condition; errors of status() count as not yet. */
-  waitFor(what: string, condition: (status: StatusReport) => boolean, timeoutMs?: number): Promise<StatusReport>;
+  waitFor(
+    what: string,
+    condition: (status: StandaloneReport) => boolean,
+    timeoutMs?: number,
+  ): Promise<StandaloneReport>;
   /** SIGKILL, as a crash; resolves when the process is gone. */
   kill9(): Promise<void>;
   /** SIGTERM; resolves with the exit code. Kills it after 30 s and throws. */
@@ -59,10 +65,18 @@ export interface Keelson {
 
 /** The flags of a run with all paths named. */
 export function keelsonArguments(options: KeelsonOptions): string[] {
-  const { dirs } = options;
+  const { dirs, cluster, podCidr } = options;
+  const source =
+    cluster === undefined
+      ? ['--standalone', dirs.manifests]
+      : ['--kubeconfig', cluster.kubeconfig, '--network-kubeconfig', cluster.networkKubeconfig];
+  const network =
+    cluster === undefined || podCidr !== undefined
+      ? ['--pod-cidr', podCidr ?? '10.244.0.0/24']
+      : ['--cluster-cidr', '10.244.0.0/16'];
   return [
-    ['run', '--standalone', dirs.manifests],
-    ['--pod-cidr', options.podCidr ?? '10.244.0.0/24'],
+    ['run', ...source],
+    network,
     ['--container-runtime-endpoint', options.endpoint],
     ['--cni-conf-dir', options.cniConfDir],
     ['--cni-bin-dir', options.cniBinDir],
@@ -102,8 +116,8 @@ export async function startKeelson(options: KeelsonOptions): Promise<Keelson> {
   const command = (...args: string[]): Promise<ExecResult> =>
     execResult(keelsonBinary, [...args, '--run-dir', dirs.run], { netns });
   // Asked on the socket: a `keelson status` for each look would take a core from the daemon that is being watched.
-  const status = async (): Promise<StatusReport> => {
-    const report = (await queryControl(dirs.run)) as StatusReport | StartingReport;
+  const status = async (): Promise<StandaloneReport> => {
+    const report = (await queryControl(dirs.run)) as StandaloneReport | StartingReport;
     if ('starting' in report) throw new Error('keelson is starting');
     return report;
   };

@@ -30,6 +30,9 @@ export type FollowObject = (
   signal: AbortSignal,
 ) => void;
 
+/** The node authoriser learns of a pod's objects some milliseconds after the node learns of the pod. */
+const firstRetryMs = 20;
+
 export interface FollowObjectsOptions {
   client: ApiClient;
   clock: Clock;
@@ -49,6 +52,7 @@ export function followObjects({ client, clock, log }: FollowObjectsOptions): Fol
       signal,
       clock,
       log,
+      firstRetryMs,
     });
   };
 }

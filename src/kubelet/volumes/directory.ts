@@ -61,7 +61,12 @@ export class Directory implements AsyncDisposable {
   async ensureChild(name: string, mode: number): Promise<Directory> {
     const present = await this.childIfPresent(name);
     if (present !== undefined) return present;
-    await this.mkdir(name, mode);
+    try {
+      await this.mkdir(name, mode);
+    } catch (error) {
+      // Another pod's worker made it meanwhile: `pods` is everyone's.
+      if (!hasErrorCode(error, 'EEXIST')) throw error;
+    }
     const made = await this.child(name);
     try {
       if ((Number((await made.stat()).mode) & 0o7777) !== mode) await made.chmod(mode);
