@@ -63,8 +63,6 @@ export interface DataplaneModel {
   nodePorts: ReadonlyMap<FrontendKey, Frontend>;
   /** Addresses of this node's endpoints: a packet from one of them to itself must be masqueraded. Canonical text. */
   hairpin: ReadonlySet<string>;
-  /** Every size that a group has: the chains that choose among N endpoints. */
-  sizes: ReadonlySet<number>;
 }
 
 /**
@@ -120,16 +118,15 @@ export interface DataplaneDelta {
   services: readonly FrontendChange[];
   nodePorts: readonly FrontendChange[];
   hairpin: SetChange<string>;
-  sizes: SetChange<number>;
   /** To be done after the change is in the kernel. */
   conntrack: readonly ConntrackCleanup[];
 }
 
 export function isEmptyDelta(delta: DataplaneDelta): boolean {
-  const { groups, services, nodePorts, hairpin, sizes, conntrack } = delta;
+  const { groups, services, nodePorts, hairpin, conntrack } = delta;
   return (
     groups.length + services.length + nodePorts.length + conntrack.length === 0 &&
-    hairpin.added.length + hairpin.removed.length + sizes.added.length + sizes.removed.length === 0
+    hairpin.added.length + hairpin.removed.length === 0
   );
 }
 

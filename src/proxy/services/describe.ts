@@ -20,7 +20,7 @@ import {
 
 /** Lines of at most one element each, ending in a line feed; nothing for an empty section. */
 export function describeDataplane(model: DataplaneModel): string {
-  const { family, groups, services, nodePorts, hairpin, sizes } = model;
+  const { family, groups, services, nodePorts, hairpin } = model;
   const lines = [`dataplane ${family}: ${services.size} services, ${nodePorts.size} node ports, ${groups.size} groups`];
   for (const [key, frontend] of sorted(services)) lines.push(`service ${key} ${describeFrontend(frontend)}`);
   for (const [key, frontend] of sorted(nodePorts)) lines.push(`nodeport ${key} ${describeFrontend(frontend)}`);
@@ -29,7 +29,6 @@ export function describeDataplane(model: DataplaneModel): string {
     for (const [index, endpoint] of group.endpoints.entries()) lines.push(`  ${index} ${formatEndpoint(endpoint)}`);
   }
   for (const address of [...hairpin].sort()) lines.push(`hairpin ${address}`);
-  if (sizes.size > 0) lines.push(`sizes ${[...sizes].sort((a, b) => a - b).join(' ')}`);
   return `${lines.join('\n')}\n`;
 }
 
@@ -42,8 +41,6 @@ export function describeDelta(delta: DataplaneDelta): string {
   for (const change of delta.nodePorts) lines.push(describeFrontendChange('nodeport', change));
   for (const address of delta.hairpin.added) lines.push(`+ hairpin ${address}`);
   for (const address of delta.hairpin.removed) lines.push(`- hairpin ${address}`);
-  for (const size of delta.sizes.added) lines.push(`+ size ${size}`);
-  for (const size of delta.sizes.removed) lines.push(`- size ${size}`);
   for (const cleanup of delta.conntrack) lines.push(describeCleanup(cleanup));
   return `${lines.join('\n')}\n`;
 }

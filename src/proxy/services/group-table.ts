@@ -3,14 +3,12 @@
  * Layer: proxy/services (pure). Must not know which Service a group is for.
  */
 import type { EndpointRef } from './address.ts';
-import { CountedSet } from './counted-set.ts';
-import type { Group, GroupChange, SetChange } from './dataplane.ts';
+import type { Group, GroupChange } from './dataplane.ts';
 import { GroupIds, renumber } from './group-list.ts';
 
 export class GroupTable {
   readonly #groups = new Map<number, Group>();
   readonly #ids = new GroupIds();
-  readonly #sizes = new CountedSet<number>();
   #changes: GroupChange[] = [];
   /** Groups of a predecessor that nobody has claimed yet. */
   readonly #adoptable: Map<number, readonly EndpointRef[]>;
@@ -22,10 +20,6 @@ export class GroupTable {
 
   get groups(): ReadonlyMap<number, Group> {
     return this.#groups;
-  }
-
-  get sizes(): ReadonlySet<number> {
-    return this.#sizes.published;
   }
 
   /** To be called once before the updates of a flush. */
@@ -55,12 +49,12 @@ export class GroupTable {
     return this.#record(before, { id: before.id, endpoints, affinitySeconds }, replaced);
   }
 
-  drain(): { groups: readonly GroupChange[]; sizes: SetChange<number> } {
+  drain(): readonly GroupChange[] {
     const groups = this.#changes;
     this.#changes = [];
     for (const id of this.#adoptable.keys()) this.#ids.free(id);
     this.#adoptable.clear();
-    return { groups, sizes: this.#sizes.drain() };
+    return groups;
   }
 
   #start(wanted: readonly EndpointRef[], former: number): { id: number; endpoints: readonly EndpointRef[] } {
@@ -74,14 +68,12 @@ export class GroupTable {
   #record(before: Group | undefined, after: Group | undefined, replaced: readonly number[]): Group | undefined {
     if (after !== undefined) {
       this.#groups.set(after.id, after);
-      this.#sizes.hold(after.endpoints.length);
       this.#changes.push({ id: after.id, before, after, replaced });
     } else if (before !== undefined) {
       this.#groups.delete(before.id);
       this.#ids.free(before.id);
       this.#changes.push({ id: before.id, before, after, replaced });
     }
-    if (before !== undefined) this.#sizes.release(before.endpoints.length);
     return after;
   }
 }

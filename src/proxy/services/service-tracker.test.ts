@@ -101,7 +101,6 @@ const frontendRules: [string, ServiceFields, SliceFields['endpoints'], string[]]
       'nodeport 30080/TCP -> group 1 of 1 masquerade # nodePort default/web',
       'group 1 of 1',
       '  0 10.0.0.1:8080',
-      'sizes 1',
     ],
   ],
   [
@@ -117,7 +116,6 @@ const frontendRules: [string, ServiceFields, SliceFields['endpoints'], string[]]
       'group 2 of 1',
       '  0 10.0.0.1:8080',
       'hairpin 10.0.0.1',
-      'sizes 1 2',
     ],
   ],
   [
@@ -129,7 +127,6 @@ const frontendRules: [string, ServiceFields, SliceFields['endpoints'], string[]]
       'nodeport 30080/TCP drop from-cluster group 1 of 1 # nodePort default/web',
       'group 1 of 1',
       '  0 10.0.0.2:8080',
-      'sizes 1',
     ],
   ],
   [
@@ -141,7 +138,6 @@ const frontendRules: [string, ServiceFields, SliceFields['endpoints'], string[]]
       'group 1 of 1',
       '  0 10.0.0.1:8080',
       'hairpin 10.0.0.1',
-      'sizes 1',
     ],
   ],
   [
@@ -164,7 +160,6 @@ const frontendRules: [string, ServiceFields, SliceFields['endpoints'], string[]]
       'service 10.96.0.1:80/TCP -> group 1 of 1 # clusterIP default/web',
       'group 1 of 1 affinity 10800s',
       '  0 10.0.0.1:8080',
-      'sizes 1',
     ],
   ],
   [
@@ -227,7 +222,6 @@ test('target ports are found by name and protocol, and may differ by slice', (t)
     'group 1 of 2',
     '  0 10.0.0.1:8053',
     '  1 10.0.0.2:9053',
-    'sizes 2',
   ]);
 });
 
@@ -263,7 +257,6 @@ service [fd00:96::1]:80/TCP -> group 1 of 1 # clusterIP default/web
 group 1 of 1
   0 [fd00::1]:8080
 hairpin fd00::1
-sizes 1
 `,
   );
 });
@@ -292,8 +285,6 @@ const changes: [string, string[], string][] = [
 ~   0 10.0.0.1:8080 => 10.0.0.3:8080
 -   2 10.0.0.3:8080
 ~ service 10.96.0.1:80/TCP -> group 1 of 2 # clusterIP default/web
-+ size 2
-- size 3
 `,
   ],
   [
@@ -303,8 +294,6 @@ const changes: [string, string[], string][] = [
 ~ group 1 of 4
 +   3 10.0.0.0:8080
 ~ service 10.96.0.1:80/TCP -> group 1 of 4 # clusterIP default/web
-+ size 4
-- size 3
 `,
   ],
   [
@@ -316,7 +305,6 @@ const changes: [string, string[], string][] = [
 -   1 10.0.0.2:8080
 -   2 10.0.0.3:8080
 ~ service 10.96.0.1:80/TCP reject # clusterIP default/web
-- size 3
 `,
   ],
 ];

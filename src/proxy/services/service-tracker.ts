@@ -75,9 +75,9 @@ export class ServiceTracker {
 
   /** The desired dataplane as of the last flush; live: the next flush changes it. */
   get model(): DataplaneModel {
-    const { groups, sizes } = this.#groups;
+    const { groups } = this.#groups;
     const { services, nodePorts } = this.#frontends;
-    return { family: this.family, groups, services, nodePorts, hairpin: this.#hairpin.published, sizes };
+    return { family: this.family, groups, services, nodePorts, hairpin: this.#hairpin.published };
   }
 
   /** Whether a flush has something to look at. */
@@ -145,7 +145,7 @@ export class ServiceTracker {
     this.#dirty.clear();
     this.#adopted = undefined;
     const frontends = this.#frontends.drain(servedBefore);
-    const delta = { family: this.family, ...this.#groups.drain(), ...frontends, hairpin: this.#hairpin.drain() };
+    const delta = { family: this.family, groups: this.#groups.drain(), ...frontends, hairpin: this.#hairpin.drain() };
     return { delta, reports: this.#reports.drain() };
   }
 
