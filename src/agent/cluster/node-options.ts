@@ -10,13 +10,17 @@ import type { MachineFacts } from '../node-facts.ts';
 /** The release whose behaviour Keelson aims at; what `kubectl get nodes` shows as VERSION. */
 export const kubernetesVersion = 'v1.36.0';
 
+/** Keeps kube-proxy's and flannel's DaemonSets away, where they are told (deploy/not-on-keelson-nodes.yaml). */
+const keelsonNodeLabel = 'keelson.dev/node';
+
 export function nodeOptions(options: RunOptions<ClusterMode>, machine: MachineFacts): NodeOptions {
   const { kubelet: config, mode } = options;
+  const replacesAgents = mode.roles.has('proxy') || mode.roles.has('network');
   return {
     settings: {
       name: machine.nodeName,
       hostname: machine.nodeName,
-      nodeLabels: mode.nodeLabels,
+      nodeLabels: new Map([...(replacesAgents ? [[keelsonNodeLabel, ''] as const] : []), ...mode.nodeLabels]),
       registerWithTaints: config.registerWithTaints,
       providerID: config.providerID,
       enableControllerAttachDetach: config.enableControllerAttachDetach,
