@@ -127,6 +127,8 @@ class ReflectorRun<T> {
       }
     } catch (error) {
       if (!signal.aborted) {
+        // A mistake of ours. Not every user of a reflector waits for `done`.
+        this.#log.error({ error: errorLine(error) }, 'the listener of a watch failed: nothing is followed any more');
         this.synced.reject(error);
         throw error;
       }

@@ -1,0 +1,77 @@
+/** Services and EndpointSlices of a scripted API server, as the proxy hears of them. */
+import test from 'ava';
+import { createApiClient } from '../../api/client.ts';
+import { startFakeApiServer } from '../../api/fake-api-server.ts';
+import { systemClock } from '../../base/clock.ts';
+import { silentLogger } from '../../observe/logger.ts';
+import type { ServiceEvent } from '../../proxy/service-source.ts';
+import { createApiServiceSource } from './api-service-source.ts';
+import { followOwnNode } from './own-node.ts';
+
+const meta = (name: string, labels: Record<string, string> = {}) => ({ name, namespace: 'shop', labels });
+const service = (name: string, labels = {}) => ({
+  apiVersion: 'v1',
+  kind: 'Service',
+  metadata: meta(name, labels),
+  spec: { clusterIP: '10.96.0.1', ports: [{ port: 80 }] },
+});
+const slice = (name: string, address: string) => ({
+  apiVersion: 'discovery.k8s.io/v1',
+  kind: 'EndpointSlice',
+  metadata: meta(name, { 'kubernetes.io/service-name': 'web' }),
+  addressType: 'IPv4',
+  endpoints: [{ addresses: [address] }],
+  ports: [{ port: 8080 }],
+});
+
+const said = (event: ServiceEvent): string => {
+  switch (event.event) {
+    case 'serviceSet':
+      return `+ ${event.service.metadata.name}`;
+    case 'sliceSet':
+      return `+ ${event.slice.metadata.name} ${event.slice.endpoints?.[0]?.addresses[0]}`;
+    case 'serviceDeleted':
+      return `- ${event.service.namespace}/${event.service.name}`;
+    case 'sliceDeleted':
+      return `- ${event.slice.namespace}/${event.slice.name}`;
+  }
+};
+
+test('all that is there before start resolves, then each change', async (t) => {
+  const server = await startFakeApiServer();
+  t.teardown(() => server.close());
+  server.put('/api/v1/services', service('web'));
+  server.put('/apis/discovery.k8s.io/v1/endpointslices', slice('web-1', '10.244.0.2'));
+  const client = createApiClient({ access: server.access(), userAgent: 'keelson/test' });
+  t.teardown(() => client.close());
+  const heard: string[] = [];
+  const scope = new AbortController();
+  t.teardown(() => scope.abort());
+  const source = createApiServiceSource({ client, sliceVersion: 'v1', clock: systemClock, log: silentLogger });
+  await source.start((events) => heard.push(...events.map(said)), scope.signal);
+  t.deepEqual(heard.toSorted(), ['+ web', '+ web-1 10.244.0.2']);
+  server.put('/apis/discovery.k8s.io/v1/endpointslices', slice('web-1', '10.244.0.3'));
+  server.remove('/api/v1/services', 'shop/web');
+  while (heard.length < 4) await new Promise((resolve) => setTimeout(resolve, 5));
+  t.deepEqual(heard.slice(2).toSorted(), ['+ web-1 10.244.0.3', '- shop/web']);
+});
+
+test('the own Node: its podCIDR is waited for, of the family that pods have', async (t) => {
+  const server = await startFakeApiServer();
+  t.teardown(() => server.close());
+  const client = createApiClient({ access: server.access(), userAgent: 'keelson/test' });
+  t.teardown(() => client.close());
+  const scope = new AbortController();
+  t.teardown(() => scope.abort());
+  const node = (spec: object) => ({ apiVersion: 'v1', kind: 'Node', metadata: { name: 'node-a' }, spec });
+  server.put('/api/v1/nodes', node({}));
+  const own = followOwnNode({ client, nodeName: 'node-a', clock: systemClock, log: silentLogger }, scope.signal);
+  const waiting = new AbortController();
+  const asked = own.podCIDR(waiting.signal);
+  const given = own.podCIDR(scope.signal);
+  waiting.abort(new Error('enough'));
+  await t.throwsAsync(asked, { message: 'enough' });
+  server.put('/api/v1/nodes', node({ podCIDR: 'fd00::/64', podCIDRs: ['fd00::/64', '10.244.3.0/24'] }));
+  t.is(await given, '10.244.3.0/24');
+  t.is(await own.podCIDR(scope.signal), '10.244.3.0/24');
+});
