@@ -78,6 +78,8 @@ export class FamilyProxy {
   };
   /** `load`: the table is not what it should be; `check`: perhaps. */
   #due: 'load' | 'check' | undefined = 'load';
+  /** The program whose change is not repaired yet, for the log. */
+  #changedBy: string | undefined;
   #started = false;
   /** The kernel refused a change, so a difference is our own. */
   #refused = false;
@@ -235,7 +237,7 @@ export class FamilyProxy {
 
   async #listen(): Promise<void> {
     try {
-      await this.#dataplane.listen((change) => this.#onForeignChange(change));
+      await this.#dataplane.listen((change, by) => this.#onForeignChange(change, by));
       this.#hears = true;
     } catch (error) {
       this.#due = 'check';
@@ -260,16 +262,20 @@ export class FamilyProxy {
       this.#log.info({ outcome, ms, destinations: services.size + nodePorts.size }, 'service table loaded');
     } else if (outcome !== 'unchanged' && !this.#refused) {
       this.#status.repairs++;
-      const fields = { outcome, ms, fix: 'find the program that changes the table and stop it' };
+      const by = this.#changedBy;
+      const fix = by === undefined ? 'find the program that changes the table and stop it' : `stop ${by} changing it`;
+      const fields = { outcome, ms, ...(by === undefined ? {} : { by }), fix };
       this.#log.warn(
         fields,
         `the service table was not as it should be and is repaired${due === 'check' ? ' (audit)' : ''}`,
       );
     }
     this.#refused = false;
+    this.#changedBy = undefined;
   }
 
-  #onForeignChange(change: ForeignChange): void {
+  #onForeignChange(change: ForeignChange, by: string | undefined): void {
+    this.#changedBy = by ?? this.#changedBy;
     this.#due = change === 'overrun' ? (this.#due ?? 'check') : 'load';
     this.#wake();
   }

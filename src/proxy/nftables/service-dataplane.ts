@@ -32,6 +32,9 @@ const defaultLimits: DataplaneLimits = { listedElements: 160_000, watchedElement
 /** How often others may change something between a look and a batch until it is applied without looking. */
 const attempts = 3;
 
+/** @param by the name of the program, for logs */
+export type OnForeignChange = (change: ForeignChange, by: string | undefined) => void;
+
 export interface Loaded {
   /** `unchanged`: nothing was sent. */
   outcome: 'unchanged' | 'changed' | 'replaced';
@@ -54,7 +57,7 @@ export class ServiceDataplane {
   #found: TableDump | 'replace' | undefined;
   /** The foreign commits up to which the table is known to be as it should be; undefined: unknown. */
   #checkedAt: number | undefined;
-  #onForeignChange: ((change: ForeignChange) => void) | undefined;
+  #onForeignChange: OnForeignChange | undefined;
   #stopListening: (() => void) | undefined;
   #closed = false;
 
@@ -145,7 +148,7 @@ export class ServiceDataplane {
    * Calls back whenever others change the table, or may have (`overrun`), from the last load on and until `close`.
    * @throws KernelError
    */
-  async listen(onForeignChange: (change: ForeignChange) => void): Promise<void> {
+  async listen(onForeignChange: OnForeignChange): Promise<void> {
     this.#onForeignChange = onForeignChange;
     await this.#listenAgain();
   }
@@ -218,7 +221,7 @@ export class ServiceDataplane {
       this.#stopListening = await watchTable(this.#nftables, tableRef(this.#family), onForeignChange);
     if (this.#closed) this.#silence();
     const isCurrent = this.#nftables.foreignCommits(await this.#nftables.generation()) === this.#checkedAt;
-    if (wasSilent && !isCurrent) onForeignChange?.('overrun');
+    if (wasSilent && !isCurrent) onForeignChange?.('overrun', undefined);
     return isCurrent;
   }
 }

@@ -13,6 +13,8 @@ export type ServiceReportCode =
   | 'SERVICE_WITHOUT_PORTS'
   /** A loadBalancerSourceRanges entry is no prefix: the load-balancer IPs are not served, since they would be open. */
   | 'SERVICE_SOURCE_RANGE_INVALID'
+  /** The Service asks for ClientIP affinity, which is not there yet: each connection is balanced anew. */
+  | 'SERVICE_AFFINITY_IGNORED'
   /** Another, older Service has the node port. */
   | 'SERVICE_NODE_PORT_CONFLICT'
   /** Another, older Service has the same IP, protocol and port. */

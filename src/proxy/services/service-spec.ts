@@ -64,6 +64,12 @@ export function readService(service: Service, family: IpFamily): ReadService {
   const loadBalancerIps = readIps(ingress, 'load-balancer IP', family, reports);
   const sourceRanges = readSourceRanges(spec.loadBalancerSourceRanges ?? none, family, reports);
   const ports = readPorts(service, reports);
+  if (spec.sessionAffinity === 'ClientIP')
+    reports.add(
+      'SERVICE_AFFINITY_IGNORED',
+      'sessionAffinity ClientIP has no effect yet: each connection is balanced anew',
+      'set it to None, or let clients keep their connection',
+    );
   const external = spec.type === 'LoadBalancer' || spec.type === 'NodePort' || (spec.externalIPs ?? none).length > 0;
   return {
     spec: {
