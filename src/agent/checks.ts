@@ -6,7 +6,7 @@ import { constants } from 'node:fs';
 import { access, readFile, stat, statfs } from 'node:fs/promises';
 import { release } from 'node:os';
 import { join } from 'node:path';
-import type { Role } from '../config/flags-mode.ts';
+import { roles as allRoles, type ClusterMode } from '../config/flags-mode.ts';
 import { connectRuntime } from '../cri/connect.ts';
 import { loadAddon } from '../kernel/addon.ts';
 import { kernelConntrack } from '../kernel/conntrack.ts';
@@ -14,13 +14,14 @@ import { kernelNftables } from '../kernel/nftables.ts';
 import { kernelRtnetlink } from '../kernel/rtnetlink.ts';
 import { runNft } from '../network/nft-program.ts';
 import { errorLine } from '../observe/keelson-error.ts';
+import { checkApiServer } from './api-checks.ts';
 import { type CheckResult, fail, failure, ok, warn } from './check-result.ts';
 import { ControlSocketError, queryControl } from './control-socket.ts';
 import { cniShimPath } from './install-paths.ts';
 import { checkConntrack, checkNftables } from './kernel-checks.ts';
 import { checkForwardPolicy, checkPodCIDR } from './network-checks.ts';
 import { cniDirectories } from './network-role.ts';
-import { swapDevices } from './node-facts.ts';
+import { nodeNameOf, swapDevices } from './node-facts.ts';
 import { roleChecks } from './other-agents.ts';
 import { readOtherAgents } from './other-agents-facts.ts';
 import { type RuntimeFacts, readRuntimeFacts } from './runtime-facts.ts';
@@ -29,12 +30,14 @@ export interface CheckOptions {
   containerRuntimeEndpoint: string;
   /** undefined: the API server gives the node one. */
   podCIDR: string | undefined;
+  /** undefined: the machine's own name. */
+  hostnameOverride: string | undefined;
   rootDir: string;
   runDir: string;
   cniConfDir: string | undefined;
   cniBinDir: string | undefined;
-  /** Those that Keelson is to have; all unless given. */
-  roles?: ReadonlySet<Role>;
+  /** undefined: a standalone node, with all roles. */
+  cluster: ClusterMode | undefined;
 }
 
 /** Oldest kernel whose nf_tables and rtnetlink do what Keelson asks (Ubuntu 20.04's and Debian 11's are newer). */
@@ -47,8 +50,11 @@ const systemDirectories = ['/usr/local/sbin', '/usr/local/bin', '/usr/sbin', '/u
 const lowSpaceBytes = 1 << 30;
 
 export async function runChecks(options: CheckOptions): Promise<CheckResult[]> {
+  const { cluster } = options;
+  const roles = cluster?.roles ?? new Set(allRoles);
+  const hasPods = roles.has('kubelet') || roles.has('network');
   const [[runtime, facts], [daemon, daemonRuns]] = await Promise.all([
-    checkRuntime(options.containerRuntimeEndpoint),
+    hasPods ? checkRuntime(options.containerRuntimeEndpoint) : [undefined, undefined],
     checkDaemon(options.runDir),
   ]);
   const { confDir: cniConfDir } = cniDirectories(options, facts);
@@ -59,26 +65,25 @@ export async function runChecks(options: CheckOptions): Promise<CheckResult[]> {
     checkKernel(),
     checkNode(),
     checkAddon(),
-    checkShim(),
     checkNftables(kernelNftables),
     checkConntrack(kernelConntrack),
     checkNftProgram(),
-    runtime,
-    checkOomScore(facts),
-    checkCniDirectories(options, facts),
-    checkOverlay(),
-    checkCgroups(),
-    checkForwarding(),
+    checkForwarding(roles.has('network')),
     checkForwardPolicy(runNft),
-    options.podCIDR === undefined
-      ? ok('pod CIDR', "is the Node's spec.podCIDR, checked at start")
-      : checkPodCIDR(options.podCIDR),
-    checkSwap(),
-    checkSpace(options.rootDir),
-    others.then((found) => roleChecks(found, options.roles)),
+    runtime ?? [],
+    ...(roles.has('network') ? [checkShim(), checkCniDirectories(options, facts), podCIDRCheck(options)] : []),
+    ...(roles.has('kubelet')
+      ? [checkOomScore(facts), checkOverlay(), checkCgroups(), checkSwap(), checkSpace(options.rootDir)]
+      : []),
+    cluster === undefined ? [] : checkApiServer(cluster, nodeNameOf(options.hostnameOverride)),
+    others.then((found) => roleChecks(found, roles)),
     daemon,
   ]);
   return all.flat();
+}
+
+function podCIDRCheck({ podCIDR }: CheckOptions): CheckResult | Promise<CheckResult> {
+  return podCIDR === undefined ? ok('pod CIDR', "is the Node's spec.podCIDR, checked at start") : checkPodCIDR(podCIDR);
 }
 
 async function effectiveCapabilities(): Promise<bigint> {
@@ -201,9 +206,13 @@ async function checkCgroups(): Promise<CheckResult> {
   }
 }
 
-async function checkForwarding(): Promise<CheckResult> {
+/** @param hasNetwork the role that turns it on is Keelson's */
+async function checkForwarding(hasNetwork: boolean): Promise<CheckResult> {
+  const name = 'ip_forward';
   const value = (await readFile('/proc/sys/net/ipv4/ip_forward', 'utf8')).trim();
-  return ok('ip_forward', value === '1' ? 'on' : 'off; Keelson turns it on');
+  if (value === '1') return ok(name, 'on');
+  if (hasNetwork) return ok(name, 'off; Keelson turns it on');
+  return warn(name, 'off: no pod is reached from outside', 'run sysctl -w net.ipv4.ip_forward=1');
 }
 
 async function checkSwap(): Promise<CheckResult> {

@@ -33,13 +33,16 @@ export async function readMachineFacts(
   const ip = overrides.nodeIP ?? chosen?.prefix.split('/')[0];
   const mtus = links.filter(({ ifindex }) => uplinks.has(ifindex)).map(({ mtu }) => mtu);
   return {
-    nodeName: (overrides.hostname ?? hostname()).toLowerCase(),
+    nodeName: nodeNameOf(overrides.hostname),
     hostIPs: ip === undefined ? [] : [ip],
     mtu: mtus.length > 0 ? Math.min(...mtus) : defaultMtu,
     memoryBytes: totalmem(),
     cores: availableParallelism(),
   };
 }
+
+/** @param override --hostname-override */
+export const nodeNameOf = (override: string | undefined): string => (override ?? hostname()).toLowerCase();
 
 /** An `unreachable` or `blackhole` default leads nowhere. */
 const isDefault = ({ destination, type }: Route): boolean => destination === '0.0.0.0/0' && type === 'unicast';

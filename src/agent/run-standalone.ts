@@ -19,7 +19,14 @@ import { startNetworkRole } from './network-role.ts';
 import { aborted, connectServices, readMachine, readVersion, refuseSwap } from './node-start.ts';
 import { startServiceProxy } from './service-proxy.ts';
 import { createStandaloneServiceSource } from './standalone/standalone-service-source.ts';
-import { podReports, proxyReport, type StartingReport, type StatusReport } from './status-report.ts';
+import {
+  daemonReport,
+  podReports,
+  proxyReport,
+  runtimeReport,
+  type StartingReport,
+  type StatusReport,
+} from './status-report.ts';
 
 /** Resolves after `signal` was aborted and everything is closed. @throws KeelsonError when a part cannot start */
 export async function runStandalone(
@@ -64,17 +71,8 @@ export async function runStandalone(
   report = () => {
     const now = kubelet.status();
     return {
-      version,
-      nodeName: machine.nodeName,
-      nodeIPs: machine.hostIPs,
-      startedAt: startedAt.toISOString(),
-      memoryBytes: process.memoryUsage.rss(),
-      runtime: {
-        name: connection.version.runtimeName,
-        version: connection.version.runtimeVersion,
-        healthy: now.runtime.healthy,
-        mode: now.runtime.mode ?? 'connecting',
-      },
+      ...daemonReport(version, machine, startedAt),
+      runtime: runtimeReport(connection.version, now),
       network: network.status(),
       proxy: proxyReport(proxy.status()),
       waiting: [],

@@ -1,11 +1,13 @@
 /**
  * What `keelson status` is told, as plain JSON: a stable shape for people's scripts and for the table of src/cli.
- * Layer: agent (pure).
+ * Layer: agent; reads nothing but this process's own size.
  */
 import type { PodStatus } from '../api/core.ts';
+import type { VersionResponse } from '../cri/messages.generated.ts';
 import type { KubeletStatus } from '../kubelet/kubelet.ts';
 import type { ProxyStatus } from '../proxy/proxy-status.ts';
 import { reportLine } from '../proxy/services/service-report.ts';
+import type { MachineFacts } from './node-facts.ts';
 
 export interface StatusReport {
   version: string;
@@ -47,6 +49,29 @@ export interface NodeReport {
 export interface StartingReport {
   starting: true;
   version: string;
+}
+
+/** What every report begins with. */
+export function daemonReport(
+  version: string,
+  { nodeName, hostIPs }: MachineFacts,
+  startedAt: Date,
+): Pick<StatusReport, 'version' | 'nodeName' | 'nodeIPs' | 'startedAt' | 'memoryBytes'> {
+  return {
+    version,
+    nodeName,
+    nodeIPs: hostIPs,
+    startedAt: startedAt.toISOString(),
+    memoryBytes: process.memoryUsage.rss(),
+  };
+}
+
+export function runtimeReport(
+  { runtimeName, runtimeVersion }: VersionResponse,
+  { runtime }: KubeletStatus,
+): NonNullable<StatusReport['runtime']> {
+  const { healthy, mode = 'connecting' } = runtime;
+  return { name: runtimeName, version: runtimeVersion, healthy, mode };
 }
 
 /** Without what only the log needs. */

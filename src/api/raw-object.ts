@@ -3,6 +3,7 @@
  * Null is absence, as Go writes empty lists and maps. Fields that nobody asks for are not looked at.
  * Layer: api (pure). Must not know kinds; rules beyond the type (ranges, formats) are the reader's of the projected object.
  */
+import { isRecord } from '../config/schema-compound.ts';
 import { KeelsonError } from '../observe/keelson-error.ts';
 
 /** The object is not of the shape that its kind has; `object` names the field, e.g. `spec.ports[2].port`. */
@@ -15,13 +16,12 @@ export class ObjectShapeError extends KeelsonError {
 
 /** A JSON object with the path that leads to it. Own properties only, so that a hostile `__proto__` is a plain key. */
 export class RawObject {
-  readonly #fields: object;
+  readonly #fields: Readonly<Record<string, unknown>>;
   readonly #path: string;
 
   /** @throws ObjectShapeError */
   constructor(value: unknown, path = '') {
-    if (typeof value !== 'object' || value === null || Array.isArray(value))
-      throw new ObjectShapeError(path === '' ? 'object' : path, 'an object', value);
+    if (!isRecord(value)) throw new ObjectShapeError(path === '' ? 'object' : path, 'an object', value);
     this.#fields = value;
     this.#path = path;
   }
@@ -129,7 +129,7 @@ export class RawObject {
 
   /** Null and absence are one. */
   #get(name: string): unknown {
-    const value: unknown = Object.getOwnPropertyDescriptor(this.#fields, name)?.value;
+    const value = Object.hasOwn(this.#fields, name) ? this.#fields[name] : undefined;
     return value === null ? undefined : value;
   }
 

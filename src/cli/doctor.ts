@@ -12,8 +12,8 @@ export async function doctor(flags: Record<string, string | undefined>): Promise
   // The same checks as `run` makes of its flags; no pods are read, so any folder stands for --standalone.
   const options = resolveRunOptions(rest.kubeconfig === undefined ? { ...rest, standalone: '/nonexistent' } : rest);
   const { mode } = options;
-  const roles = mode.kind === 'cluster' ? { roles: mode.roles } : {};
-  const results = await runChecks({ ...options, podCIDR: mode.podCIDR, ...roles });
+  const cluster = mode.kind === 'cluster' ? mode : undefined;
+  const results = await runChecks({ ...options, podCIDR: mode.podCIDR, cluster });
   process.stdout.write(output === 'json' ? `${JSON.stringify(results, null, 2)}\n` : `${doctorTable(results)}\n`);
   return results.some(({ level }) => level === 'fail') ? 1 : 0;
 }

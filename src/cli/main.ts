@@ -84,8 +84,12 @@ program
 program
   .command('doctor')
   .description('check what Keelson needs of this machine')
-  .option('--kubeconfig <file>', 'check for a node of a cluster')
+  .option('--kubeconfig <file>', 'check for a node of a cluster, and ask its API server')
+  .option('--network-kubeconfig <file>', 'identity of the proxy and network roles (default: --kubeconfig)')
   .option('--roles <roles>', 'with --kubeconfig: check for these roles only', joined)
+  .option('--hostname-override <name>', "node name (default: the machine's)")
+  .option('--additional-api-servers <urls>', 'further addresses of the same API server, with commas', joined)
+  .option('--allow-insecure-api-server [bool]', 'take a kubeconfig without TLS checks; for tests')
   .option('--container-runtime-endpoint <socket>', 'CRI socket')
   .option('--pod-cidr <cidr>', 'pod addresses to check for conflicts')
   .option('--service-cidr <cidr>', 'Service addresses to check for conflicts')

@@ -24,8 +24,8 @@ const noNuma = 'pods would be placed without regard to NUMA nodes';
 
 const cgroupPath = text(checkAbsolutePath, 'write the path from the root of the hierarchy, such as /kubelet');
 
-// The signals of pkg/kubelet/eviction/api that a threshold may name.
-const signals = new Set([
+/** The signals of pkg/kubelet/eviction/api that a threshold may name. */
+export const evictionSignals = [
   'memory.available',
   'allocatableMemory.available',
   'nodefs.available',
@@ -35,8 +35,9 @@ const signals = new Set([
   'containerfs.available',
   'containerfs.inodesFree',
   'pid.available',
-]);
-const checkSignal = (signal: string) => (signals.has(signal) ? [] : [`must be one of ${[...signals].join(', ')}`]);
+] as const;
+const signals: ReadonlySet<string> = new Set(evictionSignals);
+const checkSignal = (signal: string) => (signals.has(signal) ? [] : [`must be one of ${evictionSignals.join(', ')}`]);
 
 const reservable = new Set(['cpu', 'memory', 'ephemeral-storage', 'pid']);
 const checkReservable = (name: string) =>

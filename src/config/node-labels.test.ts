@@ -22,15 +22,19 @@ test('labels that NodeRestriction refuses are refused here', (t) => {
     'kubernetes.io/hostname',
     'topology.kubernetes.io/zone',
     'x.node.kubernetes.io/y',
+    'x.kubelet.kubernetes.io/y',
+    'notkubernetes.io/x',
   ]) {
     t.deepEqual(checkNodeLabel(key, 'v'), [], key);
   }
   for (const key of [
     'node-restriction.kubernetes.io/x',
     'node-role.kubernetes.io/worker',
+    'kubernetes.io/x',
     'k8s.io/x',
     'a.k8s.io/x',
     '',
+    '-bad',
     'a/b/c',
   ]) {
     t.not(checkNodeLabel(key, 'v').length, 0, key);

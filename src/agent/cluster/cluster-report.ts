@@ -9,7 +9,14 @@ import type { EventLoopLag } from '../../observe/event-loop-lag.ts';
 import type { ProxyRole } from '../../proxy/proxy.ts';
 import type { MachineFacts } from '../node-facts.ts';
 import type { Runtime } from '../node-start.ts';
-import { type NodeReport, podReports, proxyReport, type StatusReport } from '../status-report.ts';
+import {
+  daemonReport,
+  type NodeReport,
+  podReports,
+  proxyReport,
+  runtimeReport,
+  type StatusReport,
+} from '../status-report.ts';
 import type { ClusterKubelet } from './cluster-kubelet.ts';
 import type { RoleStart } from './role-start.ts';
 
@@ -31,20 +38,8 @@ export function clusterReport(parts: ClusterParts): StatusReport {
   const waitsForNetwork =
     mode.podCIDR === undefined ? 'waits for the API server and for spec.podCIDR of the Node' : 'is being set up';
   return {
-    version,
-    nodeName: machine.nodeName,
-    nodeIPs: machine.hostIPs,
-    startedAt: startedAt.toISOString(),
-    memoryBytes: process.memoryUsage.rss(),
-    ...(connection &&
-      now && {
-        runtime: {
-          name: connection.version.runtimeName,
-          version: connection.version.runtimeVersion,
-          healthy: now.runtime.healthy,
-          mode: now.runtime.mode ?? 'connecting',
-        },
-      }),
+    ...daemonReport(version, machine, startedAt),
+    ...(connection && now && { runtime: runtimeReport(connection.version, now) }),
     ...(network?.role && { network: network.role.status() }),
     ...(proxy?.role && { proxy: proxyReport(proxy.role.status()) }),
     waiting: [

@@ -14,6 +14,8 @@ import type { Logger } from '../../observe/logger.ts';
 export interface OwnNode {
   /** As last seen; undefined before, and while there is none. */
   readonly node: Node | undefined;
+  /** Resolves when the API server has first told whether there is one; rejects when the following ends before. */
+  readonly told: Promise<void>;
   /** Resolves with the IPv4 network that the controllers gave the node; waits for it. Rejects with the signal's reason. */
   podCIDR(signal: AbortSignal): Promise<string>;
 }
@@ -25,7 +27,7 @@ export function followOwnNode(
 ): OwnNode {
   let node: Node | undefined;
   const listeners = new Set<() => void>();
-  startReflector<Node>({
+  const { synced } = startReflector<Node>({
     client,
     path: collectionPath(nodes),
     fieldSelector: `metadata.name=${nodeName}`,
@@ -44,6 +46,7 @@ export function followOwnNode(
     get node() {
       return node;
     },
+    told: synced,
     podCIDR(waiting) {
       return new Promise((resolve, reject) => {
         const look = (): void => {

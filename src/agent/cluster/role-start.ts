@@ -21,7 +21,8 @@ export interface RoleStartOptions<Started extends Role> {
   log: Logger;
 }
 
-const backoff = { initialMs: 1_000, maxMs: 60_000 };
+/** Short enough that Services do not wait a minute for nothing when the API server is back. */
+const backoff = { initialMs: 1_000, maxMs: 15_000 };
 
 export class RoleStart<Started extends Role> {
   readonly #options: RoleStartOptions<Started>;

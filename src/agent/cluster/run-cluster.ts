@@ -2,11 +2,10 @@
  * Composition root of `keelson run --kubeconfig`: a node of a cluster, with the roles that were asked for.
  * Layer: agent; nothing but src/cli imports it. Stopping leaves pods, addresses and rules as they are.
  *
- * Order: control socket -> health port -> runtime -> kubelet (manifests need no API server) -> network, once the node has a
- * podCIDR -> proxy, once its first lists came. The last two start in the background: what one waits for or is refused does
- * not hold up the others.
+ * Order: control socket -> health port -> proxy, which needs no runtime -> runtime -> kubelet (manifests need no API
+ * server) -> network, once the node has a podCIDR. Proxy and network start in the background: what one waits for or is
+ * refused does not hold up the others.
  */
-import { endpointSliceVersion } from '../../api/discovery-versions.ts';
 import { systemClock } from '../../base/clock.ts';
 import type { ClusterMode, RunOptions } from '../../config/flags.ts';
 import { kernelNftables } from '../../kernel/nftables.ts';
@@ -14,19 +13,18 @@ import { sdNotify } from '../../kernel/notify.ts';
 import { kernelRtnetlink } from '../../kernel/rtnetlink.ts';
 import type { PodNetwork } from '../../network/pod-network.ts';
 import type { EventLoopLag } from '../../observe/event-loop-lag.ts';
-import { KeelsonError } from '../../observe/keelson-error.ts';
 import type { Logger } from '../../observe/logger.ts';
 import type { ProxyRole } from '../../proxy/proxy.ts';
+import type { NodeEligibility } from '../../proxy/proxy-health.ts';
 import { serveControl } from '../control-socket.ts';
 import { cniDirectories, startNetworkRole } from '../network-role.ts';
 import { aborted, connectServices, type Runtime, readMachine, readVersion, refuseSwap } from '../node-start.ts';
 import { otherAgents, reportOtherAgents } from '../other-agents.ts';
 import { readOtherAgents } from '../other-agents-facts.ts';
-import { startServiceProxy } from '../service-proxy.ts';
 import type { StartingReport, StatusReport } from '../status-report.ts';
 import { openApiAccess } from './api-access.ts';
-import { createApiServiceSource } from './api-service-source.ts';
 import { type ClusterKubelet, startClusterKubelet } from './cluster-kubelet.ts';
+import { startClusterProxy } from './cluster-proxy.ts';
 import { clusterReport } from './cluster-report.ts';
 import { followOwnNode, type OwnNode } from './own-node.ts';
 import { RoleStart } from './role-start.ts';
@@ -59,10 +57,6 @@ export async function runCluster(
   const { nodeName } = machine;
   const access = await openApiAccess(options, version, log);
   cleanup.defer(() => access.close());
-  const needsRuntime = roles.has('kubelet') || roles.has('network');
-  const connection = needsRuntime ? await connectServices(options, log, signal) : undefined;
-  if (connection !== undefined) cleanup.defer(() => connection.close());
-
   const watching = new AbortController();
   cleanup.defer(() => watching.abort(new Error('the daemon stops')));
   // The kubelet's own watch of the Node is by another identity, and need not be there.
@@ -70,6 +64,30 @@ export async function runCluster(
   const ownNode = roles.has('network') || roles.has('proxy') ? followOwnNode(follow, watching.signal) : undefined;
 
   let network: RoleStart<PodNetwork> | undefined;
+  let proxy: RoleStart<ProxyRole> | undefined;
+  if (roles.has('proxy') && ownNode !== undefined) {
+    // Before the role: a port in use is a sign of another proxy, whose rules ours must not join.
+    const ports = await serveProxyPorts(
+      options,
+      { version, proxy: (limit) => proxy?.role?.status(limit), node: () => eligibility(ownNode) },
+      log,
+    );
+    for (const port of ports) cleanup.defer(() => port.close());
+    const started = startClusterProxy({
+      options,
+      nodeName,
+      client: access.network,
+      ownNode,
+      unheard: (work) => network?.role?.withoutNftablesNotifications(work) ?? work(),
+      log,
+    });
+    proxy = started;
+    cleanup.defer(() => started.stop());
+  }
+
+  const needsRuntime = roles.has('kubelet') || roles.has('network');
+  const connection = needsRuntime ? await connectServices(options, log, signal) : undefined;
+  if (connection !== undefined) cleanup.defer(() => connection.close());
   let kubelet: ClusterKubelet | undefined;
   if (roles.has('kubelet') && connection !== undefined) {
     const otherReasons = (): string[] => (network?.error === undefined ? [] : [`pod network: ${network.error}`]);
@@ -82,41 +100,6 @@ export async function runCluster(
     const started = startNetwork({ options, mtu: machine.mtu, connection, ownNode, log });
     network = started;
     cleanup.defer(() => started.stop());
-  }
-  let proxy: RoleStart<ProxyRole> | undefined;
-  if (roles.has('proxy')) {
-    const started = new RoleStart<ProxyRole>({
-      name: 'proxy',
-      clock: systemClock,
-      log,
-      async start(starting) {
-        const sliceVersion = await endpointSliceVersion(access.network, starting);
-        if (sliceVersion === undefined) {
-          const fix = 'use an API server of Kubernetes 1.20 or newer';
-          throw new KeelsonError('API_NOT_FOUND', 'has no EndpointSlices', { object: 'API server', fix });
-        }
-        const source = createApiServiceSource({ client: access.network, sliceVersion, clock: systemClock, log });
-        const podCIDRs = await clusterPodCIDRs(options, ownNode, starting);
-        return startServiceProxy(
-          {
-            nodeName,
-            zone: ownNode?.node?.metadata.labels?.['topology.kubernetes.io/zone'],
-            families: ['IPv4'],
-            podCIDRs,
-          },
-          { source, unheard: (work) => network?.role?.withoutNftablesNotifications(work) ?? work(), log },
-          starting,
-        );
-      },
-    });
-    proxy = started;
-    cleanup.defer(() => started.stop());
-    const ports = await serveProxyPorts(
-      options,
-      { version, proxy: (limit) => started.role?.status(limit), node: () => eligibility(ownNode) },
-      log,
-    );
-    for (const port of ports) cleanup.defer(() => port.close());
   }
 
   report = () =>
@@ -184,19 +167,7 @@ async function assignedPodCIDR(ownNode: OwnNode, log: Logger, signal: AbortSigna
   }
 }
 
-/** NodeCIDR takes the node's own network for that of all pods, as kube-proxy does in that mode. */
-async function clusterPodCIDRs(
-  { proxy, mode }: RunOptions<ClusterMode>,
-  ownNode: OwnNode | undefined,
-  signal: AbortSignal,
-): Promise<readonly string[]> {
-  if (proxy.detectLocal.mode === 'ClusterCIDR') return proxy.detectLocal.clusterCIDRs;
-  if (mode.podCIDR !== undefined) return [mode.podCIDR];
-  return ownNode === undefined ? [] : [await ownNode.podCIDR(signal)];
-}
-
-function eligibility(ownNode: OwnNode | undefined): { deleting: boolean; taintKeys: string[] } | undefined {
-  const node = ownNode?.node;
+function eligibility({ node }: OwnNode): NodeEligibility | undefined {
   if (node === undefined) return undefined;
   return {
     deleting: node.metadata.deletionTimestamp !== undefined,

@@ -4,18 +4,10 @@
  * Layer: kubelet/node (pure). Rules: pkg/kubelet/eviction/helpers.go (ParseThresholdConfig) and eviction/api/types.go
  * (GetThresholdQuantity). Texts were checked when the configuration was read; a bad one throws QuantityError here.
  */
+import { evictionSignals } from '../../config/kubelet-configuration-fields-resources.ts';
 import { parseQuantity, quantityToUnits } from '../../config/quantity.ts';
 
-export type EvictionSignal =
-  | 'memory.available'
-  | 'allocatableMemory.available'
-  | 'nodefs.available'
-  | 'nodefs.inodesFree'
-  | 'imagefs.available'
-  | 'imagefs.inodesFree'
-  | 'containerfs.available'
-  | 'containerfs.inodesFree'
-  | 'pid.available';
+export type EvictionSignal = (typeof evictionSignals)[number];
 
 /** An amount (bytes, inodes, process IDs) or a share of the capacity. */
 export type ThresholdValue = { readonly units: number } | { readonly fraction: number };
@@ -68,16 +60,6 @@ function thresholdValue(text: string): ThresholdValue {
   return { fraction: Math.fround(Math.fround(Number(text.slice(0, -1))) / 100) };
 }
 
-const signals: ReadonlySet<string> = new Set<EvictionSignal>([
-  'memory.available',
-  'allocatableMemory.available',
-  'nodefs.available',
-  'nodefs.inodesFree',
-  'imagefs.available',
-  'imagefs.inodesFree',
-  'containerfs.available',
-  'containerfs.inodesFree',
-  'pid.available',
-]);
+const signals: ReadonlySet<string> = new Set(evictionSignals);
 
 const isSignal = (text: string): text is EvictionSignal => signals.has(text);

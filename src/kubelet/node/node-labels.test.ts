@@ -1,9 +1,10 @@
 import test from 'ava';
 import type { Node } from '../../api/node.ts';
 import { FakeClock } from '../../base/fake-clock.ts';
+import { checkNodeLabel } from '../../config/node-labels.ts';
 import { FakeNodeApi } from './fake-node-api.ts';
 import { nodeSettings } from './node-facts.fake.ts';
-import { checkNodeLabel, initialNode, parseNodeLabels, reconcileMetadata, requiredMetadata } from './node-labels.ts';
+import { initialNode, reconcileMetadata, requiredMetadata } from './node-labels.ts';
 
 const defaults = {
   'kubernetes.io/hostname': 'node-a',
@@ -86,30 +87,6 @@ test('each sync keeps os and arch, and the address hint of a cloud', (t) => {
   t.deepEqual(requiredMetadata(stale, nodeSettings()), { annotations: { [provided]: null } });
 });
 
-test('labels of --node-labels: what a node may set', (t) => {
-  for (const key of [
-    'disk',
-    'example.com/disk',
-    'notkubernetes.io/x',
-    'topology.kubernetes.io/zone',
-    'node.kubernetes.io/anything',
-    'x.kubelet.kubernetes.io/y',
-  ]) {
-    t.deepEqual(checkNodeLabel(key, 'v'), [], key);
-  }
-  for (const key of [
-    'node-role.kubernetes.io/worker',
-    'kubernetes.io/x',
-    'a.k8s.io/x',
-    'node-restriction.kubernetes.io/x',
-    '-bad',
-    'a/b/c',
-  ]) {
-    t.not(checkNodeLabel(key, 'v').length, 0, key);
-  }
-  t.not(checkNodeLabel('a', 'not ok').length, 0);
-});
-
 test('what checkNodeLabel lets through, NodeRestriction lets through', async (t) => {
   for (const key of ['disk', 'kubernetes.io/hostname', 'topology.kubernetes.io/region', 'x.node.kubernetes.io/y']) {
     t.deepEqual(checkNodeLabel(key, 'v'), []);
@@ -123,18 +100,4 @@ test('what checkNodeLabel lets through, NodeRestriction lets through', async (t)
     const node = initialNode(nodeSettings({ nodeLabels: new Map([[key, 'v']]) }), {});
     await t.throwsAsync(api.createNode(node, new AbortController().signal), { code: 'API_FORBIDDEN' }, key);
   }
-});
-
-test('parsing --node-labels', (t) => {
-  t.deepEqual(parseNodeLabels(''), { labels: new Map(), problems: [] });
-  const { labels, problems } = parseNodeLabels('a=b, c=,d');
-  t.deepEqual(
-    [...labels],
-    [
-      ['a', 'b'],
-      ['c', ''],
-      ['d', ''],
-    ],
-  );
-  t.deepEqual(problems, ['"d" must be written key=value']);
 });

@@ -1,12 +1,11 @@
 /**
  * The parts of a Node that are not status: labels, annotations and taints at creation, and what of them is put right on
  * a Node that exists. Layer: kubelet/node (pure). Rules: pkg/kubelet/kubelet_node_status.go (initialNode,
- * updateDefaultLabels, reconcileCMADAnnotationWithExistingNode, updateNode), ValidateKubeletFlags of cmd/kubelet,
- * staging/src/k8s.io/kubelet/pkg/apis/well_known_labels.go. Taints are written at creation only: the API server lets no
- * node change them later.
+ * updateDefaultLabels, reconcileCMADAnnotationWithExistingNode, updateNode). Which labels a node may give itself is
+ * config/node-labels.ts's to say. Taints are written at creation only: the API server lets no node change them later.
  */
 import type { NewNode, Node, NodeStatus, Taint } from '../../api/node.ts';
-import { checkLabelValue, checkQualifiedName } from '../../config/names.ts';
+import { kubeletLabels } from '../../config/node-labels.ts';
 import type { NodeMetadataPatch } from './node-api.ts';
 
 export interface NodeSettings {
@@ -31,22 +30,6 @@ const attachDetachAnnotation = 'volumes.kubernetes.io/controller-managed-attach-
 const providedNodeIPAnnotation = 'alpha.kubernetes.io/provided-node-ip';
 const osLabel = 'kubernetes.io/os';
 const archLabel = 'kubernetes.io/arch';
-
-/** Keys below kubernetes.io and k8s.io that a node may set on itself, and that it puts right when it registers again. */
-const kubeletLabels = [
-  'kubernetes.io/hostname',
-  'topology.kubernetes.io/zone',
-  'topology.kubernetes.io/region',
-  'failure-domain.beta.kubernetes.io/zone',
-  'failure-domain.beta.kubernetes.io/region',
-  'beta.kubernetes.io/instance-type',
-  'node.kubernetes.io/instance-type',
-  osLabel,
-  archLabel,
-  'beta.kubernetes.io/os',
-  'beta.kubernetes.io/arch',
-];
-const kubeletLabelNamespaces = ['kubelet.kubernetes.io', 'node.kubernetes.io'];
 
 /** The Node to create. */
 export function initialNode(settings: NodeSettings, status: NodeStatus): NewNode {
@@ -93,43 +76,6 @@ export function requiredMetadata(existing: Node, settings: NodeSettings): NodeMe
   ]);
   return metadataPatch(existing, labels, new Map([[providedNodeIPAnnotation, providedNodeIP(settings)]]));
 }
-
-/** `key=value,key=value`, as --node-labels takes it. Every problem is one sentence. */
-export function parseNodeLabels(text: string): { labels: Map<string, string>; problems: string[] } {
-  const labels = new Map<string, string>();
-  const problems: string[] = [];
-  for (const pair of text === '' ? [] : text.split(',')) {
-    const at = pair.indexOf('=');
-    const key = (at < 0 ? pair : pair.slice(0, at)).trim();
-    const value = at < 0 ? '' : pair.slice(at + 1).trim();
-    if (at < 0) problems.push(`${JSON.stringify(pair)} must be written key=value`);
-    else problems.push(...checkNodeLabel(key, value));
-    labels.set(key, value);
-  }
-  return { labels, problems };
-}
-
-/** Reasons why a node may not or cannot give itself this label; NodeRestriction would refuse the whole Node. */
-export function checkNodeLabel(key: string, value: string): string[] {
-  const reasons = [...checkQualifiedName(key), ...checkLabelValue(value).map((reason) => `value ${reason}`)];
-  if (isKubernetesLabel(key) && !isKubeletLabel(key)) {
-    reasons.push(
-      `is not one of the kubernetes.io and k8s.io labels that a node may set: ${kubeletLabels.join(', ')}, ` +
-        `and those below ${kubeletLabelNamespaces.join(' and ')}`,
-    );
-  }
-  return reasons.map((reason) => `${JSON.stringify(key)} ${reason}`);
-}
-
-const isKubernetesLabel = (key: string): boolean => isBelow(namespaceOf(key), ['kubernetes.io', 'k8s.io']);
-
-const isKubeletLabel = (key: string): boolean =>
-  kubeletLabels.includes(key) || isBelow(namespaceOf(key), kubeletLabelNamespaces);
-
-const isBelow = (namespace: string, domains: readonly string[]): boolean =>
-  domains.some((domain) => namespace === domain || namespace.endsWith(`.${domain}`));
-
-const namespaceOf = (key: string): string => (key.includes('/') ? key.slice(0, key.indexOf('/')) : '');
 
 const initialLabels = (settings: NodeSettings): Map<string, string> =>
   new Map([

@@ -9,7 +9,7 @@ import { createNodeClient } from '../../api/node-client.ts';
 import { projectNode } from '../../api/project-node.ts';
 import { startReflector } from '../../api/reflector.ts';
 import { collectionPath, nodes } from '../../api/resource.ts';
-import type { Clock } from '../../base/clock.ts';
+import { type Clock, sleep } from '../../base/clock.ts';
 import type { ImageService, RuntimeService } from '../../cri/service.ts';
 import { errorLine } from '../../observe/keelson-error.ts';
 import type { Logger } from '../../observe/logger.ts';
@@ -74,6 +74,12 @@ export interface NodeRole {
 const callTimeoutMs = 10_000;
 /** pkg/kubelet/kubelet.go: images are listed anew this often for the status. */
 const imagesMs = 30_000;
+/**
+ * How long the first status waits for what the runtime says. A status written before would say NotReady, for which the node
+ * controller takes every pod of the node out of its Services; a daemon that was restarted must not cost them that.
+ */
+const firstLookMs = 3_000;
+const lookAgainMs = 20;
 
 export async function startNode(options: NodeOptions, edges: NodeEdges, signal: AbortSignal): Promise<NodeRole> {
   const { client, clock, log, random = Math.random } = edges;
@@ -89,7 +95,13 @@ export async function startNode(options: NodeOptions, edges: NodeEdges, signal: 
 
   const health = new RuntimeHealth({ runtime: edges.runtime, clock, random, log, onChange: () => sync.wake() });
   const measure = machineFacts(options, edges);
-  const facts = async (): Promise<NodeStatusFacts> => ({
+  const startedMs = clock.now();
+  const isHeard = (): boolean => health.facts.runtimeReadyMs !== undefined && edges.plegActiveMs() !== undefined;
+  const facts = async (asking: AbortSignal): Promise<NodeStatusFacts> => {
+    while (!isHeard() && clock.now() - startedMs < firstLookMs) await sleep(lookAgainMs, asking, clock);
+    return currentFacts();
+  };
+  const currentFacts = async (): Promise<NodeStatusFacts> => ({
     nodeName: name,
     hostname: settings.hostname,
     nodeIPs: options.nodeIPs,

@@ -6,12 +6,9 @@
 import type { Pod } from '../../api/core.ts';
 import { checkDns1123Subdomain } from '../../config/names.ts';
 import { manifestFileAnnotation } from '../plan/annotations.ts';
+import { configHashAnnotation, configSeenAnnotation, configSourceAnnotation } from '../plan/pod-origin.ts';
 import { applyPodDefaults } from './defaults.ts';
 import { fnv128a } from './fnv.ts';
-
-export const configSourceAnnotation = 'kubernetes.io/config.source';
-export const configHashAnnotation = 'kubernetes.io/config.hash';
-export const configSeenAnnotation = 'kubernetes.io/config.seen';
 
 export interface StaticPodOrigin {
   /** Absolute path of the file. */

@@ -1,0 +1,138 @@
+/** Doctor's questions to an API server, asked of the scripted one. */
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import test, { type ExecutionContext } from 'ava';
+import { type FakeRequest, failure, startFakeApiServer } from '../api/fake-api-server.ts';
+import type { ClusterMode, Role } from '../config/flags-mode.ts';
+import { checkApiServer } from './api-checks.ts';
+
+const allRoles: readonly Role[] = ['kubelet', 'proxy', 'network'];
+
+/** A server with two kubeconfig files for it; `forbidden` is `verb resource` that its access reviews deny. */
+async function cluster(
+  t: ExecutionContext,
+  { forbidden = [] as string[], slices = ['v1'], nodeForbidden = false, listForbidden = false } = {},
+) {
+  const server = await startFakeApiServer({ token: 'right' });
+  const folder = await mkdtemp(join(tmpdir(), 'api-checks-'));
+  t.teardown(async () => {
+    await server.close();
+    await rm(folder, { recursive: true });
+  });
+  server.script(({ method, path, query, body }: FakeRequest) => {
+    if (path === '/version') return { status: 200, body: { gitVersion: 'v1.36.0', major: '1', minor: '36' } };
+    if (path === '/apis/discovery.k8s.io')
+      return { status: 200, body: { versions: slices.map((version) => ({ version })) } };
+    if (path.endsWith('/selfsubjectaccessreviews')) {
+      const { verb, resource } = (body as { spec: { resourceAttributes: { verb: string; resource: string } } }).spec
+        .resourceAttributes;
+      return { status: 201, body: { status: { allowed: !forbidden.includes(`${verb} ${resource}`) } } };
+    }
+    if (path !== '/api/v1/nodes') return undefined;
+    if (method === 'GET') return listForbidden ? { status: 403, body: failure(403, 'Forbidden', 'no') } : undefined;
+    if (nodeForbidden)
+      return { status: 403, body: failure(403, 'Forbidden', 'node "b" is not allowed to modify node "a"') };
+    return query.get('dryRun') === 'All' && server.read(path, 'a') === undefined ? { status: 201, body } : undefined;
+  });
+  const file = async (name: string, token: string): Promise<string> => {
+    const path = join(folder, name);
+    const config = {
+      clusters: [
+        {
+          name: 'c',
+          cluster: {
+            server: server.url,
+            'certificate-authority-data': Buffer.from(server.authority.certificate).toString('base64'),
+          },
+        },
+      ],
+      users: [{ name: 'u', user: { token } }],
+      contexts: [{ name: 'x', context: { cluster: 'c', user: 'u' } }],
+      'current-context': 'x',
+    };
+    await writeFile(path, JSON.stringify(config));
+    return path;
+  };
+  const kubeconfig = await file('node.conf', 'right');
+  const networkKubeconfig = await file('network.conf', 'right');
+  const check = async (roles: readonly Role[] = allRoles, more: Partial<ClusterMode> = {}): Promise<string[]> => {
+    const mode: ClusterMode = {
+      kind: 'cluster',
+      roles: new Set(roles),
+      kubeconfig,
+      networkKubeconfig,
+      additionalAPIServers: [],
+      allowInsecureAPIServer: false,
+      podCIDR: undefined,
+      nodeLabels: new Map(),
+      externalCloudProvider: false,
+      ...more,
+    };
+    const results = await checkApiServer(mode, 'a');
+    for (const { level, fix } of results) if (level !== 'ok') t.truthy(fix);
+    return results.map(({ level, name, finding, fix }) => `${level} ${name}: ${finding}${fix ? ` -> ${fix}` : ''}`);
+  };
+  return { server, file, folder, kubeconfig, check };
+}
+
+test('all is right', async (t) => {
+  const { server, check } = await cluster(t);
+  const [nodeFile, node, networkFile, network, ...rest] = await check();
+  t.regex(nodeFile ?? '', /^ok --kubeconfig: \S+node\.conf: v1\.36\.0 answers at https:/);
+  t.is(node, 'ok node identity: Node a does not exist yet, and may be created');
+  t.regex(networkFile ?? '', /^ok --network-kubeconfig: /);
+  t.is(network, 'ok network identity: may read services, endpointslices, its Node');
+  t.deepEqual(rest, []);
+  t.deepEqual(server.all('/api/v1/nodes'), [], 'it changes nothing');
+  server.put('/api/v1/nodes', { metadata: { name: 'a' } });
+  t.true((await check()).includes('ok node identity: Node a exists, and is its own'));
+});
+
+test('each role asks for what it needs, and one file is one identity', async (t) => {
+  const { check, kubeconfig, server } = await cluster(t, { forbidden: ['watch services', 'list endpointslices'] });
+  t.deepEqual((await check(['kubelet'])).length, 2);
+  t.true((await check(['network'])).includes('ok network identity: may read its Node'));
+  const before = server.connections;
+  const found = await check(['proxy'], { networkKubeconfig: kubeconfig });
+  t.is(server.connections, before + 1);
+  t.is(found.length, 2);
+  t.regex(
+    found[1] ?? '',
+    /^fail network identity: may not watch services, list endpointslices -> make it with script\//,
+  );
+});
+
+test('a user that is not this node', async (t) => {
+  const { check } = await cluster(t, { nodeForbidden: true });
+  const line = (await check())[1] ?? '';
+  t.regex(
+    line,
+    /^fail node identity: may not create Node a: .*not allowed to modify.* -> the user of --kubeconfig must be system:node:a in/,
+  );
+});
+
+test('not even its own Node', async (t) => {
+  const { check, server } = await cluster(t, { listForbidden: true });
+  t.regex((await check(['network'])).at(-1) ?? '', /^fail network identity: may not list nodes -> /);
+  const { query } = server.requests.findLast(({ path }) => path === '/api/v1/nodes') ?? {};
+  t.is(query?.get('fieldSelector'), 'metadata.name=a', 'a node may not list the others');
+});
+
+test('a server without EndpointSlices', async (t) => {
+  const { check } = await cluster(t, { slices: [] });
+  t.true((await check())[3]?.startsWith('fail network identity: the API server has no EndpointSlices'));
+});
+
+test('a file that is missing or wrong, a token that is refused, a server that is away: one line each', async (t) => {
+  const { check, file, folder, server } = await cluster(t);
+  const kubelet = (kubeconfig: string): Promise<string[]> => check(['kubelet'], { kubeconfig });
+  const missing = await kubelet(join(folder, 'none'));
+  t.regex(missing.join('|'), /^fail --kubeconfig: \S+none: cannot be read -> name a readable file with --kubeconfig$/);
+  await writeFile(join(folder, 'bad'), 'clusters: {}\n');
+  t.regex((await kubelet(join(folder, 'bad'))).join('|'), /^fail --kubeconfig: [^|]*bad[^|]*$/);
+  const refused = await kubelet(await file('wrong', 'wrong'));
+  t.regex(refused.join('|'), /^fail --kubeconfig: GET \/version: Unauthorized -> renew the certificate or token/);
+  await server.close();
+  t.regex((await check(['kubelet'])).join('|'), /^fail --kubeconfig: [^|]+$/);
+});

@@ -1,0 +1,140 @@
+/**
+ * Doctor's checks of a node in a cluster: do the kubeconfig files parse, does the API server take their identities, and
+ * may these read what the roles need. One line each with its fix.
+ * Layer: agent (edge: asks the API server, changes nothing there).
+ */
+import { isApiError } from '../api/api-error.ts';
+import { type ApiClient, createApiClient } from '../api/client.ts';
+import { endpointSliceVersion, parseServerVersion } from '../api/discovery-versions.ts';
+import { RawObject } from '../api/raw-object.ts';
+import { collectionPath, nodes } from '../api/resource.ts';
+import type { ClusterMode } from '../config/flags-mode.ts';
+import { type CheckResult, fail, failure, ok } from './check-result.ts';
+import { type KubeconfigFile, kubeconfigFiles, readClusterAccess } from './cluster/api-access.ts';
+
+const timeoutMs = 5_000;
+const nodeIdentity = 'node identity';
+const networkIdentity = 'network identity';
+const networkFix = 'make it with script/network-kubeconfig and name it with --network-kubeconfig (docs/cluster.md)';
+
+/** @param nodeName of the Node that this machine is, or will be */
+export async function checkApiServer(mode: ClusterMode, nodeName: string): Promise<CheckResult[]> {
+  // The client's pauses between two attempts keep no process alive, and nothing else may run in this one.
+  const alive = setInterval(() => undefined, timeoutMs);
+  try {
+    return await checkFiles(mode, nodeName);
+  } finally {
+    clearInterval(alive);
+  }
+}
+
+async function checkFiles(mode: ClusterMode, nodeName: string): Promise<CheckResult[]> {
+  const { roles } = mode;
+  const files = kubeconfigFiles(mode);
+  const needsNetwork = roles.has('proxy') || roles.has('network');
+  const checkNode = (client: ApiClient): Promise<CheckResult[]> =>
+    roles.has('kubelet') ? checkOwnNode(client, nodeName) : Promise.resolve([]);
+  const checkNetwork = (client: ApiClient): Promise<CheckResult[]> =>
+    checkNetworkRights(client, nodeName, roles.has('proxy'));
+  if (files.network === undefined) {
+    return checkFile(files.node, mode, async (client) => [
+      ...(await checkNode(client)),
+      ...(needsNetwork ? await checkNetwork(client) : []),
+    ]);
+  }
+  const results = await Promise.all([
+    checkFile(files.node, mode, checkNode),
+    checkFile(files.network, mode, checkNetwork),
+  ]);
+  return results.flat();
+}
+
+/** The file, then the API server that it names, then `more`, each only when what comes before is right. */
+async function checkFile(
+  kubeconfig: KubeconfigFile,
+  mode: ClusterMode,
+  more: (client: ApiClient) => Promise<CheckResult[]>,
+): Promise<CheckResult[]> {
+  const name = kubeconfig.flag;
+  let client: ApiClient | undefined;
+  try {
+    const access = await readClusterAccess(kubeconfig, mode);
+    client = createApiClient({ access, userAgent: 'keelson/doctor' });
+    const version = await client.get('/version', parseServerVersion, { timeoutMs });
+    const found = ok(name, `${access.file}: ${version.gitVersion} answers at ${access.servers.join(', ')}`);
+    return [found, ...(await more(client))];
+  } catch (error) {
+    return [failure(name, error, 'look at the API server and at what is between')];
+  } finally {
+    client?.close();
+  }
+}
+
+/**
+ * Asks to create the Node without creating it: unlike reading, which API servers below 1.32 allow every node, that tells
+ * another node's identity from this one's.
+ */
+async function checkOwnNode(client: ApiClient, nodeName: string): Promise<CheckResult[]> {
+  const found = (what: string): CheckResult[] => [ok(nodeIdentity, `Node ${nodeName} ${what}`)];
+  const node = { apiVersion: 'v1', kind: 'Node', metadata: { name: nodeName } };
+  try {
+    const path = `${collectionPath(nodes)}?dryRun=All`;
+    await client.create(path, node, () => undefined, { timeoutMs, idempotent: true });
+    return found('does not exist yet, and may be created');
+  } catch (error) {
+    if (isApiError(error, 'API_ALREADY_EXISTS')) return found('exists, and is its own');
+    if (!isApiError(error, 'API_FORBIDDEN')) return [failure(nodeIdentity, error, 'look at the API server')];
+    const fix =
+      `the user of --kubeconfig must be system:node:${nodeName} in the group system:nodes; ` +
+      'if the name is wrong, give --hostname-override';
+    return [fail(nodeIdentity, `may not create Node ${nodeName}: ${error.message}`, fix)];
+  }
+}
+
+/** What the proxy role lists and watches of the whole cluster. */
+const proxyReads = [
+  { resource: 'services', group: '' },
+  { resource: 'endpointslices', group: 'discovery.k8s.io' },
+] as const;
+
+async function checkNetworkRights(client: ApiClient, nodeName: string, isProxy: boolean): Promise<CheckResult[]> {
+  const reads = isProxy ? proxyReads : [];
+  try {
+    const reviews = reads.flatMap(({ resource, group }) =>
+      ['list', 'watch'].map(async (verb) =>
+        (await mayDo(client, verb, group, resource)) ? [] : [`${verb} ${resource}`],
+      ),
+    );
+    const refused = (await Promise.all([...reviews, mayReadNode(client, nodeName)])).flat();
+    if (refused.length > 0) return [fail(networkIdentity, `may not ${refused.join(', ')}`, networkFix)];
+    if (isProxy && (await endpointSliceVersion(client, AbortSignal.timeout(timeoutMs))) === undefined)
+      return [fail(networkIdentity, 'the API server has no EndpointSlices', 'use Kubernetes 1.20 or newer')];
+    return [ok(networkIdentity, `may read ${[...reads.map(({ resource }) => resource), 'its Node'].join(', ')}`)];
+  } catch (error) {
+    return [failure(networkIdentity, error, 'look at the API server')];
+  }
+}
+
+/** As the roles ask for it: API servers from 1.32 on refuse a node the list of all Nodes. @returns what is refused */
+async function mayReadNode(client: ApiClient, nodeName: string): Promise<string[]> {
+  const query = new URLSearchParams({ fieldSelector: `metadata.name=${nodeName}`, limit: '1' });
+  try {
+    await client.get(`${collectionPath(nodes)}?${query}`, () => undefined, { timeoutMs });
+    return [];
+  } catch (error) {
+    if (isApiError(error, 'API_FORBIDDEN')) return ['list nodes'];
+    throw error;
+  }
+}
+
+/** Every identity may ask this (system:basic-user). Source: staging/src/k8s.io/api/authorization/v1/types.go. */
+function mayDo(client: ApiClient, verb: string, group: string, resource: string): Promise<boolean> {
+  const review = {
+    apiVersion: 'authorization.k8s.io/v1',
+    kind: 'SelfSubjectAccessReview',
+    spec: { resourceAttributes: { verb, group, resource } },
+  };
+  const parse = (value: unknown): boolean => new RawObject(value).object('status')?.boolean('allowed') ?? false;
+  const path = '/apis/authorization.k8s.io/v1/selfsubjectaccessreviews';
+  return client.create(path, review, parse, { timeoutMs, idempotent: true });
+}
