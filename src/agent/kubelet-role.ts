@@ -32,7 +32,7 @@ export function folderSource(folder: string, options: RunOptions, machine: Machi
 }
 
 /** What an API server adds. */
-export interface ClusterParts extends Pick<KubeletOptions, 'objects' | 'admission' | 'recordEvent'> {
+export interface ClusterParts extends Pick<KubeletOptions, 'objects' | 'services' | 'admission' | 'recordEvent'> {
   tokens: ServiceAccountTokens;
 }
 
@@ -93,6 +93,7 @@ export function startKubeletRole(
       syncFrequencyMs: config.syncFrequencyMs,
       networkReady: networkGate(connection.runtime),
       objects: cluster?.objects,
+      services: cluster?.services,
       admission: cluster?.admission,
       recordEvent: cluster?.recordEvent,
     },

@@ -10,7 +10,7 @@ import { createSemaphore } from '../base/semaphore.ts';
 import type { ImageService, RuntimeService } from '../cri/service.ts';
 import { errorLine } from '../observe/keelson-error.ts';
 import type { Logger } from '../observe/logger.ts';
-import type { NodeAdmission, NodeObjects } from './api/node-view.ts';
+import type { NodeAdmission, NodeObjects, ServiceVariables } from './api/node-view.ts';
 import { createImageEnsurer } from './images/ensure-image.ts';
 import { removeLeftovers } from './leftovers.ts';
 import { rejectedStatus } from './plan/admission.ts';
@@ -51,6 +51,8 @@ export interface KubeletOptions {
   networkReady(signal: AbortSignal): Promise<void>;
   /** ConfigMaps and Secrets of the API server, for its pods. */
   objects?: NodeObjects;
+  /** Services of the API server, for its pods' environment. */
+  services?: ServiceVariables;
   /** The Node that pods of the API server are admitted to. */
   admission?: NodeAdmission;
   recordEvent?: RecordPodEvent;
@@ -75,6 +77,8 @@ export interface Kubelet {
   /** Stops watching and working; pods go on. */
   stop(): Promise<void>;
 }
+
+const noVariables: ReadonlyMap<string, string> = new Map();
 
 const emptySnapshot: PodSnapshot = {
   pods: [],
@@ -131,13 +135,16 @@ export async function startKubelet(options: KubeletOptions, signal: AbortSignal)
       pullRate: options.pullRate,
     }),
     sources,
+    serviceVariables: (pod) => (isApiPod(pod) ? options.services?.variables(pod) : undefined) ?? noVariables,
     clock,
     log,
     restartBackoff: options.restartBackoff,
     startSlots: createSemaphore(options.parallelStarts),
     networkReady: options.networkReady,
     objectsKnown: async (pod, waiting) => {
-      if (isApiPod(pod)) await objects?.known(pod, waiting);
+      if (!isApiPod(pod)) return;
+      await objects?.known(pod, waiting);
+      await options.services?.known(waiting);
     },
     publish: (pod, status) => board.set(pod, status),
     // A manifest's pod begins anew: it may have been rejected for want of room that there is now.

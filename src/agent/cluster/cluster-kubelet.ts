@@ -16,6 +16,7 @@ import { createNodeAdmission } from '../../kubelet/api/node-admission.ts';
 import { followObjects, ObjectWatches } from '../../kubelet/api/object-watches.ts';
 import { createPodApi } from '../../kubelet/api/pod-api.ts';
 import { createRecordPodEvent } from '../../kubelet/api/record-pod-event.ts';
+import { ServiceLinks } from '../../kubelet/api/service-links.ts';
 import { startStatusSync } from '../../kubelet/api/status-sync.ts';
 import type { Kubelet } from '../../kubelet/kubelet.ts';
 import { hostReader } from '../../kubelet/node/host-reader.ts';
@@ -118,8 +119,11 @@ export async function startClusterKubelet(
   pods.start(followPods({ client, nodeName, clock, log: podLog }), stopping);
   const objects = new ObjectWatches({ follow: followObjects({ client, clock, log: podLog }), clock });
   cleanup.defer(() => objects.stop());
+  const services = new ServiceLinks(clock);
+  services.follow({ client, log: podLog }, stopping);
   const kubelet = await startKubeletRole(options, machine, connection, source, log, stopping, {
     objects,
+    services,
     admission: createNodeAdmission({
       known: node.known,
       api: createNodeClient(client),

@@ -1,6 +1,6 @@
 /**
- * What the kubelet asks of the API server besides pods: the objects that they name, and the Node that admits them.
- * Layer: kubelet/api (types only). object-watches.ts and node-admission.ts implement it.
+ * What the kubelet asks of the API server besides pods: the objects that they name, Services, and the Node that admits them.
+ * Layer: kubelet/api (types only). object-watches.ts, service-links.ts and node-admission.ts implement it.
  */
 import type { Pod } from '../../api/core.ts';
 import type { AdmittingNode } from '../plan/admission-checks.ts';
@@ -13,6 +13,12 @@ export interface NodeObjects extends ObjectSources {
   known(pod: Pod, signal: AbortSignal): Promise<void>;
   /** `changed` has referenceKeys of objects that came, went, changed, or are known for the first time. */
   onChange(listener: (changed: ReadonlySet<string>) => void): void;
+}
+
+export interface ServiceVariables {
+  /** Resolves once Services are known; may reject, and a pod's start is then tried again. */
+  known(signal: AbortSignal): Promise<void>;
+  variables(pod: Pod): ReadonlyMap<string, string>;
 }
 
 export interface NodeAdmission {

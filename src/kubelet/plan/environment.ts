@@ -23,11 +23,13 @@ export interface EnvironmentContext {
   hostIP: string;
   podIPs: string[];
   allocatable: Allocatable;
+  /** Of service-variables.ts: anything that the pod says itself goes over them. */
+  serviceVariables?: ReadonlyMap<string, string>;
 }
 
 /** In order of first appearance; a later definition of a name replaces the earlier value. */
 export function containerEnvironment(pod: Pod, container: Container, context: EnvironmentContext): Map<string, string> {
-  const environment = new Map<string, string>();
+  const environment = new Map(context.serviceVariables);
   for (const source of container.envFrom ?? []) {
     for (const [key, value] of envFromEntries(pod, container, source, context)) {
       environment.set(`${source.prefix ?? ''}${key}`, value);

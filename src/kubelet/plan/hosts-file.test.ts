@@ -8,6 +8,7 @@ const pod = (spec: Partial<PodSpec> = {}): Pod => ({
   metadata: { name: 'web', namespace: 'team', uid: 'u1' },
   spec: { containers: [], ...spec },
 });
+const names = { nodeName: 'node1', clusterDomain: 'cluster.local' };
 const local = [
   '# Kubernetes-managed hosts file.',
   '127.0.0.1\tlocalhost',
@@ -25,12 +26,17 @@ const aliasLines = ['', '# Entries added by HostAliases.', '10.0.0.1\ta\ta.examp
 
 test('every address of the pod has its host name', (t) => {
   const lines = [...local, '10.1.0.5\tweb', 'fd00::5\tweb', ''];
-  t.is(hostsFile(pod(), ['10.1.0.5', 'fd00::5'], 'node1', 'ignored'), lines.join('\n'));
+  t.is(hostsFile(pod(), ['10.1.0.5', 'fd00::5'], names, 'ignored'), lines.join('\n'));
 });
 
 test('spec.hostname names the pod; aliases come last', (t) => {
   const lines = [...local, '10.1.0.5\tchosen', ...aliasLines, ''];
-  t.is(hostsFile(pod({ hostname: 'chosen', hostAliases: aliases }), ['10.1.0.5'], 'node1', ''), lines.join('\n'));
+  t.is(hostsFile(pod({ hostname: 'chosen', hostAliases: aliases }), ['10.1.0.5'], names, ''), lines.join('\n'));
+});
+
+test('a pod with a subdomain has the name that the DNS has for it, too', (t) => {
+  const lines = [...local, '10.1.0.5\tdb-0.db.team.svc.cluster.local\tdb-0', ''];
+  t.is(hostsFile(pod({ hostname: 'db-0', subdomain: 'db' }), ['10.1.0.5'], names, ''), lines.join('\n'));
 });
 
 test("hostNetwork continues the node's own file", (t) => {
@@ -42,5 +48,5 @@ test("hostNetwork continues the node's own file", (t) => {
     ...aliasLines,
     '',
   ];
-  t.is(hostsFile(pod({ hostNetwork: true, hostAliases: aliases }), [], 'node1', file), lines.join('\n'));
+  t.is(hostsFile(pod({ hostNetwork: true, hostAliases: aliases }), [], names, file), lines.join('\n'));
 });

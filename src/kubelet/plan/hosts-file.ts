@@ -1,5 +1,6 @@
 /**
- * The text of a pod's /etc/hosts. Source: pkg/kubelet/kubelet_pods.go (managedHostsFileContent, hostsEntriesFromHostAliases).
+ * The text of a pod's /etc/hosts. Source: pkg/kubelet/kubelet_pods.go (managedHostsFileContent, hostsEntriesFromHostAliases,
+ * GeneratePodHostNameAndDomain).
  * Layer: kubelet/plan (pure).
  */
 import type { Pod } from '../../api/core.ts';
@@ -9,7 +10,12 @@ import { podHostname } from './sandbox-config.ts';
  * @param ips the pod's addresses, primary first; empty on hostNetwork
  * @param hostFile the node's own /etc/hosts, which a hostNetwork pod continues
  */
-export function hostsFile(pod: Pod, ips: string[], nodeName: string, hostFile: string): string {
+export function hostsFile(
+  pod: Pod,
+  ips: string[],
+  { nodeName, clusterDomain }: { nodeName: string; clusterDomain: string },
+  hostFile: string,
+): string {
   const lines = pod.spec.hostNetwork
     ? ['# Kubernetes-managed hosts file (host network).', hostFile.trimEnd()]
     : [
@@ -20,9 +26,17 @@ export function hostsFile(pod: Pod, ips: string[], nodeName: string, hostFile: s
         'fe00::0\tip6-mcastprefix',
         'fe00::1\tip6-allnodes',
         'fe00::2\tip6-allrouters',
-        ...ips.map((ip) => `${ip}\t${podHostname(pod, nodeName)}`),
+        ...ips.map((ip) => `${ip}\t${namesOf(pod, nodeName, clusterDomain)}`),
       ];
   const aliases = (pod.spec.hostAliases ?? []).map((alias) => `${alias.ip}\t${(alias.hostnames ?? []).join('\t')}`);
   if (aliases.length > 0) lines.push('', '# Entries added by HostAliases.', ...aliases);
   return `${lines.join('\n')}\n`;
+}
+
+/** A StatefulSet's pods know themselves by the name that the DNS has for them. */
+function namesOf(pod: Pod, nodeName: string, clusterDomain: string): string {
+  const hostname = podHostname(pod, nodeName);
+  const { subdomain } = pod.spec;
+  if (!subdomain) return hostname;
+  return `${hostname}.${subdomain}.${pod.metadata.namespace}.svc.${clusterDomain}\t${hostname}`;
 }

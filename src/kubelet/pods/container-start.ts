@@ -96,6 +96,7 @@ async function createContainer(request: StartRequest, context: PodContext): Prom
         hostIP: node.hostIPs[0] ?? '',
         podIPs: pod.spec.hostNetwork ? node.hostIPs : sandbox.ips,
         allocatable: node.allocatable,
+        serviceVariables: context.serviceVariables?.(pod),
       },
       node: node.resources,
       security: node.security,
@@ -122,7 +123,8 @@ async function createContainer(request: StartRequest, context: PodContext): Prom
 async function writeHostsFile(pod: Pod, sandbox: SandboxRecord, podDir: string, context: PodContext): Promise<string> {
   const path = join(podDir, 'etc-hosts');
   const hostFile = pod.spec.hostNetwork ? await readFile('/etc/hosts', 'utf8') : '';
-  const text = hostsFile(pod, sandbox.ips, context.node.nodeName, hostFile);
+  const names = { nodeName: context.node.nodeName, clusterDomain: context.node.clusterDns.domain };
+  const text = hostsFile(pod, sandbox.ips, names, hostFile);
   await mkdir(podDir, { recursive: true, mode: 0o750 });
   // A replaced file would leave containers that are bound to the old one behind.
   if ((await readFileIfPresent(path)) !== text) await writeFileAtomic(path, text, { mode: 0o644 });

@@ -64,6 +64,8 @@ export interface PodContext extends InspectDependencies {
   volumes: PodVolumes;
   images: PodImages;
   sources: ObjectSources;
+  /** Where Services are; nothing without an API server. */
+  serviceVariables?(pod: Pod): ReadonlyMap<string, string>;
   clock: Clock;
   log: Logger;
   restartBackoff: BackoffLimits;
