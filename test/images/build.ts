@@ -1,5 +1,5 @@
 /**
- * The images that the tests and the demo run, made on the spot from busybox-static and a small C program: no Docker,
+ * The images that the tests and the demo run, made on the spot from busybox-static and small C programs: no Docker,
  * no download. Layer: test. Also a command: `node test/images/build.ts` makes what is missing and prints the archives.
  * The archives are kept in the cache folder under a hash of everything they are made from.
  */
@@ -12,7 +12,7 @@ import { type ImageDefinition, ociArchive } from './oci-archive.ts';
 import type { TarEntry } from './tar.ts';
 
 export interface BuiltImage {
-  /** A short word for it: `busybox`, `pause`, `entrypoint`. */
+  /** A short word for it: `busybox`, `pause`, `entrypoint`, `dns`. */
   id: string;
   names: string[];
   /** The OCI archive on disk. */
@@ -25,6 +25,8 @@ export interface BuiltImage {
 
 export const pauseImage = 'keelson.test/pause:1.0';
 export const busyboxImage = 'keelson.test/busybox:1.0';
+/** A name server; its arguments are the zone: `NAME=IPV4` (see dns-server.c). */
+export const dnsImage = 'keelson.test/dns:1.0';
 /** Runs as 1000:1000 in /home with ENTRYPOINT `sh -c 'echo "$@"; ...' entry` and CMD `from-image`. */
 export const entrypointImage = 'keelson.test/entrypoint:1.0';
 
@@ -74,6 +76,14 @@ function pauseDefinition(pause: Buffer): ImageDefinition {
   };
 }
 
+function dnsDefinition(server: Buffer): ImageDefinition {
+  return {
+    names: [dnsImage],
+    files: [{ path: 'dns-server', content: server, mode: 0o755 }],
+    config: { Entrypoint: ['/dns-server'], Env: [path], WorkingDir: '/' },
+  };
+}
+
 function shellDefinitions(busyboxFile: string): Record<string, ImageDefinition> {
   const applets = output(busyboxFile, ['--list'])
     .split('\n')
@@ -107,9 +117,18 @@ function shellDefinitions(busyboxFile: string): Record<string, ImageDefinition> 
 
 function inputsHash(busybox: Buffer): string {
   const hash = createHash('sha256').update(goArchitecture()).update(busybox);
-  for (const source of ['build.ts', 'oci-archive.ts', 'tar.ts', 'pause.c'])
+  for (const source of ['build.ts', 'oci-archive.ts', 'tar.ts', 'pause.c', 'dns-server.c'])
     hash.update(readFileSync(join(here, source)));
   return hash.digest('hex').slice(0, 16);
+}
+
+/** The static program made from a neighbouring C file. */
+function compiled(program: string, work: string): Buffer {
+  const file = join(work, program);
+  output('musl-gcc', ['-static', '-Os', '-s', '-Wall', '-Werror', '-o', file, join(here, `${program}.c`)]);
+  const content = readFileSync(file);
+  rmSync(file);
+  return content;
 }
 
 /** Makes the archives unless the cache has them. Needs busybox-static and musl-gcc; throws when one is missing. */
@@ -123,10 +142,11 @@ export function buildImages(): BuiltImage[] {
   mkdirSync(join(cacheRoot, 'images'), { recursive: true });
   const work = mkdtempSync(join(cacheRoot, 'images', '.work-'));
   try {
-    const pauseFile = join(work, 'pause');
-    output('musl-gcc', ['-static', '-Os', '-s', '-Wall', '-Werror', '-o', pauseFile, join(here, 'pause.c')]);
-    const images = { pause: pauseDefinition(readFileSync(pauseFile)), ...shellDefinitions(busyboxFile) };
-    rmSync(pauseFile);
+    const images = {
+      pause: pauseDefinition(compiled('pause', work)),
+      dns: dnsDefinition(compiled('dns-server', work)),
+      ...shellDefinitions(busyboxFile),
+    };
     const built = Object.entries(images).map(([id, definition]) => {
       const { bytes, manifestDigest, configDigest } = ociArchive(definition, goArchitecture());
       writeFileSync(join(work, `${id}.tar`), bytes);

@@ -127,11 +127,7 @@ export const webContainer: Manifest = container('web', [
 until [ -e /tmp/end ]; do sleep 0.1 & wait $!; done; exit $(cat /tmp/end)`,
 ]);
 
-/** Ready when it answers, so that an endpoint stands only where somebody does. */
-export const webPod = (): Manifest => ({
-  terminationGracePeriodSeconds: 1,
-  containers: [{ ...webContainer, readinessProbe: { httpGet: { port: 8080, path: '/' }, periodSeconds: 1 } }],
-});
+export const webPod = (): Manifest => ({ terminationGracePeriodSeconds: 1, containers: [webContainer] });
 
 export const service = (name: string, selector: Record<string, string>, more: Manifest = {}): Manifest => ({
   apiVersion: 'v1',

@@ -37,8 +37,9 @@ export function createApiPodSource({ pods, manifests, clock }: ApiPodSourceOptio
         cancel = undefined;
         if (latest !== undefined && !signal.aborted) listener(joined(latest, pods));
       };
-      const stop = pods.onChange(({ statusOnly }) => {
+      const stop = pods.onChange(({ statusOnly, lastSight }) => {
         if (!statusOnly) cancel ??= clock.after(coalesceMs, publish);
+        if (lastSight && cancel !== undefined) publish();
       });
       signal.addEventListener('abort', () => {
         stop();

@@ -43,6 +43,11 @@ export interface ApiPodsChange {
   statusOnly: boolean;
   /** The server answers again after it did not. */
   recovered: boolean;
+  /**
+   * A deleted pod goes next, and only now has the grace that it was given last: a deletion by force marks the pod and
+   * removes it at one stroke. Whoever gathers changes has to look at once.
+   */
+  lastSight: boolean;
 }
 
 export class ApiPods {
@@ -84,22 +89,29 @@ export class ApiPods {
       {
         events: (batch) => {
           let statusOnly = true;
+          let uids = new Set<string>();
           for (const event of batch) {
-            if (event.type === 'set') statusOnly = this.#set(event.key, event.object) && statusOnly;
-            else {
-              this.#delete(event.key, event.uid);
-              statusOnly = false;
+            uids.add(event.uid);
+            if (event.type === 'set') {
+              statusOnly = this.#set(event.key, event.object) && statusOnly;
+              continue;
             }
+            if (this.#byUid.get(event.uid)?.pod.metadata.deletionTimestamp !== undefined) {
+              this.#tell({ uids, statusOnly, recovered: false, lastSight: true });
+              uids = new Set([event.uid]);
+            }
+            this.#delete(event.key, event.uid);
+            statusOnly = false;
           }
-          this.#tell({ uids: new Set(batch.map(({ uid }) => uid)), statusOnly, recovered: false });
+          this.#tell({ uids, statusOnly, recovered: false, lastSight: false });
         },
         synced: () => {
           if (this.#synced) return;
           this.#synced = true;
-          this.#tell({ uids: new Set(), statusOnly: false, recovered: false });
+          this.#tell({ uids: new Set(), statusOnly: false, recovered: false, lastSight: false });
         },
         status: (error) => {
-          if (error === undefined) this.#tell({ uids: new Set(), statusOnly: true, recovered: true });
+          if (error === undefined) this.#tell({ uids: new Set(), statusOnly: true, recovered: true, lastSight: false });
         },
       },
       signal,

@@ -81,15 +81,13 @@ export class FakePodApi implements PodApi {
 
   /** `kubectl delete`, with the grace of a request; 0 with `force` takes the pod away at once. */
   askToDelete(key: string, graceSeconds: number, force = false): void {
-    if (force) {
-      this.#remove(key);
-      return;
-    }
     this.change(key, ({ metadata }) => {
       metadata.deletionTimestamp ??= new Date(this.#clock.now()).toISOString();
       const before = metadata.deletionGracePeriodSeconds ?? Number.POSITIVE_INFINITY;
       metadata.deletionGracePeriodSeconds = Math.min(before, graceSeconds);
     });
+    // As a real one, which marks the pod first.
+    if (force) this.#remove(key);
   }
 
   goDown(): void {

@@ -271,6 +271,17 @@ test('a pod that the API server has let go of is ended here, and nobody is told'
   t.is(node.server.requests.length, before);
 });
 
+test('a pod deleted by force is ended with the grace of that request, which only its last version has', async (t) => {
+  const node = await setUp(t);
+  await node.start();
+  node.server.bind(makePod('web', { terminationGracePeriodSeconds: 600 }));
+  await node.until('ready', () => isReady(node.status('web')));
+  node.server.askToDelete('default/web', 0, true);
+  await node.until('ended', () => node.fake.sandboxes.length === 0);
+  const stop = node.fake.calls.find(({ method }) => method === 'stopContainer')!;
+  t.is((stop.request as { timeout: number }).timeout, 2);
+});
+
 test('restarted while the API server is away: everything goes on; what is really gone ends when it is back', async (t) => {
   const node = await setUp(t);
   node.setManifests([staticPod('etcd')]);

@@ -99,3 +99,8 @@ test('directories that are not there yet hold nothing', async (t) => {
   t.deepEqual(await removeOrphanLogs(() => false, paths), []);
   await t.notThrowsAsync(removePodLogs(web, paths));
 });
+
+test('a pod whose name is too long for a directory never had logs: nothing is in the way of its end', async (t) => {
+  const paths = await makePaths(t);
+  await t.notThrowsAsync(removePodLogs(identity('n'.repeat(253), 'c'), paths));
+});

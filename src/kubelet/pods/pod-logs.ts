@@ -25,7 +25,12 @@ export async function removeContainerLog(
 export async function removePodLogs(pod: PodIdentity, paths: PodPaths): Promise<void> {
   const directory = podLogDirectory(paths.podLogDir, pod);
   await removeLinks(paths, (target) => target.startsWith(directory + sep));
-  await rm(directory, { recursive: true, force: true });
+  try {
+    await rm(directory, { recursive: true, force: true });
+  } catch (error) {
+    // A pod's name may be as long as a file's alone: a directory of such a name was never made.
+    if (!hasErrorCode(error, 'ENAMETOOLONG')) throw error;
+  }
 }
 
 /** Log directories of pods that are neither wanted nor in the runtime: left by a predecessor that died while cleaning. */
