@@ -36,6 +36,8 @@ const round = (value: number): string => (value >= 100 ? value.toFixed(0) : valu
 export interface Usage {
   cpuSeconds: number;
   rssMiB: number;
+  /** The most that its RSS ever was. */
+  peakMiB: number;
   pssMiB: number;
 }
 
@@ -49,6 +51,7 @@ export function usage(pid: number): Usage {
   return {
     cpuSeconds: (Number(fields[11]) + Number(fields[12])) / 100,
     rssMiB: kib('status', 'VmRSS') / 1024,
+    peakMiB: kib('status', 'VmHWM') / 1024,
     pssMiB: kib('smaps_rollup', 'Pss') / 1024,
   };
 }

@@ -1,16 +1,21 @@
 /**
  * A client in its own process, so that what it waits for does not wait for it. Told by lines on standard input:
- *   until IP PORT          connects until it succeeds; answers the nanoseconds of process.hrtime at that moment
+ *   until IP PORT [PAUSE]  connects until it succeeds; answers the nanoseconds of process.hrtime at that moment
+ *   while IP PORT [PAUSE]  connects until it fails; answers likewise. PAUSE is milliseconds between attempts, 0 unless given
  *   latency IP PORT COUNT  connects in turn; answers the microseconds of each, as JSON
  * Layer: bench.
  */
 import { connect } from 'node:net';
 import { createInterface } from 'node:readline';
+import { setTimeout as sleep } from 'node:timers/promises';
 
-const attempt = (host: string, port: number): Promise<boolean> =>
+/** Before there are rules nobody may answer at all, so that a long patience would round the time up. */
+const patienceMs = 25;
+
+const attempt = (host: string, port: number, timeoutMs: number): Promise<boolean> =>
   new Promise((resolve) => {
     const socket = connect(port, host);
-    socket.setTimeout(1000, () => socket.destroy());
+    socket.setTimeout(timeoutMs, () => socket.destroy());
     socket.on('connect', () => {
       resolve(true);
       socket.resetAndDestroy();
@@ -21,14 +26,15 @@ const attempt = (host: string, port: number): Promise<boolean> =>
 
 for await (const line of createInterface({ input: process.stdin })) {
   const [command, host = '', port = '0', count = '0'] = line.split(' ');
-  if (command === 'until') {
-    while (!(await attempt(host, Number(port))));
+  if (command === 'until' || command === 'while') {
+    const answers = (): Promise<boolean> => attempt(host, Number(port), patienceMs);
+    while ((await answers()) !== (command === 'until')) if (count !== '0') await sleep(Number(count));
     console.log(String(process.hrtime.bigint()));
   } else {
     const times: number[] = [];
     for (let index = 0; index < Number(count); index++) {
       const begun = process.hrtime.bigint();
-      await attempt(host, Number(port));
+      await attempt(host, Number(port), 1000);
       times.push(Number(process.hrtime.bigint() - begun) / 1000);
     }
     console.log(JSON.stringify(times));

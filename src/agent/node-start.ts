@@ -4,7 +4,7 @@
  */
 import { readFile } from 'node:fs/promises';
 import type { RunOptions } from '../config/flags.ts';
-import { connectRuntime, type RuntimeConnection } from '../cri/connect.ts';
+import type { RuntimeConnection } from '../cri/connect.ts';
 import { connectionKeeper } from '../kernel/hold-connection.ts';
 import { kernelRtnetlink } from '../kernel/rtnetlink.ts';
 import { KeelsonError } from '../observe/keelson-error.ts';
@@ -44,6 +44,8 @@ export interface Runtime extends RuntimeConnection {
 
 /** Waits for a runtime that does not answer yet. @throws CriError CRI_ENDPOINT for one that cannot, the signal's reason */
 export async function connectServices(options: RunOptions, log: Logger, signal: AbortSignal): Promise<Runtime> {
+  // gRPC's megabytes are for roles that need a runtime.
+  const { connectRuntime } = await import('../cri/connect.ts');
   const connection = await connectRuntime(options.containerRuntimeEndpoint, {
     signal,
     requestTimeoutMs: options.kubelet.runtimeRequestTimeoutMs,
@@ -78,6 +80,7 @@ async function connectImages(
   const { imageServiceEndpoint, runtimeRequestTimeoutMs } = options.kubelet;
   if (imageServiceEndpoint === options.containerRuntimeEndpoint)
     return { image: runtime.image, close: () => undefined };
+  const { connectRuntime } = await import('../cri/connect.ts');
   return connectRuntime(imageServiceEndpoint, { signal, requestTimeoutMs: runtimeRequestTimeoutMs });
 }
 

@@ -63,13 +63,14 @@ export function createItemSplitter(maxItemBytes = maxObjectBytes): ItemSplitter 
       // Where the piece begins that belongs to the current item or to the envelope.
       let start = 0;
       for (let at = 0; at < chunk.length; at++) {
-        const byte = chunk[at] as number;
         if (inString) {
-          if (escaped) escaped = false;
-          else if (byte === backslash) escaped = true;
-          else if (byte === quote) inString = false;
+          at = endOfString(chunk, escaped ? at + 1 : at);
+          // The string goes on in the next chunk, and with it a backslash at the end of this one.
+          escaped = at > chunk.length;
+          inString = at >= chunk.length;
           continue;
         }
+        const byte = chunk[at] as number;
         if (inItems && !inItem) {
           // Between items: only what may stand there.
           if (byte === closeBracket) {
@@ -114,6 +115,13 @@ export function createItemSplitter(maxItemBytes = maxObjectBytes): ItemSplitter 
       }
     },
   };
+}
+
+/** Where the quote stands that ends a string; `length` without one, one more when the last byte escapes the next. */
+function endOfString(chunk: Buffer, from: number): number {
+  let at = from;
+  while (at < chunk.length && chunk[at] !== quote) at += chunk[at] === backslash ? 2 : 1;
+  return at;
 }
 
 function tailOf(pieces: readonly Buffer[]): string {

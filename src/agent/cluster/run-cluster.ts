@@ -23,7 +23,7 @@ import { otherAgents, reportOtherAgents } from '../other-agents.ts';
 import { readOtherAgents } from '../other-agents-facts.ts';
 import type { StartingReport, StatusReport } from '../status-report.ts';
 import { openApiAccess } from './api-access.ts';
-import { type ClusterKubelet, startClusterKubelet } from './cluster-kubelet.ts';
+import type { ClusterKubelet } from './cluster-kubelet.ts';
 import { startClusterProxy } from './cluster-proxy.ts';
 import { clusterReport } from './cluster-report.ts';
 import { followOwnNode, type OwnNode } from './own-node.ts';
@@ -92,6 +92,8 @@ export async function runCluster(
   if (roles.has('kubelet') && connection !== undefined) {
     const otherReasons = (): string[] => (network?.error === undefined ? [] : [`pod network: ${network.error}`]);
     const context = { options, machine, connection, client: access.node, otherReasons, log };
+    // A node that runs the proxy or the network alone does without its memory.
+    const { startClusterKubelet } = await import('./cluster-kubelet.ts');
     const started = await startClusterKubelet(context, signal);
     kubelet = started;
     cleanup.defer(() => started.stop());
