@@ -4,6 +4,7 @@
  */
 import type { IpFamily } from '../api/service.ts';
 import { systemClock } from '../base/clock.ts';
+import { collectGarbage } from '../base/collect-garbage.ts';
 import { kernelConntrack } from '../kernel/conntrack.ts';
 import { kernelNftables } from '../kernel/nftables.ts';
 import { kernelRtnetlink } from '../kernel/rtnetlink.ts';
@@ -29,6 +30,8 @@ export interface ServiceProxyEdges {
   log: Logger;
 }
 
+/** Below, the garbage of a first sync is not worth a pause. */
+const manyEndpoints = 20_000;
 /** A batch of so many elements takes the kernel noticeably longer when somebody listens. */
 const largeBatch = 10_000;
 
@@ -52,6 +55,8 @@ export async function startServiceProxy(
       log: log.child({ component: 'proxy' }),
     };
     const proxy = await startProxy(options, edges, signal);
+    // Lists of the API server and the first batch: a third of the memory, and nothing like it comes again.
+    if (proxy.status(0).endpoints > manyEndpoints) collectGarbage();
     return {
       status: proxy.status,
       async stop() {
