@@ -32,7 +32,8 @@ export function folderSource(folder: string, options: RunOptions, machine: Machi
 }
 
 /** What an API server adds. */
-export interface ClusterParts extends Pick<KubeletOptions, 'objects' | 'services' | 'admission' | 'recordEvent'> {
+export interface ClusterParts
+  extends Pick<KubeletOptions, 'objects' | 'services' | 'admission' | 'recordEvent' | 'board'> {
   tokens: ServiceAccountTokens;
 }
 
@@ -96,6 +97,7 @@ export function startKubeletRole(
       services: cluster?.services,
       admission: cluster?.admission,
       recordEvent: cluster?.recordEvent,
+      board: cluster?.board,
     },
     signal,
   );

@@ -56,6 +56,8 @@ export interface KubeletOptions {
   /** The Node that pods of the API server are admitted to. */
   admission?: NodeAdmission;
   recordEvent?: RecordPodEvent;
+  /** An empty one, for who must hear of every pod: some end before `startKubelet` resolves. */
+  board?: StatusBoard;
 }
 
 export interface KubeletStatus {
@@ -99,7 +101,7 @@ export async function startKubelet(options: KubeletOptions, signal: AbortSignal)
       snapshot.configMaps.get(`${namespace}/${name}`) ?? objects?.configMap(namespace, name),
     secret: (namespace, name) => snapshot.secrets.get(`${namespace}/${name}`) ?? objects?.secret(namespace, name),
   };
-  const board = new StatusBoard();
+  const { board = new StatusBoard() } = options;
   board.onChange(({ pod, status }, change) => {
     if (change !== 'status') return;
     const ready = status.conditions.find(({ type }) => type === 'Ready')?.status === 'True';

@@ -22,6 +22,7 @@ import type { Kubelet } from '../../kubelet/kubelet.ts';
 import { hostReader } from '../../kubelet/node/host-reader.ts';
 import { type NodeRole, startNode } from '../../kubelet/node/start-node.ts';
 import { shareSource } from '../../kubelet/static/shared-source.ts';
+import { StatusBoard } from '../../kubelet/status/status-board.ts';
 import { ServiceAccountTokens } from '../../kubelet/volumes/service-account-tokens.ts';
 import type { Logger } from '../../observe/logger.ts';
 import { folderSource, startKubeletRole } from '../kubelet-role.ts';
@@ -121,6 +122,17 @@ export async function startClusterKubelet(
   cleanup.defer(() => objects.stop());
   const services = new ServiceLinks(clock);
   services.follow({ client, log: podLog }, stopping);
+  // Before the first pod is looked at: after a restart many end at once, and each end must reach the API server.
+  const board = new StatusBoard();
+  const statuses = startStatusSync({
+    api,
+    pods,
+    board,
+    mayRun: (uid) => role?.mayRun(uid) ?? true,
+    clock,
+    log: podLog,
+  });
+  cleanup.defer(() => statuses.stop());
   const kubelet = await startKubeletRole(options, machine, connection, source, log, stopping, {
     objects,
     services,
@@ -132,18 +144,10 @@ export async function startClusterKubelet(
     }),
     recordEvent: createRecordPodEvent(events),
     tokens,
+    board,
   });
   role = kubelet;
   cleanup.defer(() => kubelet.stop());
-  const statuses = startStatusSync({
-    api,
-    pods,
-    board: kubelet.board,
-    mayRun: (uid) => kubelet.mayRun(uid),
-    clock,
-    log: podLog,
-  });
-  cleanup.defer(() => statuses.stop());
 
   const parts = cleanup.move();
   return { node, kubelet, pendingStatuses: () => statuses.pending, stop: () => parts.disposeAsync() };
