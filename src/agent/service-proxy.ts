@@ -25,6 +25,8 @@ export interface ServiceProxyOptions {
 
 export interface ServiceProxyEdges {
   source: ServiceSource;
+  /** As ProxyEdges has it. */
+  onSync?: (ms: number) => void;
   /** Runs work while others in this process do not listen to nf_tables. */
   unheard: <Result>(work: () => Promise<Result>) => Promise<Result>;
   log: Logger;
@@ -38,7 +40,7 @@ const largeBatch = 10_000;
 /** @throws what startProxy throws */
 export async function startServiceProxy(
   options: ServiceProxyOptions,
-  { source, unheard, log }: ServiceProxyEdges,
+  { source, onSync, unheard, log }: ServiceProxyEdges,
   signal: AbortSignal,
 ): Promise<ProxyRole> {
   const forgetter = createFlowForgetter({
@@ -51,6 +53,7 @@ export async function startServiceProxy(
       source,
       nftablesOpener: quietly(kernelNftables, unheard),
       forgetFlows: forgetter.forgetFlows,
+      onSync,
       clock: systemClock,
       log: log.child({ component: 'proxy' }),
     };

@@ -32,6 +32,7 @@ export interface FamilyProxyOptions extends DataplaneOptions, ServiceTrackerOpti
 export interface FamilyProxyEdges {
   nftables: OwnCommits;
   forgetFlows: (cleanups: readonly ConntrackCleanup[]) => Promise<void>;
+  onSync?: ((ms: number) => void) | undefined;
   /** What is newly wrong with objects, each once. */
   onReports: (reports: readonly ServiceReport[]) => void;
   clock: Clock;
@@ -288,6 +289,7 @@ export class FamilyProxy {
     this.#status.lastSyncAt = now;
     this.#status.lastSyncMs = performance.now() - begun;
     this.#status.syncs++;
+    this.#edges.onSync?.(this.#status.lastSyncMs);
   }
 
   /** Once for each error, not for each attempt. */

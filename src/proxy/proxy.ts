@@ -33,6 +33,8 @@ export interface ProxyEdges {
   netnsPath?: string;
   /** Forgets UDP flows; called one at a time for each family, after the change that asks for it is in the kernel. */
   forgetFlows: (family: IpFamily, cleanups: readonly ConntrackCleanup[]) => Promise<void>;
+  /** A batch is in the kernel; what it took, milliseconds. */
+  onSync?: (ms: number) => void;
   clock: Clock;
   log: Logger;
 }
@@ -54,7 +56,7 @@ const loggedReports = 100;
  */
 export async function startProxy(
   options: ProxyOptions,
-  { source, nftablesOpener, netnsPath, forgetFlows, clock, log }: ProxyEdges,
+  { source, nftablesOpener, netnsPath, forgetFlows, onSync, clock, log }: ProxyEdges,
   signal: AbortSignal,
 ): Promise<ProxyRole> {
   signal.throwIfAborted();
@@ -80,6 +82,7 @@ export async function startProxy(
       const edges = {
         nftables,
         forgetFlows: (cleanups: readonly ConntrackCleanup[]) => forgetFlows(family, cleanups),
+        onSync,
         onReports: (reports: readonly ServiceReport[]) => logReports(reports, others, log),
         clock,
         log,

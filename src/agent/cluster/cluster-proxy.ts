@@ -9,9 +9,11 @@ import type { ClusterMode, RunOptions } from '../../config/flags.ts';
 import { KeelsonError } from '../../observe/keelson-error.ts';
 import type { Logger } from '../../observe/logger.ts';
 import type { ProxyRole } from '../../proxy/proxy.ts';
+import type { ServiceSource } from '../../proxy/service-source.ts';
 import { type ServiceProxyEdges, startServiceProxy } from '../service-proxy.ts';
 import { createApiServiceSource } from './api-service-source.ts';
 import type { OwnNode } from './own-node.ts';
+import type { ProxyMetrics } from './proxy-metrics.ts';
 import { RoleStart } from './role-start.ts';
 
 export interface ClusterProxyContext {
@@ -21,6 +23,7 @@ export interface ClusterProxyContext {
   client: ApiClient;
   ownNode: OwnNode;
   unheard: ServiceProxyEdges['unheard'];
+  metrics: ProxyMetrics;
   log: Logger;
 }
 
@@ -30,7 +33,7 @@ const zonePatienceMs = 5_000;
 
 /** In the background: an API server need not answer. */
 export function startClusterProxy(context: ClusterProxyContext): RoleStart<ProxyRole> {
-  const { options, nodeName, client, ownNode, unheard, log } = context;
+  const { options, nodeName, client, ownNode, unheard, metrics, log } = context;
   return new RoleStart<ProxyRole>({
     name: 'proxy',
     clock: systemClock,
@@ -45,10 +48,24 @@ export function startClusterProxy(context: ClusterProxyContext): RoleStart<Proxy
       const podCIDRs = await clusterPodCIDRs(options, ownNode, starting);
       await Promise.race([ownNode.told, sleep(zonePatienceMs, starting)]);
       const zone = ownNode.node?.metadata.labels?.[zoneLabel] ?? options.mode.nodeLabels.get(zoneLabel);
-      return startServiceProxy({ nodeName, zone, families: ['IPv4'], podCIDRs }, { source, unheard, log }, starting);
+      const edges = {
+        source: counted(source, metrics),
+        onSync: (ms: number) => metrics.synced(ms),
+        unheard,
+        log,
+      };
+      return startServiceProxy({ nodeName, zone, families: ['IPv4'], podCIDRs }, edges, starting);
     },
   });
 }
+
+const counted = (source: ServiceSource, metrics: ProxyMetrics): ServiceSource => ({
+  start: (listener, signal) =>
+    source.start((events) => {
+      metrics.heard(events);
+      listener(events);
+    }, signal),
+});
 
 /** NodeCIDR takes the node's own network for that of all pods, as kube-proxy does in that mode. */
 async function clusterPodCIDRs(

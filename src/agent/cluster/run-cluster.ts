@@ -27,6 +27,7 @@ import type { ClusterKubelet } from './cluster-kubelet.ts';
 import { startClusterProxy } from './cluster-proxy.ts';
 import { clusterReport } from './cluster-report.ts';
 import { followOwnNode, type OwnNode } from './own-node.ts';
+import { ProxyMetrics } from './proxy-metrics.ts';
 import { RoleStart } from './role-start.ts';
 import { serveKubeletHealth, serveProxyPorts } from './serve-health.ts';
 
@@ -66,10 +67,12 @@ export async function runCluster(
   let network: RoleStart<PodNetwork> | undefined;
   let proxy: RoleStart<ProxyRole> | undefined;
   if (roles.has('proxy') && ownNode !== undefined) {
+    const metrics = new ProxyMetrics(version);
+    metrics.read(() => proxy?.role?.status(0));
     // Before the role: a port in use is a sign of another proxy, whose rules ours must not join.
     const ports = await serveProxyPorts(
       options,
-      { version, proxy: (limit) => proxy?.role?.status(limit), node: () => eligibility(ownNode) },
+      { metrics, proxy: (limit) => proxy?.role?.status(limit), node: () => eligibility(ownNode) },
       log,
     );
     for (const port of ports) cleanup.defer(() => port.close());
@@ -78,6 +81,7 @@ export async function runCluster(
       nodeName,
       client: access.network,
       ownNode,
+      metrics,
       unheard: (work) => network?.role?.withoutNftablesNotifications(work) ?? work(),
       log,
     });

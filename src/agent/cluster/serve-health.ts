@@ -4,13 +4,13 @@
  */
 import type { RunOptions } from '../../config/flags.ts';
 import type { Logger } from '../../observe/logger.ts';
-import { createRegistry, Gauge } from '../../observe/metrics.ts';
 import { type NodeEligibility, proxyHealth } from '../../proxy/proxy-health.ts';
 import type { ProxyStatus } from '../../proxy/proxy-status.ts';
 import { type Answer, type Endpoints, type Listener, plainText, serveEndpoints } from '../http/serve-endpoints.ts';
+import type { ProxyMetrics } from './proxy-metrics.ts';
 
 export interface HealthSources {
-  version: string;
+  metrics: ProxyMetrics;
   /** Undefined when the proxy does not stand yet. `limit` as ProxyRole.status has it. */
   proxy(limit: number): ProxyStatus | undefined;
   /** Undefined while the Node is not known. */
@@ -44,50 +44,23 @@ export async function serveProxyPorts(options: RunOptions, sources: HealthSource
   return listeners;
 }
 
-function healthEndpoints({ proxy, node }: HealthSources): Endpoints {
+function healthEndpoints({ metrics, proxy, node }: HealthSources): Endpoints {
   let pendingSinceMs: number | undefined;
-  const health = (eligibility: NodeEligibility | undefined): Answer => {
+  const health = (path: '/healthz' | '/livez', eligibility?: NodeEligibility): Answer => {
     const now = Date.now();
     const status = proxy(0) ?? { healthy: false, pending: true, lastSyncAt: undefined };
     pendingSinceMs = status.pending ? (pendingSinceMs ?? now) : undefined;
     const { status: code, body } = proxyHealth(status, pendingSinceMs, now, eligibility);
+    metrics.answered(path, code);
     return { status: code, contentType: 'application/json', body };
   };
   return new Map([
-    ['/healthz', () => health(node() ?? { deleting: false, taintKeys: [] })],
-    ['/livez', () => health(undefined)],
+    ['/healthz', () => health('/healthz', node() ?? { deleting: false, taintKeys: [] })],
+    ['/livez', () => health('/livez')],
   ]);
 }
 
-function metricsEndpoints({ version, proxy }: HealthSources): Endpoints {
-  const registry = createRegistry(version);
-  const gauge = (name: string, help: string, read: (status: ProxyStatus) => number | undefined): void => {
-    new Gauge({
-      name,
-      help,
-      registers: [registry],
-      collect() {
-        const status = proxy(0);
-        const value = status === undefined ? undefined : read(status);
-        if (value !== undefined) this.set(value);
-      },
-    });
-  };
-  // The stock names where they mean the same.
-  gauge(
-    'kubeproxy_sync_proxy_rules_last_timestamp_seconds',
-    'When a change was last in the kernel, in seconds since the epoch.',
-    ({ lastSyncAt }) => lastSyncAt && lastSyncAt / 1000,
-  );
-  gauge(
-    'keelson_proxy_last_sync_seconds',
-    'What the last change took.',
-    ({ lastSyncMs }) => lastSyncMs && lastSyncMs / 1000,
-  );
-  gauge('keelson_proxy_syncs', 'Changes put into the kernel since the start.', ({ syncs }) => syncs);
-  gauge('keelson_proxy_repairs', "Other programs' changes repaired since the start.", ({ repairs }) => repairs);
-  gauge('keelson_proxy_services', 'Services with a destination.', ({ services }) => services);
-  gauge('keelson_proxy_endpoints', 'Endpoints of all Service ports.', ({ endpoints }) => endpoints);
+function metricsEndpoints({ metrics: { registry } }: HealthSources): Endpoints {
   return new Map<string, () => Answer | Promise<Answer>>([
     ['/metrics', async () => ({ status: 200, contentType: registry.contentType, body: await registry.metrics() })],
     ['/healthz', () => plainText('ok')],
