@@ -356,12 +356,14 @@ test.serial('each identity uses the rights that docs/cluster.md says, and is ref
     'list configmaps',
     'list nodes',
     'list pods',
+    'list services',
     'patch nodes/status',
     'patch pods/status',
     'update leases',
     'watch configmaps',
     'watch nodes',
     'watch pods',
+    'watch services',
   ]);
   const refused = events.filter(
     ({ responseStatus, objectRef, requestReceivedTimestamp }) =>
