@@ -41,7 +41,7 @@ test.before(async () => {
   const web = await pods.create(service('web', { app: 'web' }));
   webIp = web.spec.clusterIP;
   await pods.waitForReady(...stable);
-  await eventually('the Service answers', () => fetchFrom(on, `http://${webIp}/`), 120_000);
+  await eventually('the Service answers', () => fetchFrom(on, `http://${webIp}/`), 300_000);
 });
 test.after.always(() => on?.end());
 
@@ -103,7 +103,7 @@ test.serial('the API server is away: pods and Services go on, and what happened 
       'a status that did not change was sent again',
     );
   t.is((await pods.events('crasher')).Started, 2, 'an event came twice');
-  await eventually('the Service answers', () => fetchFrom(on, `http://${webIp}/`), 120_000);
+  await eventually('the Service answers', () => fetchFrom(on, `http://${webIp}/`), 300_000);
 
   // All watches are there again: what is made now is seen.
   await pods.createPod('later', webPod());
@@ -175,7 +175,7 @@ test.serial(
             const found = await Promise.all(['fresh', 'replaced'].map((name) => pods.get(name)));
             return found.every((pod) => pod?.spec.nodeName === on.nodeName);
           },
-          120_000,
+          300_000,
         );
         await on.cluster.compactEtcd();
         await restart();
@@ -190,11 +190,11 @@ test.serial(
     await eventually(
       'the ConfigMap changes in its volume',
       async () => (await pods.exec(readerBefore, 'cat /words/word')).stdout === 'after',
-      120_000,
+      300_000,
       500,
     );
     // The controllers, which lost their watches too, take their time.
-    await eventually('the new Service answers', () => fetchFrom(on, `http://${fresh.spec.clusterIP}/`), 120_000);
+    await eventually('the new Service answers', () => fetchFrom(on, `http://${fresh.spec.clusterIP}/`), 300_000);
     await eventually(
       'the old one does not',
       async () => !(await fetchFrom(on, `http://${old.spec.clusterIP}/`)),
@@ -239,7 +239,7 @@ test.serial('a daemon that starts while nobody answers disturbs nothing, and say
   await on.waitForReady();
   await pods.waitForReady(...stable);
   t.deepEqual((await stablePods()).map(identity), before.map(identity), 'a pod that ran was restarted');
-  await eventually('the Service answers', () => fetchFrom(on, `http://${webIp}/`), 120_000);
+  await eventually('the Service answers', () => fetchFrom(on, `http://${webIp}/`), 300_000);
   for (const name of stable) await pods.remove(name);
   await pods.waitForNoPods();
   t.is(await on.keelson.stop(), 0);
