@@ -62,6 +62,10 @@ export type Protocol = 'TCP' | 'UDP' | 'SCTP';
 
 export interface PodSpec {
   containers: Container[];
+  /** Run in this order before the others; one with restartPolicy Always is a sidecar and goes on beside them. */
+  initContainers?: Container[];
+  /** Added to a running pod by `kubectl debug`; started once, never again. */
+  ephemeralContainers?: EphemeralContainer[];
   volumes?: Volume[];
   restartPolicy?: RestartPolicy;
   /** Seconds, default 30. */
@@ -87,6 +91,14 @@ export interface PodSpec {
   serviceAccountName?: string;
   tolerations?: { key?: string; operator?: string; value?: string; effect?: string; tolerationSeconds?: number }[];
   runtimeClassName?: string;
+  /** What the RuntimeClass says a sandbox costs beside the containers. */
+  overhead?: ResourceList;
+  /** Pod-level requests and limits of cpu, memory and hugepages. */
+  resources?: ResourceRequirements;
+  /** False: the pod gets a user namespace of its own. */
+  hostUsers?: boolean;
+  setHostnameAsFQDN?: boolean;
+  hostnameOverride?: string;
   /** Only what a node checks when it admits the pod. */
   affinity?: { nodeAffinity?: { requiredDuringSchedulingIgnoredDuringExecution?: NodeSelector } };
   readinessGates?: { conditionType: string }[];
@@ -128,6 +140,79 @@ export interface Container {
   stdin?: boolean;
   stdinOnce?: boolean;
   tty?: boolean;
+  livenessProbe?: Probe;
+  readinessProbe?: Probe;
+  startupProbe?: Probe;
+  lifecycle?: { postStart?: LifecycleHandler; preStop?: LifecycleHandler };
+  /** Overrides the pod's. On an init container, Always makes it a sidecar. */
+  restartPolicy?: RestartPolicy;
+  /** The first whose exit codes match decides; before restartPolicy. */
+  restartPolicyRules?: ContainerRestartRule[];
+  resizePolicy?: ContainerResizePolicy[];
+}
+
+/** Has no ports, probes, hooks, resources or restart policy. */
+export type EphemeralContainer = Container & { targetContainerName?: string };
+
+export interface ContainerRestartRule {
+  action: 'Restart' | 'RestartAllContainers';
+  exitCodes?: { operator: 'In' | 'NotIn'; values: number[] };
+}
+
+export interface ContainerResizePolicy {
+  resourceName: string;
+  restartPolicy: 'NotRequired' | 'RestartContainer';
+}
+
+/** A port's number, or the name of one of the container's ports. */
+export type IntOrString = number | string;
+
+export interface ExecAction {
+  command: string[];
+}
+
+export interface HTTPGetAction {
+  path?: string;
+  port: IntOrString;
+  /** Default: the pod's address. */
+  host?: string;
+  scheme?: 'HTTP' | 'HTTPS';
+  httpHeaders?: { name: string; value: string }[];
+}
+
+export interface TCPSocketAction {
+  port: IntOrString;
+  /** Default: the pod's address. */
+  host?: string;
+}
+
+/** One of the four actions is set. */
+export interface Probe {
+  exec?: ExecAction;
+  httpGet?: HTTPGetAction;
+  tcpSocket?: TCPSocketAction;
+  grpc?: { port: number; service?: string };
+  /** Seconds, default 0. */
+  initialDelaySeconds?: number;
+  /** Seconds, default 1. */
+  timeoutSeconds?: number;
+  /** Seconds, default 10. */
+  periodSeconds?: number;
+  /** Default 1. */
+  successThreshold?: number;
+  /** Default 3. */
+  failureThreshold?: number;
+  /** Of liveness and startup probes: replaces the pod's grace when the probe ends the container. */
+  terminationGracePeriodSeconds?: number;
+}
+
+/** One of the four actions is set. */
+export interface LifecycleHandler {
+  exec?: ExecAction;
+  httpGet?: HTTPGetAction;
+  /** Never acted upon (deprecated since it was made): it is accepted and fails. */
+  tcpSocket?: TCPSocketAction;
+  sleep?: { seconds: number };
 }
 
 export type PullPolicy = 'Always' | 'IfNotPresent' | 'Never';
@@ -151,6 +236,7 @@ export interface EnvVarSource {
   resourceFieldRef?: { containerName?: string; resource: string; divisor?: string };
   configMapKeyRef?: KeySelector;
   secretKeyRef?: KeySelector;
+  fileKeyRef?: { volumeName: string; path: string; key: string; optional?: boolean };
 }
 
 export interface KeySelector {
@@ -179,6 +265,7 @@ export interface VolumeMount {
   subPathExpr?: string;
   readOnly?: boolean;
   mountPropagation?: 'None' | 'HostToContainer' | 'Bidirectional';
+  recursiveReadOnly?: 'Disabled' | 'IfPossible' | 'Enabled';
 }
 
 export interface Capabilities {
@@ -191,6 +278,18 @@ export interface SeccompProfile {
   localhostProfile?: string;
 }
 
+export interface AppArmorProfile {
+  type: 'RuntimeDefault' | 'Unconfined' | 'Localhost';
+  localhostProfile?: string;
+}
+
+export interface SELinuxOptions {
+  user?: string;
+  role?: string;
+  type?: string;
+  level?: string;
+}
+
 export interface SecurityContext {
   capabilities?: Capabilities;
   privileged?: boolean;
@@ -201,6 +300,8 @@ export interface SecurityContext {
   allowPrivilegeEscalation?: boolean;
   procMount?: 'Default' | 'Unmasked';
   seccompProfile?: SeccompProfile;
+  appArmorProfile?: AppArmorProfile;
+  seLinuxOptions?: SELinuxOptions;
 }
 
 export interface PodSecurityContext {
@@ -211,6 +312,11 @@ export interface PodSecurityContext {
   fsGroup?: number;
   seccompProfile?: SeccompProfile;
   sysctls?: { name: string; value: string }[];
+  /** Merge: the image's groups of the user, too. Strict: only those named here. */
+  supplementalGroupsPolicy?: 'Merge' | 'Strict';
+  fsGroupChangePolicy?: 'OnRootMismatch' | 'Always';
+  appArmorProfile?: AppArmorProfile;
+  seLinuxOptions?: SELinuxOptions;
 }
 
 export interface KeyToPath {
@@ -300,6 +406,19 @@ export interface ContainerStatus {
   image: string;
   imageID: string;
   containerID?: string;
+  /** What the container's requests were when it was admitted or last resized. */
+  allocatedResources?: ResourceList;
+  /** What the runtime has of the running container. */
+  resources?: ResourceRequirements;
+  user?: { linux?: { uid: number; gid: number; supplementalGroups?: number[] } };
+  volumeMounts?: VolumeMountStatus[];
+}
+
+export interface VolumeMountStatus {
+  name: string;
+  mountPath: string;
+  readOnly?: boolean;
+  recursiveReadOnly?: 'Disabled' | 'IfPossible' | 'Enabled';
 }
 
 export interface PodStatus {
@@ -315,4 +434,6 @@ export interface PodStatus {
   qosClass?: QosClass;
   observedGeneration?: number;
   containerStatuses?: ContainerStatus[];
+  initContainerStatuses?: ContainerStatus[];
+  ephemeralContainerStatuses?: ContainerStatus[];
 }

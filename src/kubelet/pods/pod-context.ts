@@ -2,7 +2,7 @@
  * What a pod worker works with: the runtime, the node's facts, the shared places and the edges that it may touch.
  * Layer: kubelet/pods (types only); kubelet.ts fills it in.
  */
-import type { Pod, PodStatus } from '../../api/core.ts';
+import type { Container, LifecycleHandler, Pod, PodStatus } from '../../api/core.ts';
 import type { BackoffLimits } from '../../base/backoff.ts';
 import type { Clock } from '../../base/clock.ts';
 import type { Semaphore } from '../../base/semaphore.ts';
@@ -12,6 +12,7 @@ import type { PresentImage } from '../images/ensure-image.ts';
 import type { ClusterDns } from '../plan/dns-config.ts';
 import type { ObjectSources } from '../plan/environment.ts';
 import type { NodeResources } from '../plan/resources.ts';
+import type { ContainerRecord, PodRuntimeState } from '../plan/runtime-state.ts';
 import type { SecurityDefaults } from '../plan/security-context.ts';
 import type { WaitingReason } from '../status/container-status.ts';
 import type { PodVerdict } from '../status/pod-status.ts';
@@ -54,6 +55,41 @@ export interface PodImages {
   ensure(pod: Pod, containerIndex: number, signal: AbortSignal): Promise<PresentImage>;
   /** Drops the pull backoff of a pod that is gone. */
   forget(uid: string): void;
+}
+
+/** What the probes of one running instance say; without a probe: started, ready, alive. */
+export interface ProbeVerdict {
+  started: boolean;
+  ready: boolean;
+  /** The probe that failed for good: the instance is to be ended, with this grace if the probe sets one. */
+  failed?: { probe: 'liveness' | 'startup'; message: string; graceSeconds?: number };
+}
+
+/** The probes of the pods' containers; implemented by probes/. Each change of a verdict wakes the pod's worker. */
+export interface PodProbes {
+  /**
+   * Makes the probes that run those of the pod's running containers (sidecars, too); idempotent, and cheap when nothing
+   * changed. `terminating`: only readiness probes go on.
+   */
+  follow(pod: Pod, state: PodRuntimeState, stage: { terminating: boolean }): void;
+  /** By container id; pure read. */
+  verdict(container: Container, record: ContainerRecord): ProbeVerdict;
+  /** The pod is gone: its probes end. */
+  forget(uid: string): void;
+}
+
+/**
+ * Runs a lifecycle hook in or towards a container; implemented by lifecycle/. Resolves when the hook succeeded.
+ * @throws HookError; rejects with the signal's reason when aborted
+ */
+export type RunHook = (handler: LifecycleHandler, target: HookTarget, signal: AbortSignal) => Promise<void>;
+
+export interface HookTarget {
+  pod: Pod;
+  container: Container;
+  containerId: string;
+  /** Where httpGet goes without a host of its own; the node's address for hostNetwork pods. */
+  podIP: string | undefined;
 }
 
 export interface PodContext extends InspectDependencies {
