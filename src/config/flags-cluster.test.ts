@@ -85,7 +85,7 @@ test('each flag arrives', (t) => {
 
 test('a flag wins over the file, the file over the default', (t) => {
   const taints =
-    'registerNode: false\nregisterWithTaints: [{key: a, effect: NoSchedule}]\npodCIDR: 10.5.0.0/24\nport: 1\n';
+    'registerNode: false\nregisterWithTaints: [{key: a, effect: NoSchedule}]\npodCIDR: 10.5.0.0/24\npodPidsLimit: 1\nport: 10350\n';
   const file = kubelet(taints);
   const proxyFile = proxy(
     'clientConnection: {kubeconfig: /file/proxy.conf}\nclusterCIDR: 10.4.0.0/16\nhostnameOverride: FROM-file\nmode: ipvs\n',
@@ -99,7 +99,7 @@ test('a flag wins over the file, the file over the default', (t) => {
   t.deepEqual(
     fromFiles.warnings.map(({ field, file: name }) => [name, field]),
     [
-      ['k', 'port'],
+      ['k', 'podPidsLimit'],
       ['p', 'mode'],
     ],
   );
@@ -110,12 +110,18 @@ test('a flag wins over the file, the file over the default', (t) => {
     registerNode: true,
     registerWithTaints: '',
     clusterCidr: '10.3.0.0/16',
+    address: '::1',
+    readOnlyPort: '10255',
+    certDir: '/srv/pki/',
   };
   const fromFlags = resolveRunOptions(flags, file, proxyFile);
   t.like(fromFlags.mode, { networkKubeconfig: '/flag.conf' });
   t.is(fromFlags.hostnameOverride, 'from-flag');
   t.true(fromFlags.kubelet.registerNode);
   t.deepEqual(fromFlags.kubelet.registerWithTaints, []);
+  t.like(fromFlags.kubelet.server, { listen: { address: '::1', port: 10_350 }, readOnlyPort: 10_255 });
+  t.is(fromFlags.certDir, '/srv/pki');
+  t.like(fromFiles.kubelet.server, { listen: { address: '0.0.0.0', port: 10_350 }, readOnlyPort: undefined });
   t.deepEqual(fromFlags.proxy.detectLocal, { mode: 'ClusterCIDR', clusterCIDRs: ['10.3.0.0/16'] });
 });
 
@@ -153,9 +159,16 @@ test('each bad flag has its line', (t) => {
     [{ ...good, additionalApiServers: '10.0.0.2:6443' }, /^--additional-api-servers: "10\.0\.0\.2:6443" is no address/],
     [{ ...good, additionalApiServers: 'http://10.0.0.2' }, /^--additional-api-servers: http would send credentials/],
     [{ ...good, allowInsecureApiServer: 'x' }, /^--allow-insecure-api-server: must be true or false/],
+    [{ ...good, port: '0' }, /^--port: must not be 0 \(set enableServer: false/],
+    [{ ...good, port: '65536' }, /^--port: must be a whole number from 0 to 65535/],
+    [{ ...good, readOnlyPort: '10250' }, /^--read-only-port: must not be the port of the API of the kubelet/],
+    [{ ...good, address: 'node-1' }, /^--address: "node-1" is not an IP address/],
+    [{ ...good, certDir: 'pki' }, /^--cert-dir: "pki" must be an absolute path/],
+    [{ ...good, roles: 'proxy', port: '10350' }, /^--port: needs the role kubelet/],
     [{ ...good, proxyConfig: '' }, /^--proxy-config: must not be empty/],
     [{ ...good, roles: 'proxy', nodeLabels: 'a=b' }, /^--node-labels: needs the role kubelet/],
     [{ standalone: '/srv', networkKubeconfig: '/x' }, /^--network-kubeconfig: has a meaning with --kubeconfig only/],
+    [{ standalone: '/srv', port: '10350' }, /^--port: has a meaning with --kubeconfig only/],
     [{ standalone: '/srv', registerNode: true }, /^--register-node: has a meaning with --kubeconfig only/],
     [{ standalone: '/srv', roles: 'kubelet' }, /^--roles: must name all roles with --standalone/],
   ];

@@ -63,6 +63,11 @@ export interface ModeFlags {
   /** --proxy-config FILE; its content comes separately, already loaded. */
   readonly proxyConfig?: string | undefined;
   readonly clusterCidr?: string | undefined;
+  /** Where the kubelet's API listens, and the folder of its self-signed certificate. */
+  readonly address?: string | undefined;
+  readonly port?: string | undefined;
+  readonly readOnlyPort?: string | undefined;
+  readonly certDir?: string | undefined;
   readonly nodeLabels?: string | undefined;
   readonly registerWithTaints?: string | undefined;
   /** A text, or true without one. */
@@ -90,6 +95,12 @@ const registrationFlags: readonly FlagName[] = [
   ['registerNode', '--register-node'],
   ['cloudProvider', '--cloud-provider'],
 ];
+const kubeletApiFlags: readonly FlagName[] = [
+  ['address', '--address'],
+  ['port', '--port'],
+  ['readOnlyPort', '--read-only-port'],
+  ['certDir', '--cert-dir'],
+];
 const clusterFlags: readonly FlagName[] = [
   ['networkKubeconfig', '--network-kubeconfig'],
   ['additionalApiServers', '--additional-api-servers'],
@@ -97,6 +108,7 @@ const clusterFlags: readonly FlagName[] = [
   ['proxyConfig', '--proxy-config'],
   ['clusterCidr', '--cluster-cidr'],
   ...registrationFlags,
+  ...kubeletApiFlags,
 ];
 
 /** The mode, or undefined after its problems were told. */
@@ -174,9 +186,9 @@ function clusterMode(
   };
 }
 
-/** Without the kubelet role nobody registers a Node, and a flag that says how would be without effect. */
+/** Without the kubelet role nobody registers a Node or serves its API, and a flag that says how would be without effect. */
 function refuseKubeletFlags(flags: ModeFlags, values: FlagValues): void {
-  for (const [key, flag] of registrationFlags) {
+  for (const [key, flag] of [...registrationFlags, ...kubeletApiFlags]) {
     if (flags[key] !== undefined) values.fail(flag, 'needs the role kubelet', 'remove it, or add kubelet to --roles');
   }
 }

@@ -3,7 +3,11 @@ import test from 'ava';
 import { ConfigError } from './config-error.ts';
 import { type RunFlags, resolveRunOptions, runDefaults } from './flags.ts';
 import { defaultKubeProxyConfig } from './kube-proxy-configuration.ts';
-import { defaultKubeletConfig, loadKubeletConfiguration } from './kubelet-configuration.ts';
+import {
+  defaultKubeletConfig,
+  defaultKubeletConfiguration,
+  loadKubeletConfiguration,
+} from './kubelet-configuration.ts';
 
 const head = 'apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n';
 const good: RunFlags = { standalone: '/srv/pods' };
@@ -40,12 +44,14 @@ test('defaults', (t) => {
     cniConfDir: undefined,
     cniBinDir: undefined,
     rootDir: '/var/lib/keelson',
+    certDir: '/var/lib/keelson/pki',
     podLogDir: '/var/log/pods',
     runDir: '/run/keelson',
     hostnameOverride: undefined,
     nodeIP: undefined,
     verbosity: 0,
     kubelet: { ...defaultKubeletConfig(), podCIDR: '10.244.0.0/24' },
+    kubeletFields: defaultKubeletConfiguration().values,
     proxy: defaultKubeProxyConfig(),
     warnings: [],
   });

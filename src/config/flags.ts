@@ -16,7 +16,12 @@ import {
   type LoadedKubeProxyConfiguration,
 } from './kube-proxy-configuration.ts';
 import { proxyPorts } from './kube-proxy-configuration-fields-process.ts';
-import { defaultKubeletConfig, type KubeletConfig, type LoadedKubeletConfiguration } from './kubelet-configuration.ts';
+import {
+  defaultKubeletConfiguration,
+  type KubeletConfig,
+  type LoadedKubeletConfiguration,
+} from './kubelet-configuration.ts';
+import type { KubeletConfigurationValues } from './kubelet-configuration-table.ts';
 import { parseTaints } from './node-labels.ts';
 import { cleanAbsolutePath } from './paths.ts';
 import { parsePodCidr, podAddressCount } from './pod-cidr.ts';
@@ -59,6 +64,8 @@ export interface RunOptions<Mode extends RunMode = RunMode> {
   /** undefined: ask the runtime (CRI Status). */
   readonly cniBinDir: string | undefined;
   readonly rootDir: string;
+  /** Where a self-signed serving certificate is kept. */
+  readonly certDir: string;
   readonly podLogDir: string;
   readonly runDir: string;
   /** Lower case; undefined: the host's own name. */
@@ -69,6 +76,8 @@ export interface RunOptions<Mode extends RunMode = RunMode> {
   readonly verbosity: number;
   /** The file's settings or the defaults, with the flags' values where a flag overrides a field. */
   readonly kubelet: KubeletConfig;
+  /** Every field of the file or its default, before flags: with `kubelet` it makes the answer of /configz. */
+  readonly kubeletFields: KubeletConfigurationValues;
   /** Likewise. A standalone run knows its pods by mode.podCIDR, whatever detectLocal says. */
   readonly proxy: KubeProxyConfig;
   readonly warnings: readonly ConfigWarning[];
@@ -100,7 +109,8 @@ export function resolveRunOptions(
   proxyLoaded?: LoadedKubeProxyConfiguration,
 ): RunOptions {
   const values = new FlagValues();
-  const kubelet = mergeKubelet(flags, loaded?.config ?? defaultKubeletConfig(), values);
+  const { config: kubeletFile, values: kubeletFields } = loaded ?? defaultKubeletConfiguration();
+  const kubelet = mergeKubelet(flags, kubeletFile, values);
   const proxy = mergeProxy(flags, proxyLoaded?.config ?? defaultKubeProxyConfig(), values);
   const podNetwork = givenPodNetwork(kubelet.podCIDR);
   const mode = resolveMode(flags, values, {
@@ -113,6 +123,7 @@ export function resolveRunOptions(
   if (flags.config === '') values.fail('--config', 'must not be empty', 'name the file');
   if (flags.proxyConfig === '') values.fail('--proxy-config', 'must not be empty', 'name the file');
   const rootDir = values.path('--root-dir', flags.rootDir ?? runDefaults.rootDir);
+  const certDir = values.path('--cert-dir', flags.certDir) ?? `${rootDir}/pki`;
   const runDir = values.path('--run-dir', flags.runDir ?? runDefaults.runDir);
   const cniConfDir = values.path('--cni-conf-dir', flags.cniConfDir);
   const cniBinDir = values.path('--cni-bin-dir', flags.cniBinDir);
@@ -136,12 +147,14 @@ export function resolveRunOptions(
     cniConfDir,
     cniBinDir,
     rootDir,
+    certDir,
     podLogDir,
     runDir,
     hostnameOverride,
     nodeIP,
     verbosity: kubelet.logging.verbosity,
     kubelet: { ...kubelet, podCIDR: mode.podCIDR },
+    kubeletFields,
     proxy,
     warnings: [
       ...(loaded?.warnings ?? []),
@@ -179,7 +192,23 @@ function mergeKubelet(flags: RunFlags, file: KubeletConfig, values: FlagValues):
     healthz: mergeHealthz(flags, file, values),
     registerNode: values.bool('--register-node', flags.registerNode) ?? file.registerNode,
     registerWithTaints: flags.registerWithTaints === undefined ? file.registerWithTaints : taints,
+    server: mergeServer(flags, file.server, values),
   };
+}
+
+/** enableServer: false of the file holds whatever address the flags give. */
+function mergeServer(flags: RunFlags, file: KubeletConfig['server'], values: FlagValues): KubeletConfig['server'] {
+  const address = values.address('--address', flags.address);
+  const port = values.wholeNumber('--port', flags.port, 65_535);
+  const readOnlyPort = values.wholeNumber('--read-only-port', flags.readOnlyPort, 65_535);
+  if (port === 0) values.fail('--port', 'must not be 0', 'set enableServer: false in the file to serve no API');
+  if (file.listen === undefined) return file;
+  const listen = { address: address ?? file.listen.address, port: port ?? file.listen.port };
+  const readOnly = readOnlyPort ?? file.readOnlyPort ?? 0;
+  if (readOnly !== 0 && readOnly === listen.port) {
+    values.fail('--read-only-port', 'must not be the port of the API of the kubelet', 'choose another');
+  }
+  return { ...file, listen, readOnlyPort: readOnly === 0 ? undefined : readOnly };
 }
 
 function mergeHealthz(flags: RunFlags, file: KubeletConfig, values: FlagValues): KubeletConfig['healthz'] {

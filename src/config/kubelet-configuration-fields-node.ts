@@ -11,11 +11,11 @@ import { taintEffects } from './node-labels.ts';
 import { bool, duration, integer, oneOf, text } from './schema.ts';
 import { list, mapOf, object } from './schema-compound.ts';
 import { absolutePath, durationOrNanoseconds, ipAddress, quantity } from './schema-kubernetes.ts';
+import { checkCipherSuite, cipherSuiteFix, curve, tlsVersions } from './tls-settings.ts';
 
 const second = 1_000;
 const minute = 60 * second;
 const port = { min: 0, max: 65_535 };
-const noServer = 'the kubelet API server (port 10250) is not there yet';
 const noCertificates = 'certificates are neither requested nor served yet';
 
 const taint = object(
@@ -30,35 +30,60 @@ const taint = object(
 );
 
 export const serverFields = {
-  enableServer: accepted(bool(), true, `no server runs with either value: ${noServer}`),
-  address: warned(ipAddress(), '0.0.0.0', noServer),
-  port: warned(integer(port), 10_250, noServer),
-  readOnlyPort: warned(integer(port), 0, noServer),
-  tlsCertFile: warned(absolutePath(), undefined, noServer),
-  tlsPrivateKeyFile: warned(absolutePath(), undefined, noServer),
-  tlsCipherSuites: warned(list(text()), undefined, noServer),
-  tlsCurvePreferences: warned(list(integer()), undefined, noServer),
-  tlsMinVersion: warned(text(), undefined, noServer, { quiet: ['VersionTLS12'] }),
+  enableServer: honoured(bool(), true, 'false: the API of the kubelet (10250) is not served'),
+  address: honoured(ipAddress(), '0.0.0.0', 'where the API of the kubelet listens; the flag --address wins'),
+  port: honoured(integer(port), 10_250, 'of the API of the kubelet, in a cluster; the flag --port wins'),
+  readOnlyPort: honoured(
+    integer(port),
+    0,
+    'plain HTTP without identity for pods, stats, metrics and health; 0: none; the flag --read-only-port wins',
+  ),
+  tlsCertFile: honoured(absolutePath(), undefined, 'read again when it changes; self-signed when not set'),
+  tlsPrivateKeyFile: honoured(absolutePath(), undefined, 'read again when it changes'),
+  tlsCipherSuites: honoured(
+    list(text(checkCipherSuite, cipherSuiteFix)),
+    undefined,
+    'for TLS 1.2; suites that OpenSSL has not are refused',
+  ),
+  tlsCurvePreferences: honoured(
+    list(curve()),
+    undefined,
+    'numbers of P-256, P-384, P-521, X25519 and X25519MLKEM768; others are refused',
+  ),
+  tlsMinVersion: honoured(
+    oneOf(...tlsVersions),
+    'VersionTLS12',
+    'VersionTLS10 and VersionTLS11 mean VersionTLS12: OpenSSL allows no older ones here',
+  ),
   rotateCertificates: warned(bool(), false, noCertificates),
-  serverTLSBootstrap: warned(bool(), false, noCertificates),
-  'authentication.x509.clientCAFile': warned(absolutePath(), undefined, noServer),
-  'authentication.webhook.enabled': warned(bool(), true, noServer),
-  'authentication.webhook.cacheTTL': warned(duration(), 2 * minute, noServer),
-  'authentication.anonymous.enabled': warned(bool(), false, noServer),
-  'authorization.mode': warned(oneOf('AlwaysAllow', 'Webhook'), 'Webhook', noServer),
-  'authorization.webhook.cacheAuthorizedTTL': warned(duration(), 5 * minute, noServer),
-  'authorization.webhook.cacheUnauthorizedTTL': warned(duration(), 30 * second, noServer),
-  enableDebuggingHandlers: accepted(bool(), true, `nothing is served with either value: ${noServer}`),
+  serverTLSBootstrap: warned(bool(), false, `${noCertificates}; the serving certificate is self-signed or given`),
+  'authentication.x509.clientCAFile': honoured(absolutePath(), undefined, 'read again when it changes'),
+  'authentication.webhook.enabled': honoured(bool(), true, 'bearer tokens by TokenReview'),
+  'authentication.webhook.cacheTTL': honoured(duration(), 2 * minute, 'at most 2,048 tokens are remembered'),
+  'authentication.anonymous.enabled': honoured(bool(), false, 'true: requests without identity are system:anonymous'),
+  'authorization.mode': honoured(oneOf('AlwaysAllow', 'Webhook'), 'Webhook', 'Webhook: by SubjectAccessReview'),
+  'authorization.webhook.cacheAuthorizedTTL': honoured(duration(), 5 * minute, 'at most 2,048 answers are remembered'),
+  'authorization.webhook.cacheUnauthorizedTTL': honoured(duration(), 30 * second, 'likewise'),
+  enableDebuggingHandlers: honoured(
+    bool(),
+    true,
+    'false: exec, attach, portForward, run, container logs, logs and' +
+      ' runningpods answer 405, and configz, checkpoint, statusz and flagz are not there',
+  ),
   enableContentionProfiling: warned(bool(), false, 'there is no Go runtime to profile'),
-  enableSystemLogHandler: accepted(bool(), true, `nothing is served with either value: ${noServer}`),
-  enableSystemLogQuery: warned(bool(), false, noServer),
-  enableProfilingHandler: accepted(bool(), true, `nothing is served with either value: ${noServer}`),
-  enableDebugFlagsHandler: accepted(bool(), true, `nothing is served with either value: ${noServer}`),
+  enableSystemLogHandler: honoured(bool(), true, 'files below /var/log at /logs/; links that lead out are refused'),
+  enableSystemLogQuery: honoured(bool(), false, 'journalctl and log files at /logs/?query='),
+  enableProfilingHandler: accepted(bool(), true, 'there is no Go runtime to profile: 404, and 405 when false'),
+  enableDebugFlagsHandler: accepted(bool(), true, 'the verbosity cannot be changed: 404, and 405 when false'),
   healthzPort: honoured(integer(port), 10_248, 'health of the daemon; 0 serves none; the flag --healthz-port wins', {
     explicitZero: true,
   }),
   healthzBindAddress: honoured(ipAddress(), '127.0.0.1', 'the flag --healthz-bind-address wins'),
-  streamingConnectionIdleTimeout: accepted(duration(), 240 * minute, 'has no effect in Kubernetes 1.36 either'),
+  streamingConnectionIdleTimeout: honoured(
+    duration(),
+    240 * minute,
+    'exec, attach and port-forward without traffic for so long are ended',
+  ),
   showHiddenMetricsForVersion: warned(
     text((version) => (/^\d+\.\d+$/.test(version) ? [] : ['must be a version such as 1.35'])),
     undefined,

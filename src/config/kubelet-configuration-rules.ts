@@ -140,7 +140,19 @@ const node: Rule = ({ values, report }) => {
   }
 };
 
+const server: Rule = ({ values, set, report }) => {
+  for (const [one, other] of [
+    ['tlsCertFile', 'tlsPrivateKeyFile'],
+    ['tlsPrivateKeyFile', 'tlsCertFile'],
+  ] as const) {
+    if (set.has(one) && !set.has(other)) fault(report, one, `needs ${other}`, `set ${other} as well`);
+  }
+  if (values.readOnlyPort !== 0 && values.readOnlyPort === values.port) {
+    fault(report, 'readOnlyPort', 'must not be the port of the API of the kubelet');
+  }
+};
+
 /** Reports every broken rule. Call it only when the single values were good: it trusts them. */
 export function checkKubeletConfigurationRules(input: RuleInput): void {
-  for (const rule of [images, allocatable, reservations, eviction, shutdown, node]) rule(input);
+  for (const rule of [images, allocatable, reservations, eviction, shutdown, server, node]) rule(input);
 }

@@ -2,6 +2,7 @@
 import test from 'ava';
 import { defaultKubeletConfig, type KubeletConfig, loadKubeletConfiguration } from './kubelet-configuration.ts';
 import { parseQuantity } from './quantity.ts';
+import { tlsSettings } from './tls-settings.ts';
 
 const head = 'apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n';
 const load = (body: string) => loadKubeletConfiguration(head + body, 'kubelet.yaml');
@@ -55,10 +56,23 @@ const defaults: KubeletConfig = {
   evictionSoftGracePeriod: new Map(),
   evictionMinimumReclaim: new Map(),
   evictionPressureTransitionPeriodMs: 300_000,
+  server: {
+    listen: { address: '0.0.0.0', port: 10_250 },
+    readOnlyPort: undefined,
+    servingCertificate: undefined,
+    tls: tlsSettings({ minVersion: 'VersionTLS12', cipherSuites: [], curvePreferences: [] }),
+    clientCAFile: undefined,
+    tokenReview: { cacheMs: 120_000 },
+    anonymous: false,
+    accessReview: { allowedMs: 300_000, deniedMs: 30_000 },
+    handlers: { debugging: true, systemLog: true, systemLogQuery: false, profiling: true, debugFlags: true },
+    streamIdleTimeoutMs: 14_400_000,
+  },
 };
 
 test('an empty configuration has the defaults of Kubernetes 1.36', (t) => {
-  t.deepEqual(load(''), { config: defaults, warnings: [], set: new Set() });
+  const { config, warnings, set } = load('');
+  t.deepEqual({ config, warnings, set }, { config: defaults, warnings: [], set: new Set() });
   t.deepEqual(defaultKubeletConfig(), defaults);
 });
 
@@ -108,6 +122,25 @@ evictionSoft: {nodefs.available: 1Gi}
 evictionSoftGracePeriod: {nodefs.available: 1m30s}
 evictionMinimumReclaim: {memory.available: 10Mi}
 evictionPressureTransitionPeriod: 30s
+address: 127.0.0.1
+port: 10350
+readOnlyPort: 10255
+tlsCertFile: /tls/a.crt
+tlsPrivateKeyFile: /tls/a.key
+tlsMinVersion: VersionTLS13
+tlsCipherSuites: [TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256]
+tlsCurvePreferences: [29]
+authentication:
+  x509: {clientCAFile: /tls/ca.crt}
+  webhook: {enabled: false}
+  anonymous: {enabled: true}
+authorization: {mode: AlwaysAllow}
+enableDebuggingHandlers: false
+enableSystemLogHandler: true
+enableSystemLogQuery: true
+enableProfilingHandler: false
+enableDebugFlagsHandler: false
+streamingConnectionIdleTimeout: 1h
 `);
   t.deepEqual(warnings, []);
   t.deepEqual(config, {
@@ -158,6 +191,22 @@ evictionPressureTransitionPeriod: 30s
     evictionSoftGracePeriod: new Map([['nodefs.available', 90_000]]),
     evictionMinimumReclaim: new Map([['memory.available', '10Mi']]),
     evictionPressureTransitionPeriodMs: 30_000,
+    server: {
+      listen: { address: '127.0.0.1', port: 10_350 },
+      readOnlyPort: 10_255,
+      servingCertificate: { certificateFile: '/tls/a.crt', keyFile: '/tls/a.key' },
+      tls: tlsSettings({
+        minVersion: 'VersionTLS13',
+        cipherSuites: ['TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256'],
+        curvePreferences: [29],
+      }),
+      clientCAFile: '/tls/ca.crt',
+      tokenReview: undefined,
+      anonymous: true,
+      accessReview: undefined,
+      handlers: { debugging: false, systemLog: true, systemLogQuery: true, profiling: false, debugFlags: false },
+      streamIdleTimeoutMs: 3_600_000,
+    },
   });
 });
 
@@ -208,13 +257,11 @@ volumeStatsAggPeriod: 0s
     imageServiceEndpoint: 'unix:///var/run/containerd/containerd.sock',
     resolvConf: '/run/systemd/resolve/resolv.conf',
     staticPodPath: '/etc/kubernetes/manifests',
+    server: { ...defaults.server, clientCAFile: '/etc/kubernetes/pki/ca.crt' },
   });
   t.deepEqual(
     warnings.map(({ field, line, column }) => [field, line, column]),
-    [
-      ['authentication.x509.clientCAFile', 7, 10],
-      ['rotateCertificates', 32, 1],
-    ],
+    [['rotateCertificates', 32, 1]],
   );
 });
 
@@ -245,8 +292,8 @@ test('parallel pulls follow Kubernetes defaulting', (t) => {
 });
 
 test('fields without effect are warned about by name, unless they ask for the default', (t) => {
-  t.regex(warned('port: 10251')[0] ?? '', /^port: has no effect in this version: the kubelet API server/);
-  t.deepEqual(warned('port: 10250'), []);
+  t.regex(warned('podPidsLimit: 7')[0] ?? '', /^podPidsLimit: has no effect in this version: /);
+  t.deepEqual(warned('podPidsLimit: -1'), []);
   t.deepEqual(warned('containerLogMaxSize: 10240Ki'), []);
   t.is(warned('containerLogMaxSize: 20Mi').length, 1);
   t.deepEqual(warned('enableServer: false\nregisterNode: false\nhairpinMode: none\niptablesDropBit: 3'), []);
@@ -267,8 +314,13 @@ test('feature gates: unknown ones and changed ones', (t) => {
   ]);
 });
 
-test('healthzPort 0 serves none', (t) => {
+test('healthzPort 0 serves none, enableServer false no API', (t) => {
   t.is(load('healthzPort: 0').config.healthz, undefined);
+  t.like(load('enableServer: false\nreadOnlyPort: 10255').config.server, {
+    listen: undefined,
+    readOnlyPort: undefined,
+  });
+  t.deepEqual(load('port: 0').config.server.listen, { address: '0.0.0.0', port: 10_250 });
 });
 
 test('eviction thresholds follow Kubernetes defaulting', (t) => {

@@ -11,6 +11,7 @@ import { featureGateWarnings } from './feature-gate-warnings.ts';
 import { type ConfigWarning, fieldName, placed, readFields, sorted } from './field-reader.ts';
 import { defaultEvictionHard } from './kubelet-configuration-fields-resources.ts';
 import { checkKubeletConfigurationRules } from './kubelet-configuration-rules.ts';
+import { type KubeletServerConfig, toServerConfig } from './kubelet-configuration-server.ts';
 import { type KubeletConfigurationValues, kubeletConfigurationFields } from './kubelet-configuration-table.ts';
 import type { RegisteredTaint } from './node-labels.ts';
 import type { Quantity } from './quantity.ts';
@@ -80,6 +81,8 @@ export interface KubeletConfig {
   readonly evictionSoftGracePeriod: ReadonlyMap<string, number>;
   readonly evictionMinimumReclaim: ReadonlyMap<string, string>;
   readonly evictionPressureTransitionPeriodMs: number;
+  /** The kubelet's API, which a node of a cluster serves. */
+  readonly server: KubeletServerConfig;
 }
 
 export interface LoadedKubeletConfiguration {
@@ -87,6 +90,8 @@ export interface LoadedKubeletConfiguration {
   readonly warnings: readonly ConfigWarning[];
   /** Paths of the fields that the file sets; the others have their defaults. */
   readonly set: ReadonlySet<string>;
+  /** Every field's value by path, defaulted, also of fields without effect: what /configz shows. */
+  readonly values: KubeletConfigurationValues;
 }
 
 // Kubelet flags that people look for in the file.
@@ -121,13 +126,17 @@ export function loadKubeletConfiguration(text: string, file: string): LoadedKube
     const at = ['featureGates', gate];
     warnings.push({ file, ...source.locate(at), field: fieldName(at), message });
   }
-  return { config: toConfig(values, set), warnings: sorted(warnings), set };
+  return { config: toConfig(values, set), warnings: sorted(warnings), set, values };
 }
 
 /** The settings without any file: Kubernetes 1.36 defaults. */
 export function defaultKubeletConfig(): KubeletConfig {
+  return defaultKubeletConfiguration().config;
+}
+
+export function defaultKubeletConfiguration(): LoadedKubeletConfiguration {
   const text = `apiVersion: ${kubeletConfigurationApiVersion}\nkind: ${kubeletConfigurationKind}\n`;
-  return loadKubeletConfiguration(text, 'defaults').config;
+  return loadKubeletConfiguration(text, 'defaults');
 }
 
 function toConfig(values: KubeletConfigurationValues, set: ReadonlySet<string>): KubeletConfig {
@@ -159,6 +168,7 @@ function toConfig(values: KubeletConfigurationValues, set: ReadonlySet<string>):
     cpuCFSQuotaPeriodMicros: Math.round(values.cpuCFSQuotaPeriod * 1_000),
     logging: { format: values['logging.format'], verbosity: Math.min(10, values['logging.verbosity']) },
     ...toNodeConfig(values, set),
+    server: toServerConfig(values),
   };
 }
 

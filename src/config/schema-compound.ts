@@ -11,6 +11,9 @@ export function isRecord(value: unknown): value is Readonly<Record<string, unkno
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
+/** The value as a JSON document has it. */
+export const jsonOf = <T>(schema: Schema<T>, value: T): unknown => (schema.json ? schema.json(value) : value);
+
 /** A list of any length; with `unique` each element may stand in it once. */
 export function list<T>(element: Schema<T>, options: { readonly unique?: boolean } = {}): Schema<readonly T[]> {
   const base = {
@@ -34,6 +37,7 @@ export function list<T>(element: Schema<T>, options: { readonly unique?: boolean
       return elements;
     },
     print: (value: readonly T[]) => `[${value.map((item) => element.print(item)).join(', ')}]`,
+    json: (value: readonly T[]) => value.map((item) => jsonOf(element, item)),
   };
   return element.elementKeys === undefined ? base : { ...base, elementKeys: element.elementKeys };
 }
@@ -59,6 +63,7 @@ export function mapOf<T>(element: Schema<T>, checkKey?: TextCheck): Schema<Reado
       const members = [...value].map(([key, item]) => `${key}: ${element.print(item)}`).sort();
       return `{${members.join(', ')}}`;
     },
+    json: (value) => Object.fromEntries([...value].map(([key, item]) => [key, jsonOf(element, item)])),
   };
 }
 
@@ -95,5 +100,11 @@ export function object<const M extends Members>(members: M, required: readonly (
         .filter(([key]) => value[key] !== undefined)
         .map(([key, schema]) => `${key}: ${schema.print(value[key])}`)
         .join(', ')}}`,
+    json: (value) =>
+      Object.fromEntries(
+        Object.entries<Schema<unknown>>(members)
+          .filter(([key]) => value[key] !== undefined)
+          .map(([key, schema]) => [key, jsonOf(schema, value[key])]),
+      ),
   };
 }

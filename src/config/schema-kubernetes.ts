@@ -72,6 +72,7 @@ export function quantity(options: { readonly numbers?: boolean; readonly negativ
       return undefined;
     },
     print: formatQuantity,
+    json: formatQuantity,
   };
 }
 
@@ -99,6 +100,7 @@ export function durationOrNanoseconds(): Schema<number> {
     read: (value, at, report) =>
       typeof value === 'number' && value >= 0 ? value / 1_000_000 : base.read(value, at, report),
     print: base.print,
+    json: base.print,
   };
 }
 

@@ -31,6 +31,8 @@ export interface Schema<T> {
   read(value: unknown, at: FieldPath, report: Report): T | undefined;
   /** The value as a person would write it; two values are the same when their texts are. */
   print(value: T): string;
+  /** The value as a JSON document of the kind has it; the value itself where there is no such function. */
+  json?(value: T): unknown;
 }
 
 /** The reasons why a text is bad; none when it is good. */
@@ -161,6 +163,7 @@ export function duration(range: Range = {}): Schema<number> {
       return undefined;
     },
     print,
+    json: print,
   };
 }
 
