@@ -15,6 +15,8 @@ export interface EndpointSlice {
   endpoints?: Endpoint[] | null;
   /** At most 100 by API validation; each holds for every endpoint of the slice. */
   ports?: EndpointPort[] | null;
+  /** What the annotation endpoints.kubernetes.io/last-change-trigger-time says, epoch milliseconds. */
+  lastChangeTriggerMs?: number;
 }
 
 export interface Endpoint {

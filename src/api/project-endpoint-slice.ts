@@ -6,9 +6,13 @@ import type { Endpoint, EndpointSlice } from './discovery.ts';
 import { projectMeta } from './project-service.ts';
 import { RawObject } from './raw-object.ts';
 
+/** When the pod or Service changed that the slice was written for; in kube-proxy it is v1.EndpointsLastChangeTriggerTime. */
+const lastChangeTriggerTime = 'endpoints.kubernetes.io/last-change-trigger-time';
+
 /** @throws ObjectShapeError */
 export function projectEndpointSlice(value: unknown): EndpointSlice {
   const raw = new RawObject(value);
+  const triggeredMs = Date.parse(raw.object('metadata')?.object('annotations')?.text(lastChangeTriggerTime) ?? '');
   return {
     metadata: projectMeta(raw),
     addressType: raw.requiredWord('addressType', ['IPv4', 'IPv6', 'FQDN']),
@@ -18,6 +22,7 @@ export function projectEndpointSlice(value: unknown): EndpointSlice {
       protocol: port.word('protocol', ['TCP', 'UDP', 'SCTP']),
       port: port.integer('port'),
     })),
+    ...(!Number.isNaN(triggeredMs) && { lastChangeTriggerMs: triggeredMs }),
   };
 }
 

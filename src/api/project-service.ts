@@ -3,7 +3,7 @@
  * Layer: api (pure). What of them is refused is decided by proxy/services/service-spec.ts.
  */
 import { RawObject } from './raw-object.ts';
-import type { Service, ServiceSpec, WatchedMeta } from './service.ts';
+import { type Service, type ServiceSpec, serviceTypes, type WatchedMeta } from './service.ts';
 
 /** @throws ObjectShapeError */
 export function projectService(value: unknown): Service {
@@ -35,8 +35,11 @@ export function projectMeta(raw: RawObject): WatchedMeta {
 
 function projectSpec(spec: RawObject): ServiceSpec {
   const clientIP = spec.object('sessionAffinityConfig')?.object('clientIP');
+  const typeText = spec.text('type');
+  const type = serviceTypes.find((known) => known === typeText);
   return {
-    type: spec.word('type', ['ClusterIP', 'NodePort', 'LoadBalancer', 'ExternalName']),
+    type,
+    ...(type === undefined && typeText !== undefined && typeText !== '' && { unknownType: typeText }),
     clusterIP: spec.text('clusterIP'),
     clusterIPs: spec.texts('clusterIPs'),
     ipFamilies: spec.words('ipFamilies', ['IPv4', 'IPv6']),

@@ -40,7 +40,11 @@ function projectSpec(raw: JsonObject): string | undefined {
   return String(raw.spec ?? '');
 }
 
-function observe(t: ExecutionContext, server: FakeApiServer, selector: { fieldSelector?: string } = {}): Observed {
+function observe(
+  t: ExecutionContext,
+  server: FakeApiServer,
+  { clock = hasty, ...selector }: { fieldSelector?: string; clock?: Clock } = {},
+): Observed {
   const abort = new AbortController();
   const client = createApiClient({ access: server.access(), userAgent: 'keelson/test' });
   const observed: Observed = {
@@ -63,7 +67,7 @@ function observe(t: ExecutionContext, server: FakeApiServer, selector: { fieldSe
     ...selector,
     project: projectSpec,
     signal: abort.signal,
-    clock: hasty,
+    clock,
     log,
     listener: {
       events(batch) {
@@ -306,11 +310,18 @@ async function agreesOn(t: ExecutionContext, observed: Observed, key: string): P
   t.pass();
 }
 
-test('forbidden is told once it is, and its end too', async (t) => {
+test('forbidden is told once it lasts, and its end too', async (t) => {
   const server = await serve(t);
   server.script(() => ({ status: 403, body: failure(403, 'Forbidden', 'User "u" cannot list resource "pods"') }));
-  const observed = observe(t, server);
+  let aheadMs = 0;
+  const clock: Clock = { ...hasty, now: () => hasty.now() + aheadMs };
+  const observed = observe(t, server, { clock });
+  // An API server that starts refuses what it soon allows: nobody is alarmed.
+  await observed.until(() => server.requests.length >= 4);
+  t.is(observed.status.length + observed.warnings, 0);
+  aheadMs = 10_000;
   await observed.until(() => observed.status.length >= 2);
+  t.is(observed.warnings, 1);
   t.is(observed.status[0]?.code, 'API_FORBIDDEN');
   t.regex(observed.status[0]?.toLine() ?? '', /User "u" cannot list resource "pods" \(give this identity the right/);
   server.put(path, pod('a'));

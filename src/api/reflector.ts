@@ -16,6 +16,7 @@ import { chunksOf } from './http.ts';
 import { createLineSplitter } from './json-lines.ts';
 import { KnownObjects, type ReflectorEvent } from './known-objects.ts';
 import { createItemSplitter } from './list-items.ts';
+import { PassingRefusals } from './passing-refusal.ts';
 import { identityOf, type JsonObject, parseObject, parseWatchEvent } from './watch-event.ts';
 
 /** What it throws ends the reflector: `done` rejects with it. */
@@ -24,7 +25,10 @@ export interface ReflectorListener<T> {
   events(batch: readonly ReflectorEvent<T>[]): void;
   /** Every object of a complete list has been told: after the start, and after each new list. */
   synced?(): void;
-  /** The error for which it waits to try again (forbidden, unreachable, ...); undefined when it works again. */
+  /**
+   * The error for which it waits to try again (forbidden, unreachable, ...); undefined when it works again. A refusal that
+   * may pass by itself is not told (passing-refusal.ts).
+   */
   status?(error: ApiError | undefined): void;
 }
 
@@ -102,6 +106,7 @@ class ReflectorRun<T> {
   /** A version was given up, and no watch has told anything since. */
   #listedAnew = false;
   #refusals = 0;
+  readonly #passing: PassingRefusals;
   #told: string | undefined;
   /** Since when lists and watches have succeeded; undefined after a failure. */
   #worksSinceMs: number | undefined;
@@ -111,6 +116,7 @@ class ReflectorRun<T> {
     this.#clock = options.clock ?? systemClock;
     this.#log = (options.log ?? silentLogger).child({ watch: options.path });
     this.#random = options.random ?? Math.random;
+    this.#passing = new PassingRefusals(this.#clock);
   }
 
   async run(): Promise<void> {
@@ -263,9 +269,12 @@ class ReflectorRun<T> {
     }
     const { firstRetryMs = backoff.initialMs } = this.#options;
     this.#delayMs = nextDelay(this.#delayMs, { ...backoff, initialMs: firstRetryMs });
-    if (line !== this.#told) this.#log.warn({ error: line }, 'watch failed, trying again');
-    this.#told = line;
-    listener.status?.(error);
+    if (this.#passing.mayPass(error)) this.#log.debug({ error: line }, 'refused for now, asking again');
+    else {
+      if (line !== this.#told) this.#log.warn({ error: line }, 'watch failed, trying again');
+      this.#told = line;
+      listener.status?.(error);
+    }
     // Up to twice the delay: nodes that lost the same server do not return in step.
     const askedMs = Math.min(error.retryAfterMs ?? 0, longestRetryAfterMs);
     const delayMs = Math.max(this.#delayMs * (1 + this.#random()), askedMs);
@@ -274,6 +283,7 @@ class ReflectorRun<T> {
 
   #works(): void {
     this.#refusals = 0;
+    this.#passing.succeeded();
     this.#worksSinceMs ??= this.#clock.now();
     if (this.#told === undefined) return;
     this.#told = undefined;

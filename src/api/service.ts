@@ -20,6 +20,9 @@ export interface WatchedMeta {
 export type IpFamily = 'IPv4' | 'IPv6';
 export type TrafficPolicy = 'Cluster' | 'Local';
 
+export const serviceTypes = ['ClusterIP', 'NodePort', 'LoadBalancer', 'ExternalName'] as const;
+export type ServiceType = (typeof serviceTypes)[number];
+
 export interface Service {
   metadata: WatchedMeta;
   spec: ServiceSpec;
@@ -28,7 +31,9 @@ export interface Service {
 
 export interface ServiceSpec {
   /** Default ClusterIP. */
-  type?: 'ClusterIP' | 'NodePort' | 'LoadBalancer' | 'ExternalName';
+  type?: ServiceType;
+  /** What stands there when it is none of these, as a newer API server may have it; `type` is absent then. */
+  unknownType?: string;
   /** `None` for headless Services. */
   clusterIP?: string;
   /** One for each of `ipFamilies`, the first equal to `clusterIP`. */

@@ -25,11 +25,17 @@ export async function readHostState(edge: Rtnetlink): Promise<HostState> {
   return { links, addresses, routes };
 }
 
+/** A pod CIDR that pods still have addresses of although new ones get others. */
+export interface FormerSetup extends HostSetup {
+  pods: number;
+}
+
 /**
  * Refuses a pod CIDR in use, then puts the gateway on `lo`. Safe to repeat.
+ * @returns former pod CIDRs that have to stay for now
  * @throws NetworkError NETWORK_POD_CIDR_OVERLAP, NETWORK_HOST_SETUP_FAILED
  */
-export async function setUpHost(edge: Rtnetlink, setup: HostSetup, log: Logger): Promise<void> {
+export async function setUpHost(edge: Rtnetlink, setup: HostSetup, log: Logger): Promise<FormerSetup[]> {
   const state = await readHostState(edge);
   refuseOverlap(setup.podCIDR, setup.gateway, state);
   const lo = loopbackOf(state);
@@ -39,16 +45,33 @@ export async function setUpHost(edge: Rtnetlink, setup: HostSetup, log: Logger):
     { op: 'addressAdd', ifindex: lo.ifindex, prefix: `${setup.gateway}/32`, scope: 'link', replace: true },
     { op: 'routeReplace', destination: setup.podCIDR, type: 'unreachable' },
   ]);
+  const kept = await removeUnusedSetups(edge, state, setup, log);
+  for (const { podCIDR, pods } of kept)
+    log.warn({ podCIDR, pods, fix: 'delete these pods' }, 'pods still have addresses of a former pod CIDR');
+  return kept;
+}
+
+/**
+ * Removes what former pod CIDRs without pods have left: another node may have them now. @returns those that have to stay
+ * @throws NetworkError NETWORK_HOST_SETUP_FAILED
+ */
+export async function removeUnusedSetups(
+  edge: Rtnetlink,
+  state: HostState,
+  current: Pick<HostSetup, 'podCIDR'>,
+  log: Logger,
+): Promise<FormerSetup[]> {
+  const kept: FormerSetup[] = [];
   for (const former of formerSetups(state)) {
-    if (former.podCIDR === setup.podCIDR) continue;
+    if (former.podCIDR === current.podCIDR) continue;
     const pods = podRoutes(state, former).length;
-    if (pods > 0) {
-      log.warn({ ...former, pods }, 'pods still have addresses of a former pod CIDR; recreate them');
-    } else {
+    if (pods > 0) kept.push({ ...former, pods });
+    else {
       log.info({ ...former }, 'removing a former pod CIDR');
-      await removeSetup(edge, lo, former);
+      await removeSetup(edge, loopbackOf(state), former);
     }
   }
+  return kept;
 }
 
 /** The pod CIDRs that this or former processes set up. */

@@ -15,6 +15,17 @@ test('the plan in the words of nft', (t) => {
         'masquerade fully-random comment "keelson: pods leave with the address of the node"',
     ],
   );
+  t.deepEqual(
+    planMasquerade('10.0.1.0/24', ['10.0.2.0/24'])
+      .slice(2)
+      .map((operation) => describe(operation)),
+    ['10.0.1.0', '10.0.2.0'].map(
+      (pods) =>
+        `add rule ip keelson-network postrouting ip saddr & 255.255.255.0 ${pods} ` +
+        'ip daddr & 255.255.255.0 != 10.0.1.0 ip daddr & 255.255.255.0 != 10.0.2.0 ip daddr & 240.0.0.0 != 224.0.0.0 ' +
+        'masquerade fully-random comment "keelson: pods leave with the address of the node"',
+    ),
+  );
   t.throws(() => planMasquerade('10.244.0.1/20'), { instanceOf: NetworkError });
 });
 

@@ -19,10 +19,11 @@ const multicast: FirstBits = { base: 0xe0000000, length: 4 };
 
 /**
  * The whole table, which must not exist. Multicast is left alone: a group member identifies the sender by its address.
+ * @param former pod CIDRs of before, whose addresses some pods still have
  * @throws NetworkError NETWORK_POD_CIDR_INVALID
  */
-export function planMasquerade(podCIDR: string): NftablesOperation[] {
-  const pods = parsePodCIDR(podCIDR);
+export function planMasquerade(podCIDR: string, former: readonly string[] = []): NftablesOperation[] {
+  const own = [podCIDR, ...former].map(parsePodCIDR);
   return [
     { op: 'tableAdd', table: { ...masqueradeTable, comment: 'keelson-network schema 1' } },
     {
@@ -33,22 +34,24 @@ export function planMasquerade(podCIDR: string): NftablesOperation[] {
         base: { type: 'nat', hook: 'postrouting', priority: srcnat, policy: 'accept' },
       },
     },
-    {
-      op: 'ruleAdd',
-      rule: {
-        ...inTable,
-        chain: 'postrouting',
-        expressions: [
-          ...address(sourceOffset, '==', pods),
-          ...address(destinationOffset, '!=', pods),
-          ...address(destinationOffset, '!=', multicast),
-          { expr: 'masq', flags: ['fully-random'] },
-        ],
-        comment: 'keelson: pods leave with the address of the node',
-      },
-    },
+    ...own.map((pods) => leaving(pods, own)),
   ];
 }
+
+const leaving = (pods: FirstBits, own: readonly FirstBits[]): NftablesOperation => ({
+  op: 'ruleAdd',
+  rule: {
+    ...inTable,
+    chain: 'postrouting',
+    expressions: [
+      ...address(sourceOffset, '==', pods),
+      ...own.flatMap((prefix) => address(destinationOffset, '!=', prefix)),
+      ...address(destinationOffset, '!=', multicast),
+      { expr: 'masq', flags: ['fully-random'] },
+    ],
+    comment: 'keelson: pods leave with the address of the node',
+  },
+});
 
 /** @returns whether there was one @throws KernelError */
 export async function removeMasquerade(opener: NftablesOpener, netnsPath?: string): Promise<boolean> {

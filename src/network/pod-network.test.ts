@@ -133,6 +133,40 @@ test('a namespace that ends frees its address', async (t) => {
   t.is(network.status().allocated, 0);
 });
 
+test('another pod CIDR: new pods get its addresses, the others keep theirs until they end, and nothing stays', async (t) => {
+  const { options, kernel, nftables, runtime, start } = await setUp(t);
+  const first = await start();
+  for (const id of ['a', 'b']) {
+    kernel.addNamespace(`/run/netns/${id}`);
+    runtime.sandboxes.push({ containerID: id, ip: id === 'a' ? '10.1.0.2' : '10.1.0.3' });
+    t.regex(await cni(options, 'ADD', id), /10\.1\.0\.[23]\/32/);
+  }
+  await first.stop();
+
+  const network = await start({ podCIDR: '10.1.7.0/24' });
+  kernel.addNamespace('/run/netns/c');
+  t.regex(await cni(options, 'ADD', 'c'), /10\.1\.7\.2\/32/);
+  const of = (text: string): string[] => {
+    const { routes, addresses } = kernel.namespace();
+    return [...routes.map(({ destination }) => destination), ...addresses.map(({ prefix }) => prefix)].filter((one) =>
+      one.startsWith(text),
+    );
+  };
+  const rules = (): number => nftables.tables.get('ip keelson-network')?.chains.get('postrouting')?.rules.length ?? 0;
+  t.deepEqual(network.status().former, [{ podCIDR: '10.1.0.0/24', pods: 2 }]);
+  t.deepEqual(of('10.1.0.').toSorted(), ['10.1.0.0/24', '10.1.0.1/32', '10.1.0.2/32', '10.1.0.3/32']);
+  t.is(rules(), 2, 'the old pods reach the world, too');
+  await cni(options, 'DEL', 'a');
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  t.deepEqual(network.status().former, [{ podCIDR: '10.1.0.0/24', pods: 1 }]);
+  await cni(options, 'DEL', 'b');
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  t.is(network.status().former, undefined);
+  t.deepEqual(of('10.1.0.'), [], 'the CIDR may be another node’s now');
+  t.is(rules(), 1);
+  t.is(network.status().allocated, 1);
+});
+
 test('looks again while links wait for their sandbox or the runtime is away, and then rests', async (t) => {
   const { options, kernel, clock, runtime, start } = await setUp(t);
   const first = await start();

@@ -9,12 +9,14 @@ import { type Clock, systemClock } from '../base/clock.ts';
 import type { Sysctls } from '../linux/host.ts';
 import type { Nftables, NftablesOpener } from '../linux/nftables/edge.ts';
 import { type KeptTable, keepTable } from '../linux/nftables/keep-table.ts';
+import type { NftablesOperation } from '../linux/nftables/types.ts';
 import type { RtnetlinkOpener } from '../linux/rtnetlink.ts';
 import { errorLine } from '../observe/keelson-error.ts';
 import type { Logger } from '../observe/logger.ts';
 import { installShim, writeConflist } from './cni/install.ts';
 import { type CniServer, checkSocketPath, startCniServer } from './cni/server.ts';
 import { runVerb } from './cni/verbs.ts';
+import { FormerNetworks } from './former-networks.ts';
 import { setHostSysctls, setUpHost } from './host-setup.ts';
 import { Ipam } from './ipam/ipam.ts';
 import { PodLinks } from './links/pod-links.ts';
@@ -58,6 +60,8 @@ export interface PodNetworkStatus {
   /** Addresses held, and addresses left. */
   allocated: number;
   free: number;
+  /** Pod CIDRs of before, and how many pods still have addresses of each; absent when there are none. */
+  former?: { podCIDR: string; pods: number }[];
 }
 
 export interface PodNetwork {
@@ -105,17 +109,40 @@ export async function startPodNetwork(
   try {
     const remover = await rtnetlinkOpener.open(options.netnsPath);
     closers.push(() => remover.close());
-    await setUpHost(host, { podCIDR: pool.cidr, gateway: pool.gateway }, log);
+    const setups = await setUpHost(host, { podCIDR: pool.cidr, gateway: pool.gateway }, log);
     await setHostSysctls(sysctls, log);
     const nftables = await nftablesOpener.open(options.netnsPath);
     closers.push(() => nftables.close());
-    const masquerade = await keepMasquerade(nftables, pool.cidr, log, clock);
+    const masqueraded = (former: readonly { podCIDR: string }[]): Promise<KeptTable> =>
+      keepMasquerade(
+        nftables,
+        planMasquerade(
+          pool.cidr,
+          former.map(({ podCIDR }) => podCIDR),
+        ),
+        log,
+        clock,
+      );
+    let masquerade = await masqueraded(setups);
     closers.push(() => masquerade.stop());
+    const former = new FormerNetworks({
+      host,
+      podCIDR: pool.cidr,
+      setups,
+      async onGone(remaining) {
+        if (stopping) return;
+        await masquerade.stop();
+        masquerade = await masqueraded(remaining);
+      },
+      log,
+    });
+    closers.push(() => former.idle());
 
     const isHostNetns = sameNamespaceAs(options.netnsPath ?? '/proc/self/ns/net');
     const links = new PodLinks({ host, remover, opener: rtnetlinkOpener, sysctls, ipam, log, isHostNetns, clock });
     // Before the listing, so that nothing vanishes unseen between the two.
     const unsubscribe = await rtnetlinkOpener.subscribe(['link'], (notification) => {
+      if (notification.event === 'linkDelete' || notification.event === 'overrun') former.linkEnded();
       links.onNotification(notification).catch((error: unknown) => {
         if (!stopping) log.error({ error: errorLine(error) }, 'cannot follow a link notification');
       });
@@ -158,7 +185,13 @@ export async function startPodNetwork(
     log.info({ podCIDR: pool.cidr, gateway: pool.gateway, pods: links.attachments.length }, 'pod network is ready');
     return {
       reconcile,
-      status: () => ({ podCIDR: pool.cidr, gateway: pool.gateway, allocated: pool.allocated, free: pool.free }),
+      status: () => ({
+        podCIDR: pool.cidr,
+        gateway: pool.gateway,
+        allocated: pool.allocated,
+        free: pool.free,
+        ...(former.setups.length > 0 && { former: former.setups.map(({ podCIDR, pods }) => ({ podCIDR, pods })) }),
+      }),
       withoutNftablesNotifications: (work) => masquerade.unwatched(work),
       stop,
     };
@@ -169,9 +202,14 @@ export async function startPodNetwork(
 }
 
 /** @throws NetworkError NETWORK_NFT_FAILED */
-async function keepMasquerade(nftables: Nftables, podCIDR: string, log: Logger, clock: Clock): Promise<KeptTable> {
+async function keepMasquerade(
+  nftables: Nftables,
+  plan: readonly NftablesOperation[],
+  log: Logger,
+  clock: Clock,
+): Promise<KeptTable> {
   try {
-    return await keepTable(nftables, masqueradeTable, planMasquerade(podCIDR), { log, clock });
+    return await keepTable(nftables, masqueradeTable, plan, { log, clock });
   } catch (cause) {
     throw new NetworkError('NETWORK_NFT_FAILED', `cannot make it: ${errorLine(cause)}`, {
       object: masqueradeTableText,

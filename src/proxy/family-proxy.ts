@@ -26,13 +26,14 @@ import {
 } from './services/dataplane.ts';
 import type { ServiceReport } from './services/service-report.ts';
 import { ServiceTracker, type ServiceTrackerOptions } from './services/service-tracker.ts';
+import type { SyncObserver } from './sync-observer.ts';
 
 export interface FamilyProxyOptions extends DataplaneOptions, ServiceTrackerOptions {}
 
 export interface FamilyProxyEdges {
   nftables: OwnCommits;
   forgetFlows: (cleanups: readonly ConntrackCleanup[]) => Promise<void>;
-  onSync?: ((ms: number) => void) | undefined;
+  observer?: SyncObserver | undefined;
   /** What is newly wrong with objects, each once. */
   onReports: (reports: readonly ServiceReport[]) => void;
   clock: Clock;
@@ -139,6 +140,11 @@ export class FamilyProxy {
     this.#wake();
   }
 
+  setZone(zone: string): void {
+    this.#tracker.setZone(zone);
+    this.#wake();
+  }
+
   /** Resolves after the first attempt; a failure is logged and tried again. Events are worked off from then on. */
   async load(): Promise<void> {
     this.#started = true;
@@ -206,9 +212,9 @@ export class FamilyProxy {
     const begun = performance.now();
     try {
       const delta = this.#flush();
-      if (isEmptyDelta(delta)) return;
+      if (isEmptyDelta(delta)) return this.#edges.observer?.applied(this.#tracker.family);
       await this.#dataplane.change(delta);
-      this.#succeeded(begun);
+      this.#succeeded(begun, 'partial');
     } catch (error) {
       this.#due = 'load';
       this.#refused = true;
@@ -226,7 +232,7 @@ export class FamilyProxy {
       const loaded = await (due === 'load' ? this.#dataplane.load(model) : this.#dataplane.check(model));
       // What was noted meanwhile happened before.
       if (loaded.isCurrent) this.#due = undefined;
-      this.#succeeded(begun);
+      this.#succeeded(begun, due === 'load' ? 'full' : undefined);
       this.#tell(loaded, due, isFirst, performance.now() - begun);
     } catch (error) {
       if (this.#due !== 'load') this.#due = due;
@@ -249,6 +255,7 @@ export class FamilyProxy {
 
   #flush(): DataplaneDelta {
     const { delta, reports } = this.#tracker.flush();
+    this.#edges.observer?.taken(this.#tracker.family);
     this.#edges.onReports(reports);
     this.#cleanup.hold(delta.conntrack);
     return delta;
@@ -281,7 +288,8 @@ export class FamilyProxy {
     this.#wake();
   }
 
-  #succeeded(begun: number): void {
+  /** @param kind undefined for a look that wrote no change of ours */
+  #succeeded(begun: number, kind: 'partial' | 'full' | undefined): void {
     const now = this.#edges.clock.now();
     this.#cleanup.release();
     if (this.#status.lastError !== undefined) this.#log.info({}, 'the service table can be changed again');
@@ -289,7 +297,9 @@ export class FamilyProxy {
     this.#status.lastSyncAt = now;
     this.#status.lastSyncMs = performance.now() - begun;
     this.#status.syncs++;
-    this.#edges.onSync?.(this.#status.lastSyncMs);
+    if (kind === undefined) return;
+    this.#edges.observer?.applied(this.#tracker.family);
+    this.#edges.observer?.synced(this.#tracker.family, this.#status.lastSyncMs, kind);
   }
 
   /** Once for each error, not for each attempt. */
@@ -297,6 +307,7 @@ export class FamilyProxy {
     const line = errorLine(error);
     if (this.#status.lastError !== line) this.#log.error({ error: line, fix }, what);
     this.#status.lastError = line;
+    this.#edges.observer?.failed(this.#tracker.family);
   }
 
   #armAudit(): void {

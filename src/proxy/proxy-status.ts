@@ -19,6 +19,8 @@ export interface ProxyStatus extends FamilyProxyStatus {
   /** What is wrong with objects; the first ones. */
   reports: readonly ServiceReport[];
   reportCount: number;
+  /** Service ports under a Local policy that have endpoints, but none on this node, by where the traffic comes from. */
+  withoutLocalEndpoints: readonly { family: IpFamily; internal: number; external: number }[];
   /** The first ones that the tracker has, by name; `services` counts all. */
   serviceList: readonly ServiceStatus[];
 }
@@ -64,11 +66,22 @@ export function proxyStatus(families: readonly FamilyReport[], limit: number): P
     ...joined(families.map(({ status }) => status)),
     reports: [...reports.values()].slice(0, limit),
     reportCount: reports.size,
+    withoutLocalEndpoints: families.map(({ family, model }) => ({ family, ...countDropped(model) })),
     serviceList: [...summaries]
       .slice(0, limit)
       .sort(([a], [b]) => (a < b ? -1 : 1))
       .map(([service, summary]) => serviceStatus(service, summary)),
   };
+}
+
+/** A port counts once for each policy, whatever the number of its addresses. */
+function countDropped({ services, nodePorts }: DataplaneModel): { internal: number; external: number } {
+  const internal = new Set<string>();
+  const external = new Set<string>();
+  for (const list of [services, nodePorts])
+    for (const { action, kind, service, portName, protocol } of list.values())
+      if (action === 'drop') (kind === 'clusterIP' ? internal : external).add(`${service} ${portName} ${protocol}`);
+  return { internal: internal.size, external: external.size };
 }
 
 function joined(statuses: readonly FamilyProxyStatus[]): FamilyProxyStatus {

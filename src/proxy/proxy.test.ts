@@ -49,6 +49,8 @@ class Node {
   readonly clock = new FakeClock();
   readonly lines: Line[] = [];
   handing = false;
+  /** What the observer was told, without durations. */
+  readonly observed: string[] = [];
   readonly forgotten: { family: IpFamily; cleanups: readonly ConntrackCleanup[] }[] = [];
   #log(level: string): (fields: object, message: string) => void {
     return (fields, message) => this.lines.push({ level, fields: { ...fields }, message });
@@ -76,6 +78,12 @@ class Node {
         nftablesOpener: this.kernel,
         forgetFlows: async (family, cleanups) => {
           this.forgotten.push({ family, cleanups });
+        },
+        observer: {
+          taken: () => this.observed.push('taken'),
+          applied: () => this.observed.push('applied'),
+          synced: (_, __, kind) => this.observed.push(kind),
+          failed: () => this.observed.push('failed'),
         },
         clock: this.clock,
         log: this.log,
@@ -365,6 +373,43 @@ test('events during a batch and in a storm are few batches, and memory of them i
   const batches = node.kernel.applied.length - before;
   t.true(batches >= 100 && batches <= 202, String(batches));
   t.deepEqual(node.elements('endpoints'), ['10.96.0.1 . tcp . 80 . 0 : 10.244.15.80 . 8080']);
+  await role.stop();
+});
+
+test('who counts hears of each batch: taken, then in the kernel or refused', async (t) => {
+  const node = new Node();
+  const source = new FakeSource(web('10.244.0.2'));
+  const role = await node.start(source);
+  t.deepEqual(node.observed.splice(0), ['taken', 'applied', 'full']);
+  source.tell(endpoints('web', '10.244.0.3'));
+  await settle();
+  t.deepEqual(node.observed.splice(0), ['taken', 'applied', 'partial']);
+  // Nothing to write: what was taken is there all the same.
+  source.tell(service('web', '10.96.0.1', { meta: { resourceVersion: '7' } }));
+  await settle();
+  t.deepEqual(node.observed.splice(0), ['taken', 'applied']);
+  node.kernel.intercept = () => new Error('refused');
+  source.tell(endpoints('web', '10.244.0.4'));
+  await settle();
+  t.deepEqual(node.observed.slice(0, 2), ['taken', 'failed']);
+  t.false(node.observed.includes('applied'));
+  node.kernel.intercept = undefined;
+  await node.clock.advance(60_000);
+  t.deepEqual(node.observed.slice(-3), ['taken', 'applied', 'full']);
+  await role.stop();
+});
+
+test('another zone is a change like any other', async (t) => {
+  const node = new Node();
+  const hinted = (address: string, zone: string) => ({ addresses: [address], hints: { forZones: [{ name: zone }] } });
+  const slice = aSlice('web-1', 'web', { endpoints: [hinted('10.244.0.2', 'a'), hinted('10.244.0.3', 'b')] });
+  const source = new FakeSource([service('web', '10.96.0.1'), { event: 'sliceSet', slice }]);
+  const role = await node.start(source);
+  t.is(role.status().endpoints, 2, 'no zone: hints do not count');
+  role.setZone('b');
+  await settle();
+  t.is(role.status().endpoints, 1);
+  t.true(role.status().healthy);
   await role.stop();
 });
 

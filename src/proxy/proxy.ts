@@ -14,11 +14,12 @@ import { type ProxyStatus, proxyStatus } from './proxy-status.ts';
 import type { ServiceEvent, ServiceSource } from './service-source.ts';
 import type { ConntrackCleanup } from './services/dataplane.ts';
 import { reportLine, type ServiceReport } from './services/service-report.ts';
+import type { SyncObserver } from './sync-observer.ts';
 
 export interface ProxyOptions extends PlanOptions {
   /** Endpoints with this node name are local. Empty: none. */
   nodeName: string;
-  /** The node's topology.kubernetes.io/zone label. */
+  /** The node's topology.kubernetes.io/zone label at start. */
   zone?: string;
   /** One table each. */
   families: readonly IpFamily[];
@@ -33,8 +34,7 @@ export interface ProxyEdges {
   netnsPath?: string;
   /** Forgets UDP flows; called one at a time for each family, after the change that asks for it is in the kernel. */
   forgetFlows: (family: IpFamily, cleanups: readonly ConntrackCleanup[]) => Promise<void>;
-  /** A batch is in the kernel; what it took, milliseconds. */
-  onSync?: (ms: number) => void;
+  observer?: SyncObserver | undefined;
   clock: Clock;
   log: Logger;
 }
@@ -42,6 +42,8 @@ export interface ProxyEdges {
 export interface ProxyRole {
   /** @param limit how many Services and reports are listed, 500 unless given */
   status(limit?: number): ProxyStatus;
+  /** The node's topology.kubernetes.io/zone label has this value now; empty without one. */
+  setZone(zone: string): void;
   /** Idempotent. Resolves when nothing of it runs any more; the tables stay. */
   stop(): Promise<void>;
 }
@@ -56,7 +58,7 @@ const loggedReports = 100;
  */
 export async function startProxy(
   options: ProxyOptions,
-  { source, nftablesOpener, netnsPath, forgetFlows, onSync, clock, log }: ProxyEdges,
+  { source, nftablesOpener, netnsPath, forgetFlows, observer, clock, log }: ProxyEdges,
   signal: AbortSignal,
 ): Promise<ProxyRole> {
   signal.throwIfAborted();
@@ -82,7 +84,7 @@ export async function startProxy(
       const edges = {
         nftables,
         forgetFlows: (cleanups: readonly ConntrackCleanup[]) => forgetFlows(family, cleanups),
-        onSync,
+        observer,
         onReports: (reports: readonly ServiceReport[]) => logReports(reports, others, log),
         clock,
         log,
@@ -112,7 +114,10 @@ export async function startProxy(
       })),
       limit,
     );
-  return { status, stop };
+  const setZone = (zone: string): void => {
+    for (const { proxy } of families) proxy.setZone(zone);
+  };
+  return { status, setZone, stop };
 }
 
 function logReports(reports: readonly ServiceReport[], others: readonly FamilyProxy[], log: Logger): void {

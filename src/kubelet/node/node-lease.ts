@@ -22,6 +22,8 @@ export interface NodeLeaseOptions {
   readonly clock: Clock;
   readonly random: () => number;
   readonly log: Logger;
+  /** Why it cannot be renewed, in one line; undefined when it can again. */
+  readonly onTrouble?: ((complaint: string | undefined) => void) | undefined;
   /** The Lease vanished: it goes with its Node, so that may be gone as well. */
   readonly onLeaseGone: () => void;
 }
@@ -41,7 +43,7 @@ export class NodeLease {
   constructor(options: NodeLeaseOptions) {
     const { clock, random, log } = options;
     this.#options = options;
-    this.#outage = new OutageLog(log, 'the renewal of the node lease');
+    this.#outage = new OutageLog(log, clock, 'the renewal of the node lease', options.onTrouble);
     this.#retry = new RetryDelay(retryLimits, random);
     const periodMs = options.durationSeconds * 1000 * renewFraction;
     this.#task = new PeriodicTask({ clock, random, log, periodMs, run: (signal) => this.#renew(signal) });

@@ -18,6 +18,8 @@ export interface RegistrationOptions {
   /** KubeletConfiguration registerNode; false: wait for the Node that somebody else makes, and change nothing on it. */
   readonly registerNode: boolean;
   readonly requestTimeoutMs: number;
+  /** Why the Node cannot be made or written, in one line; undefined when it can again. */
+  readonly onTrouble?: ((complaint: string | undefined) => void) | undefined;
   readonly clock: Clock;
   readonly random: () => number;
   readonly log: Logger;
@@ -44,11 +46,12 @@ export async function registerNode(
   signal: AbortSignal,
 ): Promise<Registered> {
   const { settings, clock, log } = options;
-  const outage = new OutageLog(log, 'the registration of the node');
+  const outage = new OutageLog(log, clock, 'the registration of the node', options.onTrouble);
   const retry = new RetryDelay(retryLimits, options.random);
   for (;;) {
     try {
       const registered = await tryRegister(options, initial, signal);
+      options.onTrouble?.(undefined);
       log.info({ node: settings.name, uid: registered.node.metadata.uid }, 'node registered');
       return registered;
     } catch (error) {

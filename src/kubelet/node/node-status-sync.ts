@@ -62,7 +62,7 @@ export class NodeStatusSync {
   constructor(options: NodeStatusSyncOptions) {
     const { clock, random, log, updateFrequencyMs } = options;
     this.#options = options;
-    this.#outage = new OutageLog(log, 'the update of the node status');
+    this.#outage = new OutageLog(log, clock, 'the update of the node status', options.onTrouble);
     this.#retry = new RetryDelay({ ...retryLimits, maxMs: Math.min(retryLimits.maxMs, updateFrequencyMs) }, random);
     this.#task = new PeriodicTask({
       clock,

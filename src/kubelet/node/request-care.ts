@@ -4,6 +4,7 @@
  * Layer: kubelet/node. Knows nothing of what is asked.
  */
 import { ApiError } from '../../api/api-error.ts';
+import { PassingRefusals } from '../../api/passing-refusal.ts';
 import { type BackoffLimits, nextDelay } from '../../base/backoff.ts';
 import type { Clock } from '../../base/clock.ts';
 import { errorLine } from '../../observe/keelson-error.ts';
@@ -57,16 +58,28 @@ export class RetryDelay {
 export class OutageLog {
   readonly #log: Logger;
   readonly #what: string;
+  readonly #tell: ((complaint: string | undefined) => void) | undefined;
+  readonly #passing: PassingRefusals;
   #complaint: string | undefined;
 
-  /** @param what begins the lines: `node lease` */
-  constructor(log: Logger, what: string) {
+  /**
+   * @param what begins the lines: `node lease`
+   * @param tell is told what the log is: the line of each new complaint, undefined when it works again
+   */
+  constructor(log: Logger, clock: Clock, what: string, tell?: (complaint: string | undefined) => void) {
     this.#log = log;
     this.#what = what;
+    this.#tell = tell;
+    this.#passing = new PassingRefusals(clock);
   }
 
   failed(error: unknown): void {
     const complaint = errorLine(error);
+    if (this.#passing.mayPass(error)) {
+      this.#log.debug({ error: complaint }, `${this.#what} is refused for now, will be tried again`);
+      return;
+    }
+    if (complaint !== this.#complaint) this.#tell?.(complaint);
     const fields = { error: complaint };
     if (complaint === this.#complaint) this.#log.debug(fields, `${this.#what} still fails`);
     else this.#log.warn(fields, `${this.#what} fails, will be tried again`);
@@ -74,6 +87,8 @@ export class OutageLog {
   }
 
   succeeded(): void {
+    this.#passing.succeeded();
+    if (this.#complaint !== undefined) this.#tell?.(undefined);
     if (this.#complaint !== undefined) this.#log.info({}, `${this.#what} works again`);
     this.#complaint = undefined;
   }

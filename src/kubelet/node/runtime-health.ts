@@ -49,7 +49,7 @@ export class RuntimeHealth {
     const { clock, random, log } = options;
     this.#options = options;
     this.#startedMs = clock.now();
-    this.#outage = new OutageLog(log, 'the status check of the container runtime');
+    this.#outage = new OutageLog(log, clock, 'the status check of the container runtime');
     this.#task = new PeriodicTask({ clock, random, log, periodMs, run: (signal) => this.#check(signal) });
   }
 

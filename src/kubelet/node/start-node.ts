@@ -66,6 +66,8 @@ export interface NodeEdges {
 
 export interface NodeRole {
   readonly known: KnownNode;
+  /** Why the Node, or its Lease, cannot be written just now, in one line. */
+  readonly trouble: string | undefined;
   /** Something that the status tells of has changed. */
   wake(): void;
   stop(): Promise<void>;
@@ -123,14 +125,21 @@ export async function startNode(options: NodeOptions, edges: NodeEdges, signal: 
       otherReasons: edges.otherReasons?.(),
     },
   });
+  const troubles: { node?: string | undefined; lease?: string | undefined } = {};
   const lease = new NodeLease({
     ...common,
+    onTrouble: (complaint) => {
+      troubles.lease = complaint;
+    },
     nodeName: name,
     durationSeconds: options.leaseDurationSeconds,
     onLeaseGone: () => sync.recheck(),
   });
   const sync = new NodeStatusSync({
     ...common,
+    onTrouble: (complaint) => {
+      troubles.node = complaint;
+    },
     settings,
     registerNode: options.registerNode,
     facts,
@@ -165,6 +174,9 @@ export async function startNode(options: NodeOptions, edges: NodeEdges, signal: 
   lease.start();
   return {
     known,
+    get trouble() {
+      return troubles.node ?? troubles.lease;
+    },
     wake: () => sync.wake(),
     async stop() {
       scope.abort(new Error('the node role stops'));

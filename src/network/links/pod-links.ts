@@ -154,15 +154,19 @@ export class PodLinks {
     });
   }
 
-  /** Gives a link that lost its host side (route, neighbour) the address back that the runtime reports for it. */
-  restoreHostSide(attachment: Attachment, ip: string): Promise<void> {
+  /**
+   * Gives a link that lost its host side (route, neighbour) the address back that the runtime reports for it. False when
+   * there was nothing to do, or the address is of a former pod CIDR.
+   */
+  restoreHostSide(attachment: Attachment, ip: string): Promise<boolean> {
     const { ipam, host } = this.#deps;
     const { key, containerID } = attachment.identity;
     return this.#locks.run(containerID, async () => {
-      if (this.#attachments.get(key) !== attachment || ipam.addressesOf(key).length > 0) return;
-      if (ipam.hold(ip, key) !== 'held') return;
+      if (this.#attachments.get(key) !== attachment || ipam.addressesOf(key).length > 0) return false;
+      if (ipam.hold(ip, key) !== 'held') return false;
       const plan = planHostSide(attachment.identity, attachment.ifindex, ipam.addressesOf(key));
       await applyAll(host, plan, 'restoring the host side');
+      return true;
     });
   }
 

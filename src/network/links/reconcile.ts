@@ -105,8 +105,8 @@ async function adopt(
   }
   if (attachment && ipam.addressesOf(attachment.identity.key).length === 0) {
     try {
-      await links.restoreHostSide(attachment, ip);
-      log.warn({ containerID, ip }, 'restored the host side of a pod link');
+      if (await links.restoreHostSide(attachment, ip))
+        log.warn({ containerID, ip }, 'restored the host side of a pod link');
     } catch (error) {
       log.error({ containerID, ip, error: errorLine(error) }, 'cannot restore the host side of a pod link');
     }

@@ -17,6 +17,8 @@ export interface FlowForgetterOptions {
   conntrack: ConntrackOpener;
   /** This node's own addresses of both families, where node ports are served. Asked only when a node port is concerned. */
   localAddresses: () => Promise<readonly IpAddress[]>;
+  /** A round went well: how many flows were removed, and what it took, milliseconds. */
+  onForgotten?: ((family: IpFamily, flows: number, ms: number) => void) | undefined;
   log: Logger;
 }
 
@@ -30,7 +32,12 @@ export interface FlowForgetter {
   close(): void;
 }
 
-export function createFlowForgetter({ conntrack, localAddresses, log }: FlowForgetterOptions): FlowForgetter {
+export function createFlowForgetter({
+  conntrack,
+  localAddresses,
+  onForgotten,
+  log,
+}: FlowForgetterOptions): FlowForgetter {
   const queues: Record<IpFamily, CleanupQueue> = { IPv4: new CleanupQueue(), IPv6: new CleanupQueue() };
   /** What was logged last, so that a failure that stays is said once. */
   const failures: Partial<Record<IpFamily, string>> = {};
@@ -45,22 +52,25 @@ export function createFlowForgetter({ conntrack, localAddresses, log }: FlowForg
     socket = undefined;
   };
 
-  const forget = async (family: IpFamily, cleanups: readonly ConntrackCleanup[]): Promise<void> => {
+  const forget = async (family: IpFamily, cleanups: readonly ConntrackCleanup[]): Promise<number> => {
     const hasNodePort = cleanups.some(({ ip }) => ip === '');
     const stale = new StaleFlows(cleanups, hasNodePort ? await localAddresses() : []);
     socket ??= await conntrack.open();
     const filter = { family, protocol: 'UDP' as const, destinations: stale.destinations };
     const flows = await socket.flows(filter, (tuples) => stale.isStale(tuples));
-    if (flows.length === 0) return;
+    if (flows.length === 0) return 0;
     const deleted = await socket.delete(flows);
     log.debug({ family, flows: deleted }, 'forgot UDP flows to former endpoints');
+    return deleted;
   };
 
   const run = async (family: IpFamily): Promise<void> => {
     const cleanups = queues[family].take();
     if (closed || cleanups.length === 0) return;
     try {
-      await forget(family, cleanups);
+      const begun = performance.now();
+      const flows = await forget(family, cleanups);
+      onForgotten?.(family, flows, performance.now() - begun);
       delete failures[family];
     } catch (error) {
       closeSocket();

@@ -15,6 +15,8 @@ export type ServiceReportCode =
   | 'SERVICE_SOURCE_RANGE_INVALID'
   /** The Service asks for ClientIP affinity, which is not there yet: each connection is balanced anew. */
   | 'SERVICE_AFFINITY_IGNORED'
+  /** The Service's type is none that this version knows: it is served as ClusterIP. */
+  | 'SERVICE_TYPE_UNKNOWN'
   /** Another, older Service has the node port. */
   | 'SERVICE_NODE_PORT_CONFLICT'
   /** Another, older Service has the same IP, protocol and port. */

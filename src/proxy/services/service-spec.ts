@@ -5,7 +5,7 @@
  * Layer: proxy/services (pure). Must not know about endpoints or other Services.
  */
 import type { Protocol } from '../../api/core.ts';
-import { type IpFamily, type Service, serviceProxyNameLabel } from '../../api/service.ts';
+import { type IpFamily, type Service, serviceProxyNameLabel, serviceTypes } from '../../api/service.ts';
 import { networkOf } from '../../linux/ip-bytes.ts';
 import { formatAddress, parseAddress } from './address.ts';
 import { type ObjectVersion, objectVersion } from './object-version.ts';
@@ -64,6 +64,12 @@ export function readService(service: Service, family: IpFamily): ReadService {
   const loadBalancerIps = readIps(ingress, 'load-balancer IP', family, reports);
   const sourceRanges = readSourceRanges(spec.loadBalancerSourceRanges ?? none, family, reports);
   const ports = readPorts(service, reports);
+  if (spec.unknownType !== undefined)
+    reports.add(
+      'SERVICE_TYPE_UNKNOWN',
+      `type ${quoted(spec.unknownType)} is not known and taken for ClusterIP`,
+      `use one of ${serviceTypes.join(', ')}, or a newer version of Keelson`,
+    );
   if (spec.sessionAffinity === 'ClientIP')
     reports.add(
       'SERVICE_AFFINITY_IGNORED',

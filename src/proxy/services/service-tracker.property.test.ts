@@ -17,6 +17,7 @@ const zone = 'z1';
 interface World {
   services: Map<string, Service>;
   slices: Map<string, EndpointSlice>;
+  zone: string;
 }
 
 /* ---- the reference ---- */
@@ -39,7 +40,7 @@ interface Known {
   zones: string[];
 }
 
-const score = (known: Known): number[] => [
+const score = (known: Known, zone: string): number[] => [
   known.terminating ? 0 : 1,
   known.ready ? 1 : 0,
   known.serving ? 1 : 0,
@@ -50,7 +51,7 @@ const score = (known: Known): number[] => [
   known.zones.includes(zone) ? 1 : 0,
 ];
 
-const better = (a: Known, b: Known): boolean => score(a).join('') > score(b).join('');
+const better = (a: Known, b: Known, zone: string): boolean => score(a, zone).join('') > score(b, zone).join('');
 
 function isGoodIp(text: string, family: IpFamily): boolean {
   return family === 'IPv4' ? /^(10|192)(\.\d+){3}$/.test(text) : /^fd00:\d::/.test(text);
@@ -58,7 +59,7 @@ function isGoodIp(text: string, family: IpFamily): boolean {
 
 const join = (ip: string, port: number): string => (ip.includes(':') ? `[${ip}]:${port}` : `${ip}:${port}`);
 
-function reference({ services, slices }: World, family: IpFamily): Meaning {
+function reference({ services, slices, zone }: World, family: IpFamily): Meaning {
   const meaning: Meaning = { frontends: new Map(), hairpin: new Set(), lists: new Map(), udp: new Map() };
   const byAge = [...services.entries()].sort(([a, x], [b, y]) => {
     const [s, t] = [x.metadata.creationTimestamp ?? '9999', y.metadata.creationTimestamp ?? '9999'];
@@ -100,7 +101,7 @@ function reference({ services, slices }: World, family: IpFamily): Meaning {
             };
             const text = join(ip, target.port);
             const other = all.get(text);
-            if (other === undefined || better(known, other)) all.set(text, known);
+            if (other === undefined || better(known, other, zone)) all.set(text, known);
           }
         }
       }
@@ -350,6 +351,7 @@ function eventsOf(family: IpFamily) {
       }),
     },
     { weight: 1, arbitrary: fc.record({ event: fc.constant('repeat' as const), at: fc.nat(9) }) },
+    { weight: 1, arbitrary: fc.record({ event: fc.constant('zone' as const), zone: fc.constantFrom(zone, 'z2', '') }) },
     { weight: 6, arbitrary: fc.record({ event: fc.constant('flush' as const) }) },
   );
 }
@@ -361,7 +363,7 @@ for (const family of ['IPv4', 'IPv6'] as const) {
     let flushes = 0;
     const run = (events: readonly WorldEvent[]): void => {
       const tracker = new ServiceTracker({ family, nodeName: here, zone });
-      const world: World = { services: new Map(), slices: new Map() };
+      const world: World = { services: new Map(), slices: new Map(), zone };
       const held = copyOf(tracker.model);
       let meaning = reference(world, family);
       let version = 1;
@@ -409,6 +411,9 @@ for (const family of ['IPv4', 'IPv6'] as const) {
         } else if (event.event === 'deleteSlice') {
           world.slices.delete(event.name);
           tracker.sliceDeleted({ namespace: 'default', name: event.name });
+        } else if (event.event === 'zone') {
+          world.zone = event.zone;
+          tracker.setZone(event.zone);
         } else if (event.event === 'repeat') {
           const slice = [...world.slices.values()][event.at];
           if (slice !== undefined) tracker.sliceSet(slice);

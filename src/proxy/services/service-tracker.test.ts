@@ -465,6 +465,43 @@ test('UDP flows are forgotten by the rule of kube-proxy', (t) => {
   t.deepEqual(forgotten('10.0.0.1').length, 2, 'flows of before the gap');
 });
 
+test('the node moves to another zone: hints for zones count anew, and only their Services change', (t) => {
+  const tracker = new ServiceTracker(ipv4);
+  const hinted = (address: string, zone: string) => at(address, { hints: { forZones: [{ name: zone }] } });
+  tracker.serviceSet(aService('web', { clusterIP: '10.96.0.1' }));
+  tracker.serviceSet(aService('api', { clusterIP: '10.96.0.2' }));
+  tracker.sliceSet(aSlice('web-1', 'web', { endpoints: [hinted('10.0.0.1', 'z1'), hinted('10.0.0.2', 'z2')] }));
+  tracker.sliceSet(aSlice('api-1', 'api', { endpoints: ['10.0.0.3'] }));
+  tracker.flush();
+  const served = (): string[] =>
+    [...tracker.model.groups.values()].flatMap(({ endpoints }) => endpoints.map(formatEndpoint)).sort();
+  t.deepEqual(served(), ['10.0.0.1:8080', '10.0.0.3:8080']);
+  tracker.setZone('z2');
+  t.is(tracker.flush().delta.groups.length, 1);
+  t.deepEqual(served(), ['10.0.0.2:8080', '10.0.0.3:8080']);
+  tracker.setZone('z2');
+  t.false(tracker.pending);
+  tracker.setZone('');
+  tracker.flush();
+  t.deepEqual(served(), ['10.0.0.1:8080', '10.0.0.2:8080', '10.0.0.3:8080'], 'no hint is for here');
+  // What is told after it is read for the zone of now.
+  tracker.setZone('z1');
+  tracker.sliceSet(aSlice('web-1', 'web', { endpoints: [hinted('10.0.0.4', 'z1'), hinted('10.0.0.2', 'z2')] }));
+  tracker.flush();
+  t.deepEqual(served(), ['10.0.0.3:8080', '10.0.0.4:8080']);
+});
+
+test('a type that nobody knows is served as ClusterIP, and told', (t) => {
+  const tracker = new ServiceTracker(ipv4);
+  const unknownType = 'x'.repeat(1000);
+  tracker.serviceSet(aService('web', { clusterIP: '10.96.0.1', unknownType, externalTrafficPolicy: 'Local' }));
+  tracker.sliceSet(aSlice('web-1', 'web', { endpoints: ['10.0.0.1'] }));
+  const [report] = tracker.flush().reports;
+  t.is(report?.code, 'SERVICE_TYPE_UNKNOWN');
+  t.true((report?.message.length ?? 0) < 150);
+  t.is(tracker.model.services.get('10.96.0.1:80/TCP')?.action, 'balance');
+});
+
 test('late, repeated and foreign events change nothing', (t) => {
   const tracker = new ServiceTracker(ipv4);
   const set = (resourceVersion: string, address: string, uid = 'u1', source?: 'list'): string => {

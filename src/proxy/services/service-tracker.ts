@@ -15,13 +15,13 @@ import { type EventSource, isOutdated, type ObjectVersion, objectVersion } from 
 import { type Claim, claimsOf, PortState, policyOf, usesLocal } from './port-state.ts';
 import { ReportBook, type ServiceReport } from './service-report.ts';
 import { readService, type ServiceSpec } from './service-spec.ts';
-import { readSlice, type SliceRecord } from './slice-record.ts';
+import { flagsInZone, readSlice, type SliceRecord } from './slice-record.ts';
 
 export interface ServiceTrackerOptions {
   family: IpFamily;
   /** This node's name, which local endpoints carry; empty: none is local. */
   nodeName: string;
-  /** This node's topology.kubernetes.io/zone label. */
+  /** This node's topology.kubernetes.io/zone label; setZone follows its changes. */
   zone?: string;
   /** Numbers to go on with after a restart. The first flush, which must see all objects, ends this. */
   adopted?: AdoptedDataplane;
@@ -52,7 +52,7 @@ interface ServiceEntry {
 
 export class ServiceTracker {
   readonly family: IpFamily;
-  readonly #node: { nodeName: string; zone: string };
+  #node: { nodeName: string; zone: string };
   readonly #entries = new Map<string, ServiceEntry>();
   readonly #slices = new Map<string, SliceRecord>();
   /** Versions of what the proxy has nothing to do for, so that a late event about it is known as such. */
@@ -135,6 +135,18 @@ export class ServiceTracker {
     this.#ignoredSlices.delete(key);
     this.#reports.set(`endpointslice ${key}`, undefined);
     this.#replaceSlice(key, known, undefined);
+  }
+
+  /** The node's zone is another one: hints for zones are read anew. Costs what the slices with such hints are. */
+  setZone(zone: string): void {
+    if (zone === this.#node.zone) return;
+    this.#node = { ...this.#node, zone };
+    for (const record of this.#slices.values()) {
+      const flags = flagsInZone(record, zone);
+      if (flags === record.flags) continue;
+      record.flags = flags;
+      this.#dirty.add(this.#entry(record.serviceKey));
+    }
   }
 
   /** Brings `model` up to date and says what that changed. */

@@ -35,6 +35,9 @@ export const endpointFlag = {
   thisZone: 1,
 } as const;
 
+/** Shared by all endpoints that name the same ones. */
+type ZoneNames = readonly string[];
+
 export interface SlicePort {
   name: string;
   protocol: Protocol;
@@ -48,6 +51,8 @@ export interface SliceRecord extends ObjectVersion {
   addresses: readonly Address[];
   /** Beside each address, the sum of `endpointFlag`. */
   flags: readonly number[];
+  /** Beside each address, the zones that it is hinted for; undefined when no endpoint has such a hint. */
+  zones: readonly ZoneNames[] | undefined;
 }
 
 export interface ReadSlice {
@@ -71,11 +76,13 @@ export function readSlice(slice: EndpointSlice, family: IpFamily, node: NodeTopo
   }
   const addresses: Address[] = [];
   const flags: number[] = [];
+  const zones: ZoneNames[] = [];
   for (const endpoint of slice.endpoints ?? []) {
     const address = readAddress(endpoint, family, reports);
     if (address === undefined) continue;
     addresses.push(address);
     flags.push(flagsOf(endpoint, node));
+    zones.push(zonesOf(endpoint));
   }
   const serviceKey = `${metadata.namespace}/${service}`;
   return {
@@ -86,6 +93,7 @@ export function readSlice(slice: EndpointSlice, family: IpFamily, node: NodeTopo
       // Copies have no spare capacity; lists that grew by push have up to 17 places.
       addresses: addresses.slice(),
       flags: sharedFlags(flags),
+      zones: zones.some((names) => names.length > 0) ? zones.slice() : undefined,
     },
     reports: reports.finish(),
   };
@@ -130,6 +138,35 @@ function sharedFlags(flags: number[]): readonly number[] {
   const shared = plainFlags[flags.length] ?? flags.slice();
   plainFlags[flags.length] = shared;
   return shared;
+}
+
+/** The flags as they are for a node in `zone`; the same list when nothing is different. */
+export function flagsInZone({ flags, zones }: SliceRecord, zone: string): readonly number[] {
+  if (zones === undefined) return flags;
+  let isOther = false;
+  const now = flags.map((before, index) => {
+    const rest = before & ~endpointFlag.thisZone;
+    const after = zones[index]?.includes(zone) ? rest | endpointFlag.thisZone : rest;
+    isOther ||= after !== before;
+    return after;
+  });
+  return isOther ? sharedFlags(now) : flags;
+}
+
+const noZones: ZoneNames = [];
+/** By their names, joined. A cluster has a handful of zones; what somebody makes up beyond that is not shared. */
+const knownZones = new Map<string, ZoneNames>();
+const knownZonesLimit = 256;
+
+function zonesOf({ hints }: Endpoint): ZoneNames {
+  const zones = hints?.forZones ?? [];
+  if (zones.length === 0) return noZones;
+  const names = zones.map(({ name }) => name);
+  const key = JSON.stringify(names);
+  const known = knownZones.get(key);
+  if (known !== undefined) return known;
+  if (knownZones.size < knownZonesLimit) knownZones.set(key, names);
+  return names;
 }
 
 function flagsOf(endpoint: Endpoint, { nodeName, zone }: NodeTopology): number {
