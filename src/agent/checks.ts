@@ -13,10 +13,9 @@ import { kernelConntrack } from '../kernel/conntrack.ts';
 import { kernelNftables } from '../kernel/nftables.ts';
 import { kernelRtnetlink } from '../kernel/rtnetlink.ts';
 import { runNft } from '../network/nft-program.ts';
-import { errorLine } from '../observe/keelson-error.ts';
 import { checkApiServer } from './api-checks.ts';
 import { type CheckResult, fail, failure, ok, warn } from './check-result.ts';
-import { ControlSocketError, queryControl } from './control-socket.ts';
+import { checkDaemon } from './daemon-check.ts';
 import { cniShimPath } from './install-paths.ts';
 import { checkConntrack, checkNftables } from './kernel-checks.ts';
 import { checkForwardPolicy, checkPodCIDR } from './network-checks.ts';
@@ -227,19 +226,6 @@ async function checkSpace(rootDir: string): Promise<CheckResult> {
   const free = info.bavail * info.bsize;
   const text = `${(free / 2 ** 30).toFixed(1)} GiB free for ${rootDir}`;
   return free >= lowSpaceBytes ? ok('disk', text) : warn('disk', text, 'free some space or choose another --root-dir');
-}
-
-async function checkDaemon(runDir: string): Promise<[CheckResult, boolean]> {
-  const name = 'daemon';
-  try {
-    await queryControl(runDir, 2000);
-    return [ok(name, 'runs'), true];
-  } catch (error) {
-    if (error instanceof ControlSocketError && error.code === 'DAEMON_NOT_RUNNING') {
-      return [ok(name, `does not run (no answer in ${runDir})`), false];
-    }
-    return [warn(name, errorLine(error), 'look at its log'), true];
-  }
 }
 
 async function isUsable(path: string, mode: number): Promise<boolean> {

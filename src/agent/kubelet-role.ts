@@ -33,7 +33,7 @@ export function folderSource(folder: string, options: RunOptions, machine: Machi
 
 /** What an API server adds. */
 export interface ClusterParts
-  extends Pick<KubeletOptions, 'objects' | 'services' | 'admission' | 'recordEvent' | 'board'> {
+  extends Pick<KubeletOptions, 'objects' | 'services' | 'admission' | 'recordEvent' | 'mirrorUidOf' | 'board'> {
   tokens: ServiceAccountTokens;
 }
 
@@ -97,6 +97,7 @@ export function startKubeletRole(
       services: cluster?.services,
       admission: cluster?.admission,
       recordEvent: cluster?.recordEvent,
+      mirrorUidOf: cluster?.mirrorUidOf,
       board: cluster?.board,
     },
     signal,

@@ -14,6 +14,7 @@ import type { Logger } from '../observe/logger.ts';
 import { createFlowForgetter } from '../proxy/conntrack/flow-forgetter.ts';
 import { type ProxyRole, startProxy } from '../proxy/proxy.ts';
 import type { ServiceSource } from '../proxy/service-source.ts';
+import type { SyncObserver } from '../proxy/sync-observer.ts';
 
 export interface ServiceProxyOptions {
   nodeName: string;
@@ -25,8 +26,9 @@ export interface ServiceProxyOptions {
 
 export interface ServiceProxyEdges {
   source: ServiceSource;
-  /** As ProxyEdges has it. */
-  onSync?: (ms: number) => void;
+  observer?: SyncObserver;
+  /** A round of forgetting UDP flows is over: how many, and milliseconds. */
+  onForgotten?: (family: IpFamily, flows: number, ms: number) => void;
   /** Runs work while others in this process do not listen to nf_tables. */
   unheard: <Result>(work: () => Promise<Result>) => Promise<Result>;
   log: Logger;
@@ -40,12 +42,13 @@ const largeBatch = 10_000;
 /** @throws what startProxy throws */
 export async function startServiceProxy(
   options: ServiceProxyOptions,
-  { source, onSync, unheard, log }: ServiceProxyEdges,
+  { source, observer, onForgotten, unheard, log }: ServiceProxyEdges,
   signal: AbortSignal,
 ): Promise<ProxyRole> {
   const forgetter = createFlowForgetter({
     conntrack: kernelConntrack,
     localAddresses,
+    onForgotten,
     log: log.child({ component: 'conntrack' }),
   });
   try {
@@ -53,7 +56,7 @@ export async function startServiceProxy(
       source,
       nftablesOpener: quietly(kernelNftables, unheard),
       forgetFlows: forgetter.forgetFlows,
-      onSync,
+      observer,
       clock: systemClock,
       log: log.child({ component: 'proxy' }),
     };
@@ -62,6 +65,7 @@ export async function startServiceProxy(
     if (proxy.status(0).endpoints > manyEndpoints) collectGarbage();
     return {
       status: proxy.status,
+      setZone: proxy.setZone,
       async stop() {
         await proxy.stop();
         forgetter.close();

@@ -5,6 +5,7 @@
 import type { PodStatus } from '../api/core.ts';
 import type { VersionResponse } from '../cri/messages.generated.ts';
 import type { KubeletStatus } from '../kubelet/kubelet.ts';
+import type { PodNetworkStatus } from '../network/pod-network.ts';
 import type { ProxyStatus } from '../proxy/proxy-status.ts';
 import { reportLine } from '../proxy/services/service-report.ts';
 import type { MachineFacts } from './node-facts.ts';
@@ -18,12 +19,14 @@ export interface StatusReport {
   /** Absent without the kubelet role, as everything about pods is empty then. */
   runtime?: { name: string; version: string; healthy: boolean; mode: string };
   /** Absent without the network role, and until it stands. */
-  network?: { podCIDR: string; gateway: string; allocated: number; free: number };
+  network?: PodNetworkStatus;
   /** Absent without the proxy role, and until it stands. */
   proxy?: ProxyReport;
   /** Roles that do not stand yet, and why. */
   waiting: { role: string; reason: string }[];
-  /** Of a node in a cluster, with the kubelet role. */
+  /** What the API server does not tell just now, one line each; what was known last is used meanwhile. */
+  troubles?: string[];
+  /** Of a node in a cluster, with the kubelet role, once that stands. */
   node?: NodeReport;
   pods: PodReport[];
   /** Pods on their way out. */
@@ -43,6 +46,8 @@ export interface NodeReport {
   ready: string;
   /** Pods whose status is not in the API server yet. */
   pendingStatuses: number;
+  /** Why the Node or its Lease cannot be written just now, in one line. */
+  error?: string;
 }
 
 /** What the daemon answers until its roles are up. */
@@ -75,12 +80,12 @@ export function runtimeReport(
 }
 
 /** Without what only the log needs. */
-export type ProxyReport = Omit<ProxyStatus, 'reports'> & {
+export type ProxyReport = Omit<ProxyStatus, 'reports' | 'withoutLocalEndpoints'> & {
   /** What is wrong with Services and EndpointSlices, one line each. */
   problems: string[];
 };
 
-export function proxyReport({ reports, ...status }: ProxyStatus): ProxyReport {
+export function proxyReport({ reports, withoutLocalEndpoints: _, ...status }: ProxyStatus): ProxyReport {
   return { ...status, problems: reports.map(reportLine) };
 }
 

@@ -127,6 +127,28 @@ test('a node of a cluster: what the API server knows, and roles that wait', (t) 
   t.true(missing.includes('API server: Node NOT REGISTERED'));
 });
 
+test('what the API server does not tell, and addresses of a former pod network', (t) => {
+  const node = { registered: false, ready: 'not Ready', pendingStatuses: 0, error: 'client-key is not the key' };
+  const network = { podCIDR: '10.1.0.0/24', gateway: '10.1.0.1', allocated: 1, free: 252 };
+  const former = [
+    { podCIDR: '10.2.0.0/24', pods: 1 },
+    { podCIDR: '10.3.0.0/24', pods: 2 },
+  ];
+  const troubles = ['endpointslices: forbidden'];
+  const text = statusTable(report({ node, network: { ...network, former }, troubles }), now);
+  t.deepEqual(text.split('\n').slice(1, 8), [
+    'API server: Node NOT REGISTERED: client-key is not the key',
+    'Runtime containerd 1.7.24: ready (events)',
+    'Pod network 10.1.0.0/24: 1 addresses used, 252 free',
+    '1 pod has an address of the former pod network 10.2.0.0/24: delete it, so that a new one takes its place',
+    '2 pods have addresses of the former pod network 10.3.0.0/24: delete them, so that new ones take their place',
+    'Services: 0, 0 endpoints, in the kernel',
+    'not told by the API server, the last state is used: endpointslices: forbidden',
+  ]);
+  const later = statusTable(report({ node: { ...node, registered: true, ready: 'Ready' } }), now);
+  t.true(later.includes('\nAPI server: Node Ready; cannot be written now: client-key is not the key\n'), later);
+});
+
 test('nothing runs, nobody answers, no address: said so', (t) => {
   const runtime = { name: 'containerd', version: '1.6.20', healthy: false, mode: 'relist' };
   const text = statusTable(report({ runtime, nodeIPs: [] }), now);

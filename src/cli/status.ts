@@ -14,7 +14,7 @@ export async function printStatus(options: { runDir: string; output: 'table' | '
 
 export function statusText(report: StatusReport | StartingReport): string {
   if (!('starting' in report)) return statusTable(report, Date.now());
-  return `Keelson ${report.version} is starting: it waits for the container runtime or sets up the pod network.\n`;
+  return `Keelson ${report.version} is starting: it asks the container runtime what runs, or sets up the pod network.\n`;
 }
 
 export function statusTable(report: StatusReport, nowMs: number): string {
@@ -27,7 +27,11 @@ export function statusTable(report: StatusReport, nowMs: number): string {
       ? [`Runtime ${runtime.name} ${runtime.version}: ${runtime.healthy ? 'ready' : 'NOT ANSWERING'} (${runtime.mode})`]
       : []),
     ...(network ? [`Pod network ${network.podCIDR}: ${network.allocated} addresses used, ${network.free} free`] : []),
+    ...(network?.former ?? []).map(formerLine),
     ...(proxy ? [`Services: ${proxy.services}, ${proxy.endpoints} endpoints, ${proxyState(proxy)}`] : []),
+    ...(report.troubles ?? []).map(
+      (trouble) => `not told by the API server, the last state is used: ${printable(trouble)}`,
+    ),
     ...report.waiting.map(({ role, reason }) => `${role}: NOT STARTED: ${printable(reason)}`),
   ];
   const rows = report.pods.map((pod) => [
@@ -74,12 +78,22 @@ export function statusTable(report: StatusReport, nowMs: number): string {
   return `${[...heading, '', table, ...(services.length > 0 ? ['', formatTable(serviceTable)] : []), ...(notes.length > 0 ? ['', ...notes.map(printable)] : [])].join('\n')}\n`;
 }
 
+function formerLine({ podCIDR, pods }: { podCIDR: string; pods: number }): string {
+  const [who, what] =
+    pods === 1
+      ? ['1 pod has an address', 'delete it, so that a new one takes its place']
+      : [`${pods} pods have addresses`, 'delete them, so that new ones take their place'];
+  return `${who} of the former pod network ${podCIDR}: ${what}`;
+}
+
 function proxyState({ healthy, pending }: ProxyReport): string {
   if (!healthy) return 'NOT IN THE KERNEL';
   return pending ? 'on the way to the kernel' : 'in the kernel';
 }
 
-function nodeLine({ registered, ready, pendingStatuses }: NodeReport): string {
-  const state = registered ? printable(ready) : 'NOT REGISTERED, see the log';
-  return `API server: Node ${state}${pendingStatuses > 0 ? `, ${pendingStatuses} pod statuses on the way` : ''}`;
+function nodeLine({ registered, ready, pendingStatuses, error }: NodeReport): string {
+  const state = registered ? printable(ready) : 'NOT REGISTERED';
+  const pending = pendingStatuses > 0 ? `, ${pendingStatuses} pod statuses on the way` : '';
+  const why = error === undefined ? '' : `${registered ? '; cannot be written now' : ''}: ${printable(error)}`;
+  return `API server: Node ${state}${pending}${why}`;
 }

@@ -398,6 +398,10 @@ test.serial(
     });
     await restart({ cluster: { ...good, kubeconfig } });
     await newLogHas(/client-certificate: the certificate expired/);
+    t.regex(
+      (await on.keelson.command('status')).stdout,
+      /^API server: Node NOT REGISTERED: .*the certificate expired/m,
+    );
     // The other roles have another identity.
     await on.keelson.waitFor('proxy and network stand', ({ waiting }) => waiting.length === 0);
     const second = await pods.create(service('second', { app: 'web' }));
@@ -425,6 +429,10 @@ test.serial('the identity of another node: refused by name, and the other roles 
   const { kubeconfig } = await on.cluster.nodeIdentity('node-other');
   await restart({ cluster: { ...good, kubeconfig } });
   await newLogHas(/forbidden|not allowed/i);
+  await on.keelson.waitFor('status says that the Node cannot be written', ({ node }) =>
+    /forbidden|not allowed/i.test(node?.error ?? ''),
+  );
+  t.regex((await on.keelson.command('status')).stdout, /^API server: Node .*: .*(forbidden|not allowed)/im);
   await on.keelson.waitFor('proxy and network stand', ({ waiting }) => waiting.length === 0);
   t.is(await fetchFrom(on, webUrl), 'web');
   await on.keelson.stop();
@@ -464,7 +472,10 @@ test.serial(
     t.is(await fetchFrom(on, webUrl), 'web', 'what the kernel has goes on');
     const made = await pods.create(service('meanwhile', { app: 'meanwhile' }));
     const { stdout } = await on.keelson.command('status');
-    t.regex(stdout, /proxy: NOT STARTED/);
+    t.regex(
+      stdout,
+      /proxy: NOT STARTED: waits for Services and EndpointSlices of the API server: endpointslices: .*forbidden/i,
+    );
     await on.cluster.apply(...rights(['nodes', 'services', 'endpointslices']));
     t.is(
       await eventually('the Service answers', () => fetchFrom(on, `http://${made.spec.clusterIP}/`), 120_000),

@@ -4,7 +4,7 @@
  * One node, one control plane; each test starts daemons of its own. The API server's audit log is the witness.
  */
 import type { ChildProcess } from 'node:child_process';
-import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import { stringify } from 'yaml';
@@ -163,6 +163,9 @@ test.serial('proxy alone: Services without a runtime and without a Node, and its
   ])
     t.true((samples.get(name) ?? 0) > 0, name);
   t.is(samples.get('keelson_proxy_services'), 1);
+  t.is(samples.get('kubeproxy_sync_proxy_rules_endpoint_changes_pending'), 0);
+  const configz = JSON.parse((await ask('127.0.0.1:10249/configz')).body)['kubeproxy.config.k8s.io'];
+  t.like(configz, { kind: 'KubeProxyConfiguration', mode: 'nftables', clusterCIDR: '10.244.0.0/16' });
 
   // The cluster autoscaler is about to take the machine away.
   const taint = { key: 'ToBeDeletedByClusterAutoscaler', value: '1', effect: 'NoSchedule' };
@@ -234,6 +237,79 @@ test.serial(
     nothingForbidden(t, daemon);
   },
 );
+
+test.serial(
+  'started before the container runtime: Services work, status and doctor say what waits; then all of it',
+  async (t) => {
+    await cluster.kubectl('delete', 'node', nodeName, '--ignore-not-found');
+    const socket = join(node.run.path, 'late.sock');
+    const endpoint = `unix://${socket}`;
+    const daemon = await start('kubelet,proxy,network', { endpoint }, 'late');
+    await answers(10248, '/healthz', 200);
+    await answers(10256, '/healthz', 200);
+    t.is(await throughService(), 200);
+    const early: StatusReport = await daemon.waitFor('the proxy stands', ({ waiting }) => waiting.length === 2);
+    t.deepEqual(early.waiting.map(({ role }) => role).sort(), ['kubelet', 'network']);
+    for (const { reason } of early.waiting)
+      t.regex(reason, /^waits for the container runtime: .*late\.sock: no such socket/);
+    t.is(early.node, undefined);
+    t.is(early.runtime, undefined);
+    const { stdout } = await daemon.command('status');
+    t.regex(stdout, /^kubelet: NOT STARTED: waits for the container runtime: \S/m);
+    t.regex(stdout, /^Services: \d+, \d+ endpoints, in the kernel$/m);
+    const flags = ['--hostname-override', nodeName, '--container-runtime-endpoint', endpoint];
+    const doctor = await daemon.command('doctor', '--kubeconfig', kubeconfigs.kubeconfig, ...flags);
+    t.is(doctor.code, 1);
+    t.regex(doctor.stdout, /^fail +container runtime .*no such socket/m);
+    t.regex(doctor.stdout, /^warn +daemon +runs, but kubelet is not started: waits for the container runtime/m);
+    t.is((await cluster.request('GET', `/api/v1/nodes/${nodeName}`)).code, 404, 'not registered before');
+    t.is(
+      daemon
+        .logs()
+        .split('\n')
+        .filter((line) => line.includes('role not started')).length,
+      1,
+      'said once',
+    );
+
+    symlinkSync(node.containerd.endpoint.replace('unix://', ''), socket);
+    await daemon.waitFor('all roles stand', (status) => status.waiting.length === 0);
+    await daemon.waitFor('the Node is Ready', (status) => status.node?.ready === 'Ready');
+    t.regex(await podAddress('late'), /^10\.244\./);
+    await cluster.kubectl('delete', 'pod', 'late', '--wait=true');
+    nothingForbidden(t, daemon);
+  },
+);
+
+test.serial('a Node made anew with another podCIDR: new pods get it, the old keep theirs until they end', async (t) => {
+  const daemon = await start('kubelet,proxy,network', {}, 'anew');
+  const old = await podAddress('old');
+  const { network: before }: StatusReport = await daemon.waitFor('the network stands', ({ network }) => !!network);
+  await cluster.kubectl('delete', 'node', nodeName);
+  const { network: after }: StatusReport = await daemon.waitFor(
+    'another podCIDR is used',
+    ({ network, waiting }) => network !== undefined && network.podCIDR !== before?.podCIDR && waiting.length === 0,
+  );
+  t.deepEqual(after?.former, [{ podCIDR: before?.podCIDR ?? '', pods: 1 }]);
+  t.regex(
+    (await daemon.command('status')).stdout,
+    /^1 pod has an address of the former pod network 10\.244\..*delete it/m,
+  );
+  const fresh = await podAddress('fresh');
+  t.is(fresh.split('.').slice(0, 3).join('.'), after?.podCIDR.split('.').slice(0, 3).join('.'));
+  for (const address of [old, fresh]) {
+    const { code } = await execResult('curl', ['-s', '--max-time', '5', `${address}:1`], { netns: node.netns });
+    t.is(code, 7, 'refused by the pod, not lost on the way');
+  }
+  const { object } = await cluster.request('GET', '/api/v1/namespaces/default/pods/old');
+  t.is(object.status.containerStatuses[0].restartCount, 0);
+  await cluster.kubectl('delete', 'pod', 'old', '--wait=true');
+  await daemon.waitFor('nothing of the former one is left', ({ network }) => network !== undefined && !network.former);
+  t.notRegex(await node.exec('ip', 'route'), new RegExp(before?.podCIDR.replaceAll('.', '\\.') ?? ''));
+  t.notRegex(await node.exec('ip', 'address', 'show', 'dev', 'lo'), new RegExp(`inet ${before?.gateway}/32`));
+  await cluster.kubectl('delete', 'pod', 'fresh', '--wait=true');
+  nothingForbidden(t, daemon);
+});
 
 test.serial('kubelet and network without proxy: pods have addresses, Services are somebody else’s', async (t) => {
   const daemon = await start('kubelet,network');

@@ -1,12 +1,12 @@
 /** Services and EndpointSlices of a scripted API server, as the proxy hears of them. */
 import test from 'ava';
 import { createApiClient } from '../../api/client.ts';
-import { startFakeApiServer } from '../../api/fake-api-server.ts';
-import { systemClock } from '../../base/clock.ts';
+import { failure, startFakeApiServer } from '../../api/fake-api-server.ts';
+import { type Clock, systemClock } from '../../base/clock.ts';
 import { silentLogger } from '../../observe/logger.ts';
 import type { ServiceEvent } from '../../proxy/service-source.ts';
 import { createApiServiceSource } from './api-service-source.ts';
-import { followOwnNode } from './own-node.ts';
+import { followOwnNode, podCIDROf } from './own-node.ts';
 
 const meta = (name: string, labels: Record<string, string> = {}) => ({ name, namespace: 'shop', labels });
 const service = (name: string, labels = {}) => ({
@@ -56,6 +56,46 @@ test('all that is there before start resolves, then each change', async (t) => {
   t.deepEqual(heard.slice(2).toSorted(), ['+ web-1 10.244.0.3', '- shop/web']);
 });
 
+test('what is forbidden or lost is told, also before the first list and after it', async (t) => {
+  const server = await startFakeApiServer();
+  t.teardown(() => server.close());
+  const client = createApiClient({ access: server.access(), userAgent: 'keelson/test' });
+  t.teardown(() => client.close());
+  server.put('/api/v1/services', service('web'));
+  const refuse = ({ path }: { path: string }) =>
+    path.includes('endpointslices')
+      ? { status: 403, body: failure(403, 'Forbidden', 'User "u" cannot list resource "endpointslices"') }
+      : undefined;
+  server.script(refuse);
+  const scope = new AbortController();
+  t.teardown(() => scope.abort());
+  let aheadMs = 0;
+  const clock: Clock = {
+    now: () => systemClock.now() + aheadMs,
+    after: (ms, run) => systemClock.after(ms > 60_000 ? ms : ms / 200, run),
+  };
+  const source = createApiServiceSource({ client, sliceVersion: 'v1', clock, log: silentLogger });
+  const until = async (what: () => boolean): Promise<void> => {
+    while (!what()) await new Promise((resolve) => setTimeout(resolve, 5));
+  };
+  const started = source.start(() => {}, scope.signal);
+  await until(() => server.requests.filter(({ path }) => path.includes('endpointslices')).length > 2);
+  t.deepEqual(source.troubles(), [], 'it may pass');
+  aheadMs = 20_000;
+  await until(() => source.troubles().length > 0);
+  t.regex(source.troubles().join(), /^endpointslices: GET .*User "u" cannot list resource "endpointslices"/);
+  server.script(undefined);
+  await started;
+  await until(() => source.troubles().length === 0);
+  aheadMs = 60_000;
+  server.script(() => 'reset');
+  server.endWatches();
+  await until(() => source.troubles().length === 2);
+  server.script(undefined);
+  await until(() => source.troubles().length === 0);
+  t.pass();
+});
+
 test('the own Node: its podCIDR is waited for, of the family that pods have', async (t) => {
   const server = await startFakeApiServer();
   t.teardown(() => server.close());
@@ -74,4 +114,18 @@ test('the own Node: its podCIDR is waited for, of the family that pods have', as
   server.put('/api/v1/nodes', node({ podCIDR: 'fd00::/64', podCIDRs: ['fd00::/64', '10.244.3.0/24'] }));
   t.is(await given, '10.244.3.0/24');
   t.is(await own.podCIDR(scope.signal), '10.244.3.0/24');
+
+  const seen: (string | undefined)[] = [];
+  const unfollow = own.onChange(() => seen.push(podCIDROf(own.node)));
+  const until = async (length: number): Promise<void> => {
+    while (seen.length < length) await new Promise((resolve) => setTimeout(resolve, 5));
+  };
+  server.remove('/api/v1/nodes', 'node-a');
+  await until(1);
+  server.put('/api/v1/nodes', node({ podCIDR: '10.244.9.0/24' }));
+  await until(2);
+  t.deepEqual(seen, [undefined, '10.244.9.0/24'], 'a Node made anew has another one');
+  t.is(await own.podCIDR(scope.signal), '10.244.9.0/24');
+  unfollow();
+  t.is(own.error, undefined);
 });

@@ -8,9 +8,10 @@ import type { ReflectorEvent } from '../../api/known-objects.ts';
 import { projectEndpointSlice } from '../../api/project-endpoint-slice.ts';
 import { projectService } from '../../api/project-service.ts';
 import { type ReflectorOptions, startReflector } from '../../api/reflector.ts';
-import { collectionPath, endpointSlices, services } from '../../api/resource.ts';
+import { collectionPath, endpointSlices, type Resource, services } from '../../api/resource.ts';
 import { headlessLabel, type Service, serviceProxyNameLabel } from '../../api/service.ts';
 import type { Clock } from '../../base/clock.ts';
+import { errorLine } from '../../observe/keelson-error.ts';
 import type { Logger } from '../../observe/logger.ts';
 import type { ServiceEvent, ServiceSource } from '../../proxy/service-source.ts';
 import type { ObjectName } from '../../proxy/services/service-tracker.ts';
@@ -26,21 +27,45 @@ export interface ApiServiceSourceOptions {
 /** Others' and headless Services are not even sent (kube-proxy's selector, cmd/kube-proxy/app/server.go). */
 const labelSelector = `!${serviceProxyNameLabel},!${headlessLabel}`;
 
-export function createApiServiceSource({ client, sliceVersion, clock, log }: ApiServiceSourceOptions): ServiceSource {
+export interface ApiServiceSource extends ServiceSource {
+  /** What of both the API server does not tell just now, one line each: `endpointslices: <why>`. */
+  troubles(): string[];
+}
+
+export function createApiServiceSource({
+  client,
+  sliceVersion,
+  clock,
+  log,
+}: ApiServiceSourceOptions): ApiServiceSource {
+  const errors = new Map<string, string>();
   return {
+    troubles: () => [...errors].map(([resource, error]) => `${resource}: ${error}`),
     async start(listener, signal) {
-      const follow = <T>(options: Pick<ReflectorOptions<T>, 'path' | 'project' | 'listener'>): Promise<void> =>
-        startReflector({ client, labelSelector, signal, clock, log, ...options }).synced;
-      const tell = <T>(event: (event: ReflectorEvent<T>) => ServiceEvent) => ({
-        events: (batch: readonly ReflectorEvent<T>[]) => listener(batch.map(event)),
-      });
+      const follow = <T>(
+        resource: Resource,
+        project: ReflectorOptions<T>['project'],
+        event: (event: ReflectorEvent<T>) => ServiceEvent,
+      ): Promise<void> =>
+        startReflector<T>({
+          client,
+          path: collectionPath(resource),
+          labelSelector,
+          project,
+          listener: {
+            events: (batch) => listener(batch.map(event)),
+            status(error) {
+              if (error === undefined) errors.delete(resource.name);
+              else errors.set(resource.name, errorLine(error));
+            },
+          },
+          signal,
+          clock,
+          log,
+        }).synced;
       await Promise.all([
-        follow({ path: collectionPath(services), project: projectService, listener: tell(serviceEvent) }),
-        follow({
-          path: collectionPath(endpointSlices(sliceVersion)),
-          project: projectEndpointSlice,
-          listener: tell(sliceEvent),
-        }),
+        follow(services, projectService, serviceEvent),
+        follow(endpointSlices(sliceVersion), projectEndpointSlice, sliceEvent),
       ]);
     },
   };

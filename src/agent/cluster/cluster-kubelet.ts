@@ -21,6 +21,7 @@ import { startStatusSync } from '../../kubelet/api/status-sync.ts';
 import type { Kubelet } from '../../kubelet/kubelet.ts';
 import { hostReader } from '../../kubelet/node/host-reader.ts';
 import { type NodeRole, startNode } from '../../kubelet/node/start-node.ts';
+import { isMirrorPod } from '../../kubelet/plan/pod-origin.ts';
 import { shareSource } from '../../kubelet/static/shared-source.ts';
 import { StatusBoard } from '../../kubelet/status/status-board.ts';
 import { ServiceAccountTokens } from '../../kubelet/volumes/service-account-tokens.ts';
@@ -29,6 +30,7 @@ import { folderSource, startKubeletRole } from '../kubelet-role.ts';
 import type { MachineFacts } from '../node-facts.ts';
 import type { Runtime } from '../node-start.ts';
 import { nodeOptions } from './node-options.ts';
+import { serveKubeletApi } from './serve-kubelet-api.ts';
 
 export interface ClusterKubelet {
   node: NodeRole;
@@ -100,9 +102,9 @@ export async function startClusterKubelet(
   cleanup.defer(() => tokens.stop());
   const podLog = log.child({ component: 'pods' });
   const pods = new ApiPods(clock);
-  const api = createPodApi(client);
+  const podApi = createPodApi(client);
   const mirrors = new MirrorPods({
-    api,
+    api: podApi,
     pods,
     nodeName,
     nodeUid: () => node.known.node?.metadata.uid,
@@ -125,7 +127,7 @@ export async function startClusterKubelet(
   // Before the first pod is looked at: after a restart many end at once, and each end must reach the API server.
   const board = new StatusBoard();
   const statuses = startStatusSync({
-    api,
+    api: podApi,
     pods,
     board,
     mayRun: (uid) => role?.mayRun(uid) ?? true,
@@ -145,9 +147,18 @@ export async function startClusterKubelet(
     recordEvent: createRecordPodEvent(events),
     tokens,
     board,
+    mirrorUidOf({ metadata: { namespace, name } }) {
+      const mirror = pods.find(namespace, name)?.pod;
+      return mirror && isMirrorPod(mirror) ? mirror.metadata.uid : undefined;
+    },
   });
   role = kubelet;
   cleanup.defer(() => kubelet.stop());
+  const api = await serveKubeletApi(
+    { options, machine, runtime: connection.runtime, client, kubelet, routes: [], log },
+    stopping,
+  );
+  cleanup.defer(async () => api?.stop());
 
   const parts = cleanup.move();
   return { node, kubelet, pendingStatuses: () => statuses.pending, stop: () => parts.disposeAsync() };

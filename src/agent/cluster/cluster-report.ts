@@ -2,13 +2,9 @@
  * What `keelson status` is told of a node in a cluster.
  * Layer: agent/cluster. Made when somebody asks; keeps nothing.
  */
-import type { ClusterMode } from '../../config/flags.ts';
-import type { KnownNode } from '../../kubelet/node/node-api.ts';
 import type { PodNetwork } from '../../network/pod-network.ts';
 import type { EventLoopLag } from '../../observe/event-loop-lag.ts';
-import type { ProxyRole } from '../../proxy/proxy.ts';
 import type { MachineFacts } from '../node-facts.ts';
-import type { Runtime } from '../node-start.ts';
 import {
   daemonReport,
   type NodeReport,
@@ -18,35 +14,38 @@ import {
   type StatusReport,
 } from '../status-report.ts';
 import type { ClusterKubelet } from './cluster-kubelet.ts';
+import type { ClusterProxy } from './cluster-proxy.ts';
+import type { OwnNode } from './own-node.ts';
 import type { RoleStart } from './role-start.ts';
+import type { RuntimeRole } from './runtime-start.ts';
 
 export interface ClusterParts {
   version: string;
   startedAt: Date;
   machine: MachineFacts;
-  mode: ClusterMode;
-  connection: Runtime | undefined;
-  kubelet: ClusterKubelet | undefined;
+  runtime: RoleStart<RuntimeRole> | undefined;
+  kubelet: RoleStart<ClusterKubelet> | undefined;
   network: RoleStart<PodNetwork> | undefined;
-  proxy: RoleStart<ProxyRole> | undefined;
+  proxy: RoleStart<ClusterProxy> | undefined;
+  ownNode: Pick<OwnNode, 'error'> | undefined;
   eventLoopLag: EventLoopLag | undefined;
 }
 
 export function clusterReport(parts: ClusterParts): StatusReport {
-  const { version, startedAt, machine, mode, connection, kubelet, network, proxy, eventLoopLag } = parts;
-  const now = kubelet?.kubelet.status();
-  const waitsForNetwork =
-    mode.podCIDR === undefined ? 'waits for the API server and for spec.podCIDR of the Node' : 'is being set up';
+  const { version, startedAt, machine, runtime, kubelet, network, proxy, ownNode, eventLoopLag } = parts;
+  const now = kubelet?.role?.kubelet.status();
+  const troubles = [
+    ...(proxy?.role?.troubles() ?? []),
+    ...(ownNode?.error === undefined ? [] : [`its Node: ${ownNode.error}`]),
+  ];
   return {
     ...daemonReport(version, machine, startedAt),
-    ...(connection && now && { runtime: runtimeReport(connection.version, now) }),
+    ...(runtime?.role && now && { runtime: runtimeReport(runtime.role.version, now) }),
     ...(network?.role && { network: network.role.status() }),
     ...(proxy?.role && { proxy: proxyReport(proxy.role.status()) }),
-    waiting: [
-      ...waitingOf('network', network, waitsForNetwork),
-      ...waitingOf('proxy', proxy, 'waits for Services and EndpointSlices of the API server'),
-    ],
-    ...(kubelet && { node: nodeReport(kubelet.node.known, kubelet.pendingStatuses()) }),
+    waiting: [...waitingOf('kubelet', kubelet), ...waitingOf('network', network), ...waitingOf('proxy', proxy)],
+    ...(troubles.length > 0 && { troubles }),
+    ...(kubelet?.role && { node: nodeReport(kubelet.role) }),
     pods: now === undefined ? [] : podReports(now),
     ending: (now?.ending ?? []).map(({ namespace, name, uid }) => ({ namespace, name, uid })),
     manifestErrors: now?.manifestErrors ?? [],
@@ -54,18 +53,23 @@ export function clusterReport(parts: ClusterParts): StatusReport {
   };
 }
 
-type Waiting = StatusReport['waiting'];
+type RoleState = Pick<RoleStart<never>, 'error' | 'waiting'> & { readonly role: object | undefined };
 
-function waitingOf(
-  role: string,
-  start: { role: unknown; error: string | undefined } | undefined,
-  reason: string,
-): Waiting {
-  return start === undefined || start.role !== undefined ? [] : [{ role, reason: start.error ?? reason }];
+/** What a try waits for says more than how the one before it ended. */
+function waitingOf(role: string, start: RoleState | undefined): StatusReport['waiting'] {
+  if (start === undefined || start.role !== undefined) return [];
+  return [{ role, reason: start.waiting ?? start.error ?? 'is being set up' }];
 }
 
-function nodeReport({ node }: KnownNode, pendingStatuses: number): NodeReport {
-  const condition = node?.status?.conditions?.find(({ type }) => type === 'Ready');
+function nodeReport({ node, pendingStatuses }: ClusterKubelet): NodeReport {
+  const known = node.known.node;
+  const condition = known?.status?.conditions?.find(({ type }) => type === 'Ready');
   const ready = condition?.status === 'True' ? 'Ready' : (condition?.message ?? 'not Ready');
-  return { registered: node !== undefined, ready, pendingStatuses };
+  const { trouble } = node;
+  return {
+    registered: known !== undefined,
+    ready,
+    pendingStatuses: pendingStatuses(),
+    ...(trouble !== undefined && { error: trouble }),
+  };
 }

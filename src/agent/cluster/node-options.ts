@@ -44,7 +44,6 @@ export function nodeOptions(options: RunOptions<ClusterMode>, machine: MachineFa
     rootDir: options.rootDir,
     maxImages: config.nodeStatusMaxImages,
     kubeletVersion: kubernetesVersion,
-    // The kubelet API is not served yet.
-    kubeletPort: 0,
+    kubeletPort: config.server.listen?.port ?? 0,
   };
 }

@@ -3,33 +3,40 @@
  * Layer: agent; nothing but src/cli imports it. Stopping leaves pods, addresses and rules as they are.
  *
  * Order: control socket -> health port -> proxy, which needs no runtime -> runtime -> kubelet (manifests need no API
- * server) -> network, once the node has a podCIDR. Proxy and network start in the background: what one waits for or is
- * refused does not hold up the others.
+ * server) -> network, once the node has a podCIDR. All of them start in the background: what one waits for or is refused
+ * does not hold up the others. The Node is registered, and its Lease renewed, only once there is a runtime.
  */
-import { systemClock } from '../../base/clock.ts';
+import { BurstGarbage } from '../../base/burst-garbage.ts';
+import { sleep, systemClock } from '../../base/clock.ts';
+import { collectGarbage } from '../../base/collect-garbage.ts';
 import type { ClusterMode, RunOptions } from '../../config/flags.ts';
+import { CriError } from '../../cri/cri-error.ts';
 import { kernelNftables } from '../../kernel/nftables.ts';
 import { sdNotify } from '../../kernel/notify.ts';
 import { kernelRtnetlink } from '../../kernel/rtnetlink.ts';
 import type { PodNetwork } from '../../network/pod-network.ts';
 import type { EventLoopLag } from '../../observe/event-loop-lag.ts';
 import type { Logger } from '../../observe/logger.ts';
-import type { ProxyRole } from '../../proxy/proxy.ts';
 import type { NodeEligibility } from '../../proxy/proxy-health.ts';
 import { serveControl } from '../control-socket.ts';
-import { cniDirectories, startNetworkRole } from '../network-role.ts';
-import { aborted, connectServices, type Runtime, readMachine, readVersion, refuseSwap } from '../node-start.ts';
+import { cniDirectories } from '../network-role.ts';
+import { aborted, readMachine, readVersion, refuseSwap } from '../node-start.ts';
 import { otherAgents, reportOtherAgents } from '../other-agents.ts';
 import { readOtherAgents } from '../other-agents-facts.ts';
 import type { StartingReport, StatusReport } from '../status-report.ts';
 import { openApiAccess } from './api-access.ts';
-import type { ClusterKubelet } from './cluster-kubelet.ts';
-import { startClusterProxy } from './cluster-proxy.ts';
+import type { ClusterKubelet, ClusterKubeletContext } from './cluster-kubelet.ts';
+import { startClusterNetwork } from './cluster-network.ts';
+import { type ClusterProxy, families, startClusterProxy } from './cluster-proxy.ts';
 import { clusterReport } from './cluster-report.ts';
 import { followOwnNode, type OwnNode } from './own-node.ts';
 import { ProxyMetrics } from './proxy-metrics.ts';
 import { RoleStart } from './role-start.ts';
+import { type RuntimeRole, runtimeOf, startRuntime } from './runtime-start.ts';
 import { serveKubeletHealth, serveProxyPorts } from './serve-health.ts';
+
+/** A runtime that accepts connections and answers nothing holds nobody up for longer. */
+const firstTryMs = 10_000;
 
 /** Resolves after `signal` was aborted and everything is closed. @throws KeelsonError when a part cannot start */
 export async function runCluster(
@@ -65,9 +72,9 @@ export async function runCluster(
   const ownNode = roles.has('network') || roles.has('proxy') ? followOwnNode(follow, watching.signal) : undefined;
 
   let network: RoleStart<PodNetwork> | undefined;
-  let proxy: RoleStart<ProxyRole> | undefined;
+  let proxy: RoleStart<ClusterProxy> | undefined;
   if (roles.has('proxy') && ownNode !== undefined) {
-    const metrics = new ProxyMetrics(version);
+    const metrics = new ProxyMetrics({ version, families });
     metrics.read(() => proxy?.role?.status(0));
     // Before the role: a port in use is a sign of another proxy, whose rules ours must not join.
     const ports = await serveProxyPorts(
@@ -89,40 +96,40 @@ export async function runCluster(
     cleanup.defer(() => started.stop());
   }
 
-  const needsRuntime = roles.has('kubelet') || roles.has('network');
-  const connection = needsRuntime ? await connectServices(options, log, signal) : undefined;
-  if (connection !== undefined) cleanup.defer(() => connection.close());
-  let kubelet: ClusterKubelet | undefined;
-  if (roles.has('kubelet') && connection !== undefined) {
+  const runtime = roles.has('kubelet') || roles.has('network') ? startRuntime(options, log) : undefined;
+  if (runtime !== undefined) cleanup.defer(() => runtime.stop());
+  let kubelet: RoleStart<ClusterKubelet> | undefined;
+  if (roles.has('kubelet') && runtime !== undefined) {
     const otherReasons = (): string[] => (network?.error === undefined ? [] : [`pod network: ${network.error}`]);
-    const context = { options, machine, connection, client: access.node, otherReasons, log };
-    // A node that runs the proxy or the network alone does without its memory.
-    const { startClusterKubelet } = await import('./cluster-kubelet.ts');
-    const started = await startClusterKubelet(context, signal);
+    const started = startKubelet(runtime, { options, machine, client: access.node, otherReasons, log });
     kubelet = started;
     cleanup.defer(() => started.stop());
   }
-  if (roles.has('network') && connection !== undefined && ownNode !== undefined) {
-    const started = startNetwork({ options, mtu: machine.mtu, connection, ownNode, log });
+  if (roles.has('network') && runtime !== undefined && ownNode !== undefined) {
+    const started = startClusterNetwork({ options, mtu: machine.mtu, runtime, ownNode, log });
     network = started;
     cleanup.defer(() => started.stop());
   }
+  const failed = Promise.race([aborted(signal), ...(kubelet === undefined ? [] : [kubelet.fatal])]);
+  await Promise.race([failed, firstTry(runtime, kubelet)]);
 
   report = () =>
     clusterReport({
       version,
       startedAt,
       machine,
-      mode: options.mode,
-      connection,
+      runtime,
       kubelet,
       network,
       proxy,
+      ownNode,
       eventLoopLag,
     });
-  log.info({ node: nodeName, roles: [...roles] }, 'Keelson is running');
-  sdNotify('READY=1');
-  await aborted(signal);
+  if (!signal.aborted) {
+    log.info({ node: nodeName, roles: [...roles] }, 'Keelson is running');
+    sdNotify('READY=1');
+  }
+  await failed;
   sdNotify('STOPPING=1');
   log.info({}, 'Keelson stops; its pods go on');
 }
@@ -136,41 +143,51 @@ async function nameOtherAgents(options: RunOptions<ClusterMode>, log: Logger): P
   reportOtherAgents(otherAgents(facts), options.mode.roles, log.child({ component: 'other-agents' }));
 }
 
-interface NetworkContext {
-  options: RunOptions<ClusterMode>;
-  mtu: number;
-  connection: Runtime;
-  ownNode: OwnNode;
-  log: Logger;
-}
-
-function startNetwork({ options, mtu, connection, ownNode, log }: NetworkContext): RoleStart<PodNetwork> {
-  return new RoleStart<PodNetwork>({
-    name: 'network',
+/** What the runtime refuses or does not answer is tried again; what else goes wrong is a mistake that ends the daemon. */
+function startKubelet(
+  runtime: RoleStart<RuntimeRole>,
+  context: Omit<ClusterKubeletContext, 'connection'>,
+): RoleStart<ClusterKubelet> {
+  return new RoleStart<ClusterKubelet>({
+    name: 'kubelet',
+    mayPass: (error) => error instanceof CriError,
     clock: systemClock,
-    log,
-    async start(starting) {
-      const podCIDR = options.mode.podCIDR ?? (await assignedPodCIDR(ownNode, log, starting));
-      return startNetworkRole(options, { podCIDR, mtu }, connection.runtime, log, starting);
+    log: context.log,
+    async start(starting, say) {
+      const connection = await runtimeOf(runtime, starting, say);
+      // A node that runs the proxy or the network alone does without its memory.
+      const { startClusterKubelet } = await import('./cluster-kubelet.ts');
+      return withoutGarbage(await startClusterKubelet({ ...context, connection }, starting));
     },
   });
 }
 
-/** What the controller manager gives a Node soon after it registered; said when it takes longer. */
-const podCIDRPatienceMs = 10_000;
+/** Pods that start, and those that a daemon finds at its start, leave memory behind that would stay for long. */
+function withoutGarbage(kubelet: ClusterKubelet): ClusterKubelet {
+  const { board } = kubelet.kubelet;
+  const garbage = new BurstGarbage({ clock: systemClock, collect: collectGarbage });
+  garbage.happened(board.list().length);
+  const unfollow = board.onChange(() => garbage.happened());
+  return {
+    ...kubelet,
+    stop() {
+      unfollow();
+      garbage.stop();
+      return kubelet.stop();
+    },
+  };
+}
 
-async function assignedPodCIDR(ownNode: OwnNode, log: Logger, signal: AbortSignal): Promise<string> {
-  const cancel = systemClock.after(podCIDRPatienceMs, () =>
-    log.warn(
-      { fix: 'start kube-controller-manager with --allocate-node-cidrs and --cluster-cidr, or give --pod-cidr' },
-      'the Node has no spec.podCIDR yet: pods wait for their network',
-    ),
-  );
-  try {
-    return await ownNode.podCIDR(signal);
-  } finally {
-    cancel();
-  }
+/** Until a runtime that is there has been asked, and the pods that it has are known; status has little to say before. */
+async function firstTry(
+  runtime: RoleStart<RuntimeRole> | undefined,
+  kubelet: RoleStart<ClusterKubelet> | undefined,
+): Promise<void> {
+  const tried = async (): Promise<void> => {
+    await runtime?.attempted;
+    if (runtime?.role !== undefined) await kubelet?.attempted;
+  };
+  await Promise.race([tried(), sleep(firstTryMs)]);
 }
 
 function eligibility({ node }: OwnNode): NodeEligibility | undefined {

@@ -7,6 +7,7 @@ import type { Logger } from '../../observe/logger.ts';
 import { type NodeEligibility, proxyHealth } from '../../proxy/proxy-health.ts';
 import type { ProxyStatus } from '../../proxy/proxy-status.ts';
 import { type Answer, type Endpoints, type Listener, plainText, serveEndpoints } from '../http/serve-endpoints.ts';
+import { proxyConfigz } from './proxy-configz.ts';
 import type { ProxyMetrics } from './proxy-metrics.ts';
 
 export interface HealthSources {
@@ -36,7 +37,7 @@ export async function serveProxyPorts(options: RunOptions, sources: HealthSource
   if (metricsBindAddress === undefined) return listeners;
   try {
     const { address, port } = metricsBindAddress;
-    listeners.push(await serveEndpoints(address, port, metricsEndpoints(sources), log));
+    listeners.push(await serveEndpoints(address, port, metricsEndpoints(sources, options), log));
   } catch (error) {
     for (const listener of listeners) await listener.close();
     throw error;
@@ -60,10 +61,11 @@ function healthEndpoints({ metrics, proxy, node }: HealthSources): Endpoints {
   ]);
 }
 
-function metricsEndpoints({ metrics: { registry } }: HealthSources): Endpoints {
+function metricsEndpoints({ metrics: { registry } }: HealthSources, { proxy }: RunOptions): Endpoints {
   return new Map<string, () => Answer | Promise<Answer>>([
     ['/metrics', async () => ({ status: 200, contentType: registry.contentType, body: await registry.metrics() })],
     ['/healthz', () => plainText('ok')],
     ['/proxyMode', () => plainText('nftables')],
+    ['/configz', () => ({ status: 200, contentType: 'application/json', body: JSON.stringify(proxyConfigz(proxy)) })],
   ]);
 }

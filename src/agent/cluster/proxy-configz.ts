@@ -1,0 +1,67 @@
+/**
+ * `/configz` of the proxy's metrics port: the KubeProxyConfiguration that is in effect, as kube-proxy prints its own.
+ * Layer: agent/cluster (pure). What a field that has no effect here would be is its Kubernetes default, whatever the file says.
+ * Source: cmd/kube-proxy/app/server.go, staging/src/k8s.io/kube-proxy/config/v1alpha1/types.go.
+ */
+import { formatBindAddress } from '../../config/bind-address.ts';
+import type { FieldTable } from '../../config/field-spec.ts';
+import {
+  type KubeProxyConfig,
+  kubeProxyConfigurationApiVersion,
+  kubeProxyConfigurationKind,
+} from '../../config/kube-proxy-configuration.ts';
+import { kubeProxyConfigurationFields } from '../../config/kube-proxy-configuration-table.ts';
+
+/** Go prints the nil of these as null; every other field without a value is a text. */
+const lists: ReadonlySet<string> = new Set(['ipvs.excludeCIDRs', 'nodePortAddresses']);
+/** `omitempty`, or structs of which only what is set is printed. */
+const leftOut: ReadonlySet<string> = new Set(['featureGates', 'windowsRunAsService']);
+
+type Plain = { [field: string]: Plain | string | number | boolean | null };
+
+export function proxyConfigz(config: KubeProxyConfig): Plain {
+  const document: Plain = { kind: kubeProxyConfigurationKind, apiVersion: kubeProxyConfigurationApiVersion };
+  const table: FieldTable = kubeProxyConfigurationFields;
+  for (const [path, { schema, fallback }] of Object.entries(table)) {
+    if (leftOut.has(path) || path.startsWith('logging.options') || path.startsWith('logging.vmodule')) continue;
+    put(
+      document,
+      path,
+      fallback === undefined ? (lists.has(path) ? null : '') : printed(fallback, schema.print(fallback)),
+    );
+  }
+  for (const [path, value] of effective(config)) put(document, path, value);
+  return { 'kubeproxy.config.k8s.io': document };
+}
+
+/** Durations are numbers that print as something else. */
+function printed(value: unknown, text: string): string | number | boolean {
+  return typeof value === 'boolean' || (typeof value === 'number' && String(value) === text) ? value : text;
+}
+
+function effective(config: KubeProxyConfig): [path: string, value: string][] {
+  const { detectLocal, healthzBindAddress, metricsBindAddress, hostnameOverride, kubeconfig } = config;
+  const address = (bind: KubeProxyConfig['healthzBindAddress']): string => (bind ? formatBindAddress(bind) : '');
+  return [
+    ['mode', 'nftables'],
+    ['clientConnection.kubeconfig', kubeconfig ?? ''],
+    ['hostnameOverride', hostnameOverride ?? ''],
+    ['healthzBindAddress', address(healthzBindAddress)],
+    ['metricsBindAddress', address(metricsBindAddress)],
+    ['detectLocalMode', detectLocal.mode],
+    ['clusterCIDR', detectLocal.mode === 'ClusterCIDR' ? detectLocal.clusterCIDRs.join(',') : ''],
+  ];
+}
+
+function put(document: Plain, path: string, value: string | number | boolean | null): void {
+  const names = path.split('.');
+  const last = names.pop() ?? '';
+  let at = document;
+  for (const name of names) {
+    const known = at[name];
+    const next: Plain = typeof known === 'object' && known !== null ? known : {};
+    at[name] = next;
+    at = next;
+  }
+  at[last] = value;
+}
