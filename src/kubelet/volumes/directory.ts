@@ -6,7 +6,19 @@
 import type { BigIntStats } from 'node:fs';
 import { constants } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
-import { lstat, mkdir, open, readdir, readFile, readlink, rename, rmdir, symlink, unlink } from 'node:fs/promises';
+import {
+  lstat,
+  mkdir,
+  open,
+  opendir,
+  readdir,
+  readFile,
+  readlink,
+  rename,
+  rmdir,
+  symlink,
+  unlink,
+} from 'node:fs/promises';
 import { join } from 'node:path';
 import { hasErrorCode } from '../../base/errors.ts';
 import { checkPathSegment } from '../../config/paths.ts';
@@ -86,6 +98,11 @@ export class Directory implements AsyncDisposable {
 
   async names(): Promise<string[]> {
     return readdir(this.#self());
+  }
+
+  /** As names(), a few at a time: for directories of containers, which may hold millions. */
+  async *eachName(): AsyncGenerator<string> {
+    for await (const { name } of await opendir(this.#self(), { bufferSize: 256 })) yield name;
   }
 
   /** Of the entry itself, never of a symlink's target; undefined when there is none. */
