@@ -1,23 +1,37 @@
 /**
- * From decoded JSON to the fields of a Pod's container that the kubelet reads.
- * Layer: api (pure). Names that become paths are checked, quantities parse; the rest is as the API server validated it.
+ * From decoded JSON to the fields of a Pod's container that the kubelet reads: main, init and ephemeral ones alike.
+ * Layer: api (pure). Names that become paths are checked, quantities parse, numbers are bounded; the rest is as the API
+ * server validated it.
  */
 import { checkDns1123Label } from '../config/names.ts';
-import { parseQuantity, QuantityError } from '../config/quantity.ts';
 import type {
   Container,
+  ContainerRestartRule,
   EnvFromSource,
   EnvVar,
   EnvVarSource,
+  EphemeralContainer,
   KeySelector,
-  ResourceList,
-  SeccompProfile,
-  SecurityContext,
   VolumeMount,
 } from './core.ts';
+import { projectLifecycle, projectProbe } from './project-probe.ts';
+import { projectSecurityContext } from './project-security.ts';
+import {
+  boundedInteger,
+  checkedText,
+  optionalCheckedText,
+  projectFieldRef,
+  projectResourceFieldRef,
+  projectResources,
+  requiredBoundedInteger,
+} from './project-values.ts';
 import { ObjectShapeError, type RawObject } from './raw-object.ts';
 
 const protocols = ['TCP', 'UDP', 'SCTP'] as const;
+const ports = [1, 65535] as const;
+// Of validateContainerRestartPolicy in pkg/apis/core/validation.
+const maxRestartRules = 20;
+const maxExitCodes = 255;
 
 /** @param path `spec.containers[0]`, for errors. @throws ObjectShapeError */
 export function projectContainer(raw: RawObject, path: string): Container {
@@ -28,68 +42,66 @@ export function projectContainer(raw: RawObject, path: string): Container {
     command: raw.texts('command'),
     args: raw.texts('args'),
     workingDir: raw.text('workingDir'),
-    ports: raw.objects('ports').map((port) => ({
+    ports: raw.objects('ports').map((port, index) => ({
       name: port.text('name'),
-      containerPort: port.requiredInteger('containerPort'),
-      hostPort: port.integer('hostPort'),
+      containerPort: requiredBoundedInteger(port, 'containerPort', ports, `${path}.ports[${index}]`),
+      hostPort: boundedInteger(port, 'hostPort', [0, 65535], `${path}.ports[${index}]`),
       hostIP: port.text('hostIP'),
       protocol: port.word('protocol', protocols),
     })),
     env: raw.objects('env').map((entry, index) => projectEnv(entry, `${path}.env[${index}]`)),
     envFrom: raw.objects('envFrom').map(projectEnvFrom),
     resources: projectResources(raw.object('resources'), `${path}.resources`),
+    resizePolicy: raw.objects('resizePolicy').map((policy) => ({
+      resourceName: policy.requiredText('resourceName'),
+      restartPolicy: policy.word('restartPolicy', ['NotRequired', 'RestartContainer']) ?? 'NotRequired',
+    })),
     volumeMounts: raw.objects('volumeMounts').map(projectVolumeMount),
-    securityContext: projectSecurityContext(raw.object('securityContext')),
+    securityContext: projectSecurityContext(raw.object('securityContext'), `${path}.securityContext`),
     terminationMessagePath: raw.text('terminationMessagePath') || '/dev/termination-log',
     terminationMessagePolicy: raw.word('terminationMessagePolicy', ['File', 'FallbackToLogsOnError']),
     stdin: raw.boolean('stdin'),
     stdinOnce: raw.boolean('stdinOnce'),
     tty: raw.boolean('tty'),
+    livenessProbe: projectProbe(raw.object('livenessProbe'), `${path}.livenessProbe`),
+    readinessProbe: projectProbe(raw.object('readinessProbe'), `${path}.readinessProbe`),
+    startupProbe: projectProbe(raw.object('startupProbe'), `${path}.startupProbe`),
+    lifecycle: projectLifecycle(raw.object('lifecycle'), `${path}.lifecycle`),
+    restartPolicy: raw.word('restartPolicy', ['Always', 'OnFailure', 'Never']),
+    restartPolicyRules: projectRestartRules(raw, path),
   };
 }
 
-/** A required text that `check` finds nothing wrong with. @throws ObjectShapeError */
-export function checkedText(raw: RawObject, field: string, check: (value: string) => string[], path: string): string {
-  const value = raw.requiredText(field);
-  const [reason] = check(value);
-  if (reason !== undefined)
-    throw new ObjectShapeError(`${path}.${field}`, `a name that is allowed: it ${reason}`, value);
-  return value;
-}
-
-/** @throws ObjectShapeError */
-export function projectSeccomp(raw: RawObject | undefined): SeccompProfile | undefined {
-  return (
-    raw && {
-      type: raw.requiredWord('type', ['RuntimeDefault', 'Unconfined', 'Localhost']),
-      localhostProfile: raw.text('localhostProfile'),
-    }
-  );
-}
-
-/** @throws ObjectShapeError */
-export function quantityText(raw: RawObject, field: string, path: string): string | undefined {
-  const text = raw.text(field);
-  if (text !== undefined) checkQuantity(text, `${path}.${field}`);
-  return text;
-}
-
-function checkQuantity(text: string, path: string): void {
-  try {
-    parseQuantity(text);
-  } catch (error) {
-    if (error instanceof QuantityError) throw new ObjectShapeError(path, 'a quantity', text);
-    throw error;
-  }
-}
-
-function projectResources(raw: RawObject | undefined, path: string): Container['resources'] {
-  const list = (name: string): ResourceList | undefined => {
-    const amounts = raw?.textMap(name);
-    for (const [key, text] of Object.entries(amounts ?? {})) checkQuantity(text, `${path}.${name}.${key}`);
-    return amounts;
+/** @param path `spec.ephemeralContainers[0]`, for errors. @throws ObjectShapeError */
+export function projectEphemeralContainer(raw: RawObject, path: string): EphemeralContainer {
+  return {
+    ...projectContainer(raw, path),
+    targetContainerName: optionalCheckedText(raw, 'targetContainerName', checkDns1123Label, path),
   };
-  return { limits: list('limits'), requests: list('requests') };
+}
+
+function projectRestartRules(raw: RawObject, path: string): ContainerRestartRule[] {
+  const rules = raw.objects('restartPolicyRules');
+  const tooMany = (at: string, count: number, most: number): never => {
+    throw new ObjectShapeError(at, `a list of at most ${most}`, count);
+  };
+  if (rules.length > maxRestartRules) tooMany(`${path}.restartPolicyRules`, rules.length, maxRestartRules);
+  return rules.map((rule, index) => {
+    const at = `${path}.restartPolicyRules[${index}].exitCodes`;
+    const exitCodes = rule.object('exitCodes');
+    const values = exitCodes?.values('values') ?? [];
+    if (values.length > maxExitCodes) tooMany(`${at}.values`, values.length, maxExitCodes);
+    return {
+      action: rule.requiredWord('action', ['Restart', 'RestartAllContainers']),
+      exitCodes: exitCodes && {
+        operator: exitCodes.requiredWord('operator', ['In', 'NotIn']),
+        values: values.map((value) => {
+          if (typeof value === 'number' && Number.isSafeInteger(value)) return value;
+          throw new ObjectShapeError(`${at}.values`, 'whole numbers', value);
+        }),
+      },
+    };
+  });
 }
 
 function projectEnv(raw: RawObject, path: string): EnvVar {
@@ -105,22 +117,6 @@ function projectEnvSource(raw: RawObject, path: string): EnvVarSource {
     configMapKeyRef: projectKeySelector(raw.object('configMapKeyRef')),
     secretKeyRef: projectKeySelector(raw.object('secretKeyRef')),
   };
-}
-
-/** @throws ObjectShapeError */
-export function projectFieldRef(raw: RawObject | undefined): EnvVarSource['fieldRef'] {
-  return raw && { apiVersion: raw.text('apiVersion'), fieldPath: raw.requiredText('fieldPath') };
-}
-
-/** @throws ObjectShapeError */
-export function projectResourceFieldRef(raw: RawObject | undefined, path: string): EnvVarSource['resourceFieldRef'] {
-  return (
-    raw && {
-      containerName: raw.text('containerName'),
-      resource: raw.requiredText('resource'),
-      divisor: quantityText(raw, 'divisor', path),
-    }
-  );
 }
 
 function projectKeySelector(raw: RawObject | undefined): KeySelector | undefined {
@@ -143,22 +139,6 @@ function projectVolumeMount(raw: RawObject): VolumeMount {
     subPathExpr: raw.text('subPathExpr'),
     readOnly: raw.boolean('readOnly'),
     mountPropagation: raw.word('mountPropagation', ['None', 'HostToContainer', 'Bidirectional']),
+    recursiveReadOnly: raw.word('recursiveReadOnly', ['Disabled', 'IfPossible', 'Enabled']),
   };
-}
-
-function projectSecurityContext(raw: RawObject | undefined): SecurityContext | undefined {
-  const capabilities = raw?.object('capabilities');
-  return (
-    raw && {
-      capabilities: capabilities && { add: capabilities.texts('add'), drop: capabilities.texts('drop') },
-      privileged: raw.boolean('privileged'),
-      runAsUser: raw.integer('runAsUser'),
-      runAsGroup: raw.integer('runAsGroup'),
-      runAsNonRoot: raw.boolean('runAsNonRoot'),
-      readOnlyRootFilesystem: raw.boolean('readOnlyRootFilesystem'),
-      allowPrivilegeEscalation: raw.boolean('allowPrivilegeEscalation'),
-      procMount: raw.word('procMount', ['Default', 'Unmasked']),
-      seccompProfile: projectSeccomp(raw.object('seccompProfile')),
-    }
-  );
 }

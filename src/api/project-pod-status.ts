@@ -36,6 +36,8 @@ function readStatus(status: RawObject): PodStatus {
     qosClass: status.word('qosClass', qosClasses),
     observedGeneration: status.integer('observedGeneration'),
     containerStatuses: noneIfEmpty(status.objects('containerStatuses').map(readContainerStatus)),
+    initContainerStatuses: noneIfEmpty(status.objects('initContainerStatuses').map(readContainerStatus)),
+    ephemeralContainerStatuses: noneIfEmpty(status.objects('ephemeralContainerStatuses').map(readContainerStatus)),
   };
 }
 
@@ -63,7 +65,27 @@ function readContainerStatus(raw: RawObject): ContainerStatus {
     image: raw.text('image') ?? '',
     imageID: raw.text('imageID') ?? '',
     containerID: raw.text('containerID'),
+    allocatedResources: raw.textMap('allocatedResources'),
+    resources: readResources(raw.object('resources')),
+    user: readUser(raw.object('user')?.object('linux')),
+    volumeMounts: noneIfEmpty(
+      raw.objects('volumeMounts').map((mount) => ({
+        name: mount.requiredText('name'),
+        mountPath: mount.requiredText('mountPath'),
+        readOnly: mount.boolean('readOnly'),
+        recursiveReadOnly: mount.word('recursiveReadOnly', ['Disabled', 'IfPossible', 'Enabled']),
+      })),
+    ),
   };
+}
+
+const readResources = (raw: RawObject | undefined): ContainerStatus['resources'] =>
+  raw && { limits: raw.textMap('limits'), requests: raw.textMap('requests') };
+
+function readUser(raw: RawObject | undefined): ContainerStatus['user'] {
+  if (raw === undefined) return undefined;
+  const supplementalGroups = raw.values('supplementalGroups').filter((group) => typeof group === 'number');
+  return { linux: { uid: raw.integer('uid') ?? 0, gid: raw.integer('gid') ?? 0, supplementalGroups } };
 }
 
 function readState(raw: RawObject | undefined): ContainerState {

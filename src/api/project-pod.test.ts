@@ -111,10 +111,189 @@ test('a hostile __proto__ is a plain key', (t) => {
   t.is(({} as Record<string, unknown>).x, undefined);
 });
 
+test('every kind of container is read with its probes, hooks, restart rules and security', (t) => {
+  const probe = {
+    httpGet: { path: '/ok', port: 'web', scheme: 'HTTPS', httpHeaders: [{ name: 'X-A', value: '1' }] },
+    initialDelaySeconds: 3,
+    timeoutSeconds: 0,
+    periodSeconds: 5,
+    terminationGracePeriodSeconds: 7,
+  };
+  const main = {
+    name: 'c',
+    image: 'x',
+    livenessProbe: probe,
+    readinessProbe: { grpc: { port: 9090, service: 's' } },
+    startupProbe: { tcpSocket: { port: 80, host: '127.0.0.1' } },
+    lifecycle: { postStart: { exec: { command: ['a', 'b'] } }, preStop: { sleep: {} } },
+    restartPolicy: 'OnFailure',
+    restartPolicyRules: [{ action: 'RestartAllContainers', exitCodes: { operator: 'In', values: [3, 4] } }],
+    resizePolicy: [{ resourceName: 'cpu', restartPolicy: 'NotRequired' }],
+    volumeMounts: [
+      { name: 'v', mountPath: '/v', mountPropagation: 'HostToContainer', recursiveReadOnly: 'IfPossible' },
+    ],
+    securityContext: {
+      procMount: 'Unmasked',
+      appArmorProfile: { type: 'Localhost', localhostProfile: 'mine' },
+      seLinuxOptions: { level: 's0:c1' },
+    },
+  };
+  const { spec } = projectPod(
+    pod({
+      containers: [main],
+      initContainers: [{ name: 'sidecar', image: 'y', restartPolicy: 'Always' }],
+      ephemeralContainers: [{ name: 'debugger', image: 'z', targetContainerName: 'c' }],
+      hostUsers: false,
+      setHostnameAsFQDN: true,
+      hostnameOverride: 'a.b',
+      runtimeClassName: 'kata',
+      overhead: { cpu: '250m' },
+      resources: { requests: { cpu: '1' }, limits: { 'hugepages-2Mi': '4Mi' } },
+      securityContext: { supplementalGroupsPolicy: 'Strict', fsGroupChangePolicy: 'OnRootMismatch' },
+    }),
+  );
+  const [container] = spec.containers;
+  t.like(container?.livenessProbe, {
+    httpGet: { path: '/ok', port: 'web', scheme: 'HTTPS', httpHeaders: [{ name: 'X-A', value: '1' }] },
+    initialDelaySeconds: 3,
+    // What is left out and what is 0 has the default.
+    timeoutSeconds: undefined,
+    periodSeconds: 5,
+    terminationGracePeriodSeconds: 7,
+  });
+  t.deepEqual(container?.readinessProbe?.grpc, { port: 9090, service: 's' });
+  t.deepEqual(container?.startupProbe?.tcpSocket, { port: 80, host: '127.0.0.1' });
+  t.deepEqual(container?.lifecycle?.postStart?.exec, { command: ['a', 'b'] });
+  t.deepEqual(container?.lifecycle?.preStop?.sleep, { seconds: 0 });
+  t.is(container?.restartPolicy, 'OnFailure');
+  t.deepEqual(container?.restartPolicyRules, main.restartPolicyRules as never);
+  t.deepEqual(container?.resizePolicy, main.resizePolicy as never);
+  t.like(container?.volumeMounts?.[0], { mountPropagation: 'HostToContainer', recursiveReadOnly: 'IfPossible' });
+  t.like(container?.securityContext, main.securityContext as never);
+  t.like(spec.initContainers?.[0], { name: 'sidecar', restartPolicy: 'Always' });
+  t.like(spec.ephemeralContainers?.[0], { name: 'debugger', targetContainerName: 'c' });
+  t.like(spec, {
+    hostUsers: false,
+    setHostnameAsFQDN: true,
+    hostnameOverride: 'a.b',
+    runtimeClassName: 'kata',
+    overhead: { cpu: '250m' },
+    resources: { requests: { cpu: '1' }, limits: { 'hugepages-2Mi': '4Mi' } },
+    securityContext: { supplementalGroupsPolicy: 'Strict', fsGroupChangePolicy: 'OnRootMismatch' },
+  });
+});
+
+const one = (fields: object): object => ({ containers: [{ name: 'c', image: 'x', ...fields }] });
+for (const [what, spec, field] of [
+  ['two containers of one name', { ...one({}), initContainers: [{ name: 'c', image: 'y' }] }, 'initContainers[0].name'],
+  [
+    'a debug container with a path',
+    { ...one({}), ephemeralContainers: [{ name: '../x' }] },
+    'ephemeralContainers[0].name',
+  ],
+  [
+    'a target with a path',
+    { ...one({}), ephemeralContainers: [{ name: 'd', targetContainerName: '..' }] },
+    'ephemeralContainers[0].targetContainerName',
+  ],
+  [
+    'a probe every 10^15 s',
+    one({ livenessProbe: { exec: {}, periodSeconds: 1e15 } }),
+    'containers[0].livenessProbe.periodSeconds',
+  ],
+  [
+    'a probe before its time',
+    one({ startupProbe: { initialDelaySeconds: -1 } }),
+    'containers[0].startupProbe.initialDelaySeconds',
+  ],
+  [
+    'a port beyond the last',
+    one({ readinessProbe: { tcpSocket: { port: 65536 } } }),
+    'containers[0].readinessProbe.tcpSocket.port',
+  ],
+  [
+    'a port that is no name',
+    one({ readinessProbe: { httpGet: { port: 'a/b' } } }),
+    'containers[0].readinessProbe.httpGet.port',
+  ],
+  [
+    'a port that is missing',
+    one({ lifecycle: { preStop: { httpGet: {} } } }),
+    'containers[0].lifecycle.preStop.httpGet.port',
+  ],
+  [
+    'a header with a line end',
+    one({ livenessProbe: { httpGet: { port: 1, httpHeaders: [{ name: 'a\r\nb' }] } } }),
+    'containers[0].livenessProbe.httpGet.httpHeaders[0].name',
+  ],
+  ['a gRPC port of a name', one({ livenessProbe: { grpc: { port: 'x' } } }), 'containers[0].livenessProbe.grpc.port'],
+  [
+    'an endless sleep',
+    one({ lifecycle: { preStop: { sleep: { seconds: 1e12 } } } }),
+    'containers[0].lifecycle.preStop.sleep.seconds',
+  ],
+  ['an unknown restart policy', one({ restartPolicy: 'Maybe' }), 'containers[0].restartPolicy'],
+  [
+    'an unknown action of a rule',
+    one({ restartPolicyRules: [{ action: 'Explode' }] }),
+    'containers[0].restartPolicyRules[0].action',
+  ],
+  [
+    '21 restart rules',
+    one({ restartPolicyRules: Array(21).fill({ action: 'Restart' }) }),
+    'containers[0].restartPolicyRules',
+  ],
+  [
+    '256 exit codes',
+    one({ restartPolicyRules: [{ action: 'Restart', exitCodes: { operator: 'In', values: Array(256).fill(1) } }] }),
+    'containers[0].restartPolicyRules[0].exitCodes.values',
+  ],
+  [
+    'a seccomp profile outside',
+    one({ securityContext: { seccompProfile: { type: 'Localhost', localhostProfile: 'a/../../b' } } }),
+    'containers[0].securityContext.seccompProfile.localhostProfile',
+  ],
+  [
+    'an AppArmor profile of 5,000 letters',
+    one({ securityContext: { appArmorProfile: { type: 'Localhost', localhostProfile: 'x'.repeat(5000) } } }),
+    'containers[0].securityContext.appArmorProfile.localhostProfile',
+  ],
+  ['a user below 0', one({ securityContext: { runAsUser: -1 } }), 'containers[0].securityContext.runAsUser'],
+  [
+    'a group beyond int32',
+    { securityContext: { supplementalGroups: [2 ** 31] } },
+    'securityContext.supplementalGroups[0]',
+  ],
+  ['a runtime class with a path', { runtimeClassName: '../x' }, 'runtimeClassName'],
+  ['a hostname of 65 characters', { hostnameOverride: 'a'.repeat(65) }, 'hostnameOverride'],
+  ['an overhead below 0', { overhead: { cpu: '-1' } }, 'overhead.cpu'],
+  ['a resource that is no name', { resources: { limits: { '../x': '1' } } }, 'resources.limits'],
+] as const) {
+  test(`refused by its field: ${what}`, (t) => {
+    const error = t.throws(() => projectPod(pod(spec)), { instanceOf: ObjectShapeError });
+    t.is(error?.object, `spec.${field}`);
+    t.true((error?.message.length ?? 0) < 300);
+  });
+}
+
+test('the status of init and debug containers is read back, with what a container has', (t) => {
+  const container = {
+    name: 'i',
+    state: { terminated: { exitCode: 0 } },
+    allocatedResources: { cpu: '1' },
+    resources: { limits: { memory: '1Gi' } },
+    user: { linux: { uid: 7, gid: 8, supplementalGroups: [9] } },
+    volumeMounts: [{ name: 'v', mountPath: '/v', readOnly: true, recursiveReadOnly: 'Enabled' }],
+  };
+  const { status } = projectPod(
+    pod({}, { status: { initContainerStatuses: [container], ephemeralContainerStatuses: [{ name: 'd' }] } }),
+  );
+  t.like(status?.initContainerStatuses?.[0], container as never);
+  t.is(status?.ephemeralContainerStatuses?.[0]?.name, 'd');
+});
+
 for (const [field, spec] of [
-  ['spec.initContainers', { initContainers: [{ name: 'i', image: 'x' }] }],
-  ['spec.runtimeClassName', { runtimeClassName: 'kata' }],
-  ['spec.hostUsers', { hostUsers: false }],
+  ['spec.resourceClaims', { resourceClaims: [{ name: 'gpu' }] }],
   ['spec.volumes[0].persistentVolumeClaim', { volumes: [{ name: 'v', persistentVolumeClaim: { claimName: 'x' } }] }],
   ['spec.volumes[0]', { volumes: [{ name: 'v', holographic: {} }] }],
   ['spec.volumes[0].emptyDir.medium', { volumes: [{ name: 'v', emptyDir: { medium: 'HugePages' } }] }],
@@ -122,31 +301,29 @@ for (const [field, spec] of [
     'spec.volumes[0].projected.sources[0]',
     { volumes: [{ name: 'v', projected: { sources: [{ clusterTrustBundle: { path: 'x' } }] } }] },
   ],
-  ['spec.containers[0].lifecycle', { containers: [{ name: 'c', lifecycle: { preStop: { sleep: { seconds: 1 } } } }] }],
   ['spec.containers[0].volumeMounts[0].subPath', { containers: [{ name: 'c', volumeMounts: [{ subPath: 'x' }] }] }],
-  ['spec.containers[0].restartPolicy', { containers: [{ name: 'c', restartPolicy: 'Never' }] }],
+  ['spec.initContainers[0].volumeDevices', { initContainers: [{ name: 'i', volumeDevices: [{}] }] }],
 ] as const) {
   test(`not run without: ${field}`, (t) => t.deepEqual(unsupportedFields(pod(spec)), [field]));
 }
 
 test('what is asked for emptily asks for nothing', (t) => {
-  const spec = {
-    initContainers: [],
-    ephemeralContainers: null,
-    runtimeClassName: '',
-    hostUsers: true,
-    setHostnameAsFQDN: false,
-    securityContext: { supplementalGroupsPolicy: 'Merge', appArmorProfile: { type: 'Unconfined' } },
-  };
-  t.deepEqual(askedFor(pod(spec)), { unsupported: [], probes: [], ignored: [] });
+  const spec = { resourceClaims: [], ephemeralContainers: null, volumes: [] };
+  t.deepEqual(askedFor(pod(spec)), { unsupported: [], ignored: [] });
 });
 
-test('probes and a debug container are noticed and do not stop the pod; a list of thousands stays short', (t) => {
+test('what a debug container asks for does not end its pod; a list of thousands stays short', (t) => {
+  const volumeMounts = [{ name: 'v', mountPath: '/v', subPath: 'x' }];
   const asked = askedFor(
-    pod({ containers: [{ name: 'c', livenessProbe: {}, startupProbe: {} }], ephemeralContainers: [{ name: 'd' }] }),
+    pod({
+      containers: [{ name: 'c', livenessProbe: {}, lifecycle: { stopSignal: 'SIGINT' } }],
+      ephemeralContainers: [{ name: 'd', volumeMounts }],
+    }),
   );
-  t.deepEqual(asked.probes, ['spec.containers[0].livenessProbe', 'spec.containers[0].startupProbe']);
-  t.deepEqual(asked.ignored, ['spec.ephemeralContainers']);
+  t.deepEqual(asked.ignored, [
+    'spec.containers[0].lifecycle.stopSignal',
+    'spec.ephemeralContainers[0].volumeMounts[0].subPath',
+  ]);
   t.deepEqual(asked.unsupported, []);
   const volumes = Array.from({ length: 5000 }, (_, index) => ({ name: `v${index}`, nfs: {} }));
   t.is(unsupportedFields(pod({ volumes })).length, 20);

@@ -4,14 +4,18 @@
  * Layer: api (pure). Says nothing about what this version can run: unsupported-fields.ts does.
  */
 import { checkDns1123Label, checkDns1123Subdomain } from '../config/names.ts';
-import type { NodeSelector, NodeSelectorRequirement, ObjectMeta, Pod, PodSecurityContext, PodSpec } from './core.ts';
-import { checkedText, projectContainer, projectSeccomp } from './project-container.ts';
+import type { Container, NodeSelector, NodeSelectorRequirement, ObjectMeta, Pod, PodSpec } from './core.ts';
+import { projectContainer, projectEphemeralContainer } from './project-container.ts';
 import { projectPodStatus } from './project-pod-status.ts';
+import { projectPodSecurityContext } from './project-security.ts';
+import { checkedText, maxInt32, optionalCheckedText, projectResources, resourceList } from './project-values.ts';
 import { projectVolume } from './project-volume.ts';
 import { ObjectShapeError, RawObject } from './raw-object.ts';
 
 /** MaxInt32 of seconds, 68 years: what the API server allows as a grace period. */
-const maxGraceSeconds = 2 ** 31 - 1;
+const maxGraceSeconds = maxInt32;
+/** HOST_NAME_MAX of Linux. */
+const maxHostname = 64;
 /** TotalAnnotationSizeLimitB: an API server takes no more, and every sandbox carries a copy. */
 const maxAnnotationBytes = 256 * 1024;
 
@@ -71,13 +75,35 @@ function checkUid(uid: string): string[] {
   return /^[A-Za-z0-9][-A-Za-z0-9_.]{0,62}$/.test(uid) ? [] : ['is no uid'];
 }
 
+type PodContainers = Pick<PodSpec, 'containers' | 'initContainers' | 'ephemeralContainers'>;
+
+/** A name belongs to one container of the pod: records of the runtime and log folders are found by it. */
+function projectContainers(spec: RawObject): PodContainers {
+  const names = new Set<string>();
+  const each = <C extends Container>(list: string, project: (raw: RawObject, path: string) => C): C[] =>
+    spec.objects(list).map((raw, index) => {
+      const path = `spec.${list}[${index}]`;
+      const container = project(raw, path);
+      if (names.has(container.name))
+        throw new ObjectShapeError(`${path}.name`, 'a name that is used once', container.name);
+      names.add(container.name);
+      return container;
+    });
+  const containers = each('containers', projectContainer);
+  if (containers.length === 0) throw new ObjectShapeError('spec.containers', 'a list of containers', []);
+  return {
+    containers,
+    initContainers: each('initContainers', projectContainer),
+    ephemeralContainers: each('ephemeralContainers', projectEphemeralContainer),
+  };
+}
+
 function projectSpec(spec: RawObject): PodSpec {
   const dnsConfig = spec.object('dnsConfig');
   const os = spec.object('os');
-  const containers = spec.objects('containers');
-  if (containers.length === 0) throw new ObjectShapeError('spec.containers', 'a list of containers', []);
+  const resources = spec.object('resources');
   return {
-    containers: containers.map((container, index) => projectContainer(container, `spec.containers[${index}]`)),
+    ...projectContainers(spec),
     volumes: spec.objects('volumes').map((volume, index) => projectVolume(volume, `spec.volumes[${index}]`)),
     restartPolicy: spec.word('restartPolicy', ['Always', 'OnFailure', 'Never']),
     terminationGracePeriodSeconds: seconds(spec, 'terminationGracePeriodSeconds', 'spec'),
@@ -96,12 +122,16 @@ function projectSpec(spec: RawObject): PodSpec {
     hostPID: spec.boolean('hostPID'),
     hostIPC: spec.boolean('hostIPC'),
     shareProcessNamespace: spec.boolean('shareProcessNamespace'),
-    securityContext: projectSecurityContext(spec.object('securityContext')),
+    securityContext: projectPodSecurityContext(spec.object('securityContext'), 'spec.securityContext'),
     imagePullSecrets: spec
       .objects('imagePullSecrets')
       .flatMap((reference) => (reference.text('name') ? [{ name: reference.requiredText('name') }] : [])),
-    hostname: optionalLabel(spec, 'hostname'),
-    subdomain: optionalLabel(spec, 'subdomain'),
+    // They go into /etc/hosts and the hostname.
+    hostname: optionalCheckedText(spec, 'hostname', checkDns1123Label, 'spec'),
+    subdomain: optionalCheckedText(spec, 'subdomain', checkDns1123Label, 'spec'),
+    hostnameOverride: optionalCheckedText(spec, 'hostnameOverride', checkHostname, 'spec'),
+    setHostnameAsFQDN: spec.boolean('setHostnameAsFQDN'),
+    hostUsers: spec.boolean('hostUsers'),
     hostAliases: spec
       .objects('hostAliases')
       .map((alias) => ({ ip: alias.text('ip') ?? '', hostnames: alias.texts('hostnames') })),
@@ -117,30 +147,14 @@ function projectSpec(spec: RawObject): PodSpec {
       effect: toleration.text('effect'),
       tolerationSeconds: toleration.integer('tolerationSeconds'),
     })),
-    runtimeClassName: spec.text('runtimeClassName'),
+    runtimeClassName: optionalCheckedText(spec, 'runtimeClassName', checkDns1123Subdomain, 'spec'),
+    overhead: resourceList(spec, 'overhead', 'spec'),
+    resources: resources && projectResources(resources, 'spec.resources'),
     affinity: projectAffinity(spec),
     readinessGates: spec
       .objects('readinessGates')
       .map((gate) => ({ conditionType: gate.requiredText('conditionType') })),
     os: os && { name: os.text('name') ?? '' },
-  };
-}
-
-function projectSecurityContext(raw: RawObject | undefined): PodSecurityContext | undefined {
-  if (raw === undefined) return undefined;
-  return {
-    runAsUser: raw.integer('runAsUser'),
-    runAsGroup: raw.integer('runAsGroup'),
-    runAsNonRoot: raw.boolean('runAsNonRoot'),
-    supplementalGroups: raw.values('supplementalGroups').map((group, index) => {
-      if (typeof group === 'number' && Number.isSafeInteger(group)) return group;
-      throw new ObjectShapeError(`spec.securityContext.supplementalGroups[${index}]`, 'a whole number', group);
-    }),
-    fsGroup: raw.integer('fsGroup'),
-    seccompProfile: projectSeccomp(raw.object('seccompProfile')),
-    sysctls: raw
-      .objects('sysctls')
-      .map((sysctl) => ({ name: sysctl.requiredText('name'), value: sysctl.text('value') ?? '' })),
   };
 }
 
@@ -165,10 +179,8 @@ function projectAffinity(spec: RawObject): PodSpec['affinity'] {
   return { nodeAffinity: { requiredDuringSchedulingIgnoredDuringExecution: selector } };
 }
 
-/** They go into /etc/hosts and the hostname. */
-function optionalLabel(spec: RawObject, field: string): string | undefined {
-  return spec.text(field) ? checkedText(spec, field, checkDns1123Label, 'spec') : undefined;
-}
+const checkHostname = (name: string): string[] =>
+  name.length > maxHostname ? [`has more than ${maxHostname} characters`] : checkDns1123Subdomain(name);
 
 function seconds(raw: RawObject, field: string, path: string): number | undefined {
   const value = raw.integer(field);

@@ -4,7 +4,7 @@
  */
 import { checkDns1123Label } from '../config/names.ts';
 import type { DownwardAPIFile, KeyToPath, ProjectedSource, Volume } from './core.ts';
-import { checkedText, projectFieldRef, projectResourceFieldRef, quantityText } from './project-container.ts';
+import { checkedText, projectFieldRef, projectResourceFieldRef, quantityText } from './project-values.ts';
 import type { RawObject } from './raw-object.ts';
 
 const hostPathTypes = [

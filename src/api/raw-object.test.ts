@@ -34,6 +34,13 @@ test('a Service as the API server writes it, with nulls and fields that nobody r
   t.deepEqual(projected.status?.loadBalancer?.ingress, [{ ip: '192.0.2.9', ipMode: 'VIP' }]);
 });
 
+test('a type of Service that nobody knows yet does not lose the Service', (t) => {
+  const { spec } = projectService(service({ type: 'Magic', clusterIP: '10.96.0.1' }));
+  t.is(spec.type, undefined);
+  t.is(spec.unknownType, 'Magic');
+  t.is(projectService(service({ type: 'ClusterIP' })).spec.unknownType, undefined);
+});
+
 test('an EndpointSlice of v1beta1', (t) => {
   const projected = projectEndpointSlice({
     metadata: { name: 'web-1', namespace: 'shop', labels: { 'kubernetes.io/service-name': 'web' } },
@@ -57,7 +64,8 @@ for (const [fault, value, field] of [
   ['a number in a list of strings', service({ externalIPs: ['192.0.2.1', 5] }), 'spec.externalIPs[1]'],
   ['a port without a number', service({ ports: [{ port: 80 }, { name: 'b' }] }), 'spec.ports[1].port'],
   ['a fraction', service({ ports: [{ port: 80.5 }] }), 'spec.ports[0].port'],
-  ['an unknown word', service({ type: 'Magic' }), 'spec.type'],
+  ['an unknown word', service({ sessionAffinity: 'Magic' }), 'spec.sessionAffinity'],
+  ['a type that is no text', service({ type: 7 }), 'spec.type'],
   ['an unknown family', service({ ipFamilies: ['IPv4', 'IPv5'] }), 'spec.ipFamilies[1]'],
   ['a label that is a number', { metadata: { name: 'a', labels: { b: 1 } }, spec: {} }, 'metadata.labels.b'],
 ] as const)

@@ -79,6 +79,12 @@ export class RawObject {
     return value;
   }
 
+  /** IntOrString, such as a port. @throws ObjectShapeError */
+  integerOrText(name: string): number | string | undefined {
+    const value = this.#get(name);
+    return typeof value === 'string' ? value : this.integer(name);
+  }
+
   /** @throws ObjectShapeError */
   boolean(name: string): boolean | undefined {
     const value = this.#get(name);

@@ -266,13 +266,13 @@ const badFiles: [file: string, text: string | Buffer, first: RegExp][] = [
   ],
   [
     'later-init.yaml',
-    podText('x', `${goodContainers}  initContainers: [{name: i, image: x}]\n`),
-    /spec\.initContainers: is not supported/,
+    podText('x', `${goodContainers}  ephemeralContainers: [{name: e, image: x}]\n`),
+    /spec\.ephemeralContainers: is not supported/,
   ],
   [
     'later-probe.yaml',
     podText('x', '  containers:\n  - {name: a, image: x, livenessProbe: {}}\n'),
-    /livenessProbe: is not supported/,
+    /livenessProbe: needs exactly one of exec, httpGet, tcpSocket and grpc/,
   ],
   ['later-pvc.yaml', withVolume('persistentVolumeClaim: {claimName: x}'), /persistentVolumeClaim: is not supported/],
   ['path-host.yaml', withVolume('hostPath: {path: /var/../etc}'), /hostPath\.path: .*'\.\.'/],

@@ -345,7 +345,15 @@ test.serial('a pod that the node cannot take is rejected with the reason that th
       'SysctlForbidden',
       /forbidden sysctl: "kernel.msgmax" not allowlisted/,
     ],
-    ['init', { initContainers: [container('first')] }, 'PodFeatureUnsupported', /spec\.initContainers/],
+    [
+      'part',
+      {
+        volumes: [{ name: 'v', emptyDir: {} }],
+        containers: [container('main', sleeper, { volumeMounts: [{ name: 'v', mountPath: '/v', subPath: 'x' }] })],
+      },
+      'PodFeatureUnsupported',
+      /volumeMounts\[0\]\.subPath/,
+    ],
   ];
   await apply(...cases.map(([name, spec]) => onNode(name, spec)));
   for (const [name, , reason, message] of cases) {

@@ -6,15 +6,25 @@
 import type { ContainerPort, Pod, ResourceList } from '../../api/core.ts';
 import type { Taint } from '../../api/node.ts';
 import { parseQuantity, QuantityError } from '../../config/quantity.ts';
+import { appArmorFault } from './app-armor.ts';
+import { isSidecar } from './container-kind.ts';
+import { isCriticalPod } from './critical-pod.ts';
 import { matchesNode, untoleratedTaint } from './node-selector.ts';
 import { isApiPod } from './pod-origin.ts';
+import { podRequests } from './pod-requests.ts';
+import { qosClass } from './qos.ts';
+import { sysctlFault } from './sysctls.ts';
 
 /** The Node as the API server has it; absent when there is none. */
 export interface AdmittingNode {
   readonly labels: Readonly<Record<string, string>>;
   readonly taints: readonly Taint[];
   readonly allocatable: ResourceList;
+  /** status.features.supplementalGroupsPolicy */
+  readonly supplementalGroupsPolicy?: boolean | undefined;
 }
+
+export type PressureCondition = 'MemoryPressure' | 'DiskPressure' | 'PIDPressure';
 
 export interface Refusal {
   readonly reason: string;
@@ -30,6 +40,13 @@ export interface CheckContext {
   unsupported(uid: string): readonly string[];
   /** KubeletConfiguration allowedUnsafeSysctls: names, or prefixes that end in `*`. */
   readonly allowedUnsafeSysctls: readonly string[];
+  /** Conditions of the node that are True. Default: none. */
+  readonly pressures?: readonly PressureCondition[] | undefined;
+  /** Whether the kernel confines processes by AppArmor. Default: it does not. */
+  readonly appArmor?: boolean | undefined;
+  /** What the runtime says where there is no Node to ask. */
+  readonly supplementalGroupsPolicy?: boolean | undefined;
+  readonly shuttingDown?: boolean | undefined;
 }
 
 /** What the pods that were taken already use. */
@@ -41,7 +58,7 @@ export class NodeUsage {
 
   add(pod: Pod): void {
     this.pods++;
-    for (const [name, nanos] of requestsOf(pod)) this.requests.set(name, (this.requests.get(name) ?? 0n) + nanos);
+    for (const [name, nanos] of podRequests(pod)) this.requests.set(name, (this.requests.get(name) ?? 0n) + nanos);
     for (const port of hostPortsOf(pod)) {
       const key = portKey(port);
       this.#ports.set(key, (this.#ports.get(key) ?? new Set()).add(port.hostIP || anyAddress));
@@ -59,29 +76,26 @@ export class NodeUsage {
 
 const anyAddress = '0.0.0.0';
 const portKey = ({ protocol, hostPort }: ContainerPort): string => `${protocol ?? 'TCP'}/${hostPort}`;
-const hostPortsOf = (pod: Pod): ContainerPort[] =>
-  pod.spec.containers.flatMap(({ ports = [] }) => ports.filter(({ hostPort = 0 }) => hostPort > 0));
-
-function requestsOf(pod: Pod): Map<string, bigint> {
-  const sum = new Map<string, bigint>();
-  for (const { resources } of pod.spec.containers) {
-    for (const [name, text] of Object.entries(resources?.requests ?? {})) {
-      sum.set(name, (sum.get(name) ?? 0n) + parseQuantity(text).nanos);
-    }
-  }
-  return sum;
-}
+/** Of what runs as long as the pod does. Source: GetHostPorts in pkg/scheduler/util/utils.go. */
+const hostPortsOf = ({ spec }: Pod): ContainerPort[] =>
+  [...spec.containers, ...(spec.initContainers ?? []).filter(isSidecar)].flatMap(({ ports = [] }) =>
+    ports.filter(({ hostPort = 0 }) => hostPort > 0),
+  );
 
 /** The first reason against the pod, or undefined when the node takes it. */
 export function refusalOf(pod: Pod, used: NodeUsage, context: CheckContext): Refusal | undefined {
   return (
     checkFeatures(pod, context) ??
+    checkPressure(pod, context) ??
     checkSysctls(pod, context) ??
     checkOs(pod) ??
+    checkSupplementalGroups(pod, context) ??
     checkResources(pod, used, context) ??
     checkNode(pod, context) ??
     checkPorts(pod, used) ??
-    checkTaints(pod, context)
+    checkTaints(pod, context) ??
+    checkAppArmor(pod, context) ??
+    checkShutdown(context)
   );
 }
 
@@ -92,33 +106,22 @@ function checkFeatures(pod: Pod, context: CheckContext): Refusal | undefined {
   return { reason: 'PodFeatureUnsupported', message };
 }
 
-/** Those that a pod has to itself, and that cannot harm the node or its neighbours. */
-const safeSysctls = new Set([
-  'kernel.shm_rmid_forced',
-  'net.ipv4.ip_local_port_range',
-  'net.ipv4.tcp_syncookies',
-  'net.ipv4.ping_group_range',
-  'net.ipv4.ip_unprivileged_port_start',
-  'net.ipv4.ip_local_reserved_ports',
-  'net.ipv4.tcp_keepalive_time',
-  'net.ipv4.tcp_fin_timeout',
-  'net.ipv4.tcp_keepalive_intvl',
-  'net.ipv4.tcp_keepalive_probes',
-  'net.ipv4.tcp_rmem',
-  'net.ipv4.tcp_wmem',
-]);
+const memoryPressureTaint: Taint = { key: 'node.kubernetes.io/memory-pressure', effect: 'NoSchedule' };
+
+/** Source: Admit in pkg/kubelet/eviction/eviction_manager.go. */
+function checkPressure(pod: Pod, { pressures = [] }: CheckContext): Refusal | undefined {
+  if (pressures.length === 0 || isCriticalPod(pod)) return undefined;
+  if (pressures.every((condition) => condition === 'MemoryPressure')) {
+    if (qosClass(pod) !== 'BestEffort') return undefined;
+    if (untoleratedTaint(pod, [memoryPressureTaint], 'NoSchedule') === undefined) return undefined;
+  }
+  return { reason: 'Evicted', message: `The node had condition: [${pressures.join(' ')}]. ` };
+}
 
 /** A manifest on the node's own disk was put there by its administrator. */
 function checkSysctls(pod: Pod, { allowedUnsafeSysctls }: CheckContext): Refusal | undefined {
-  if (!isApiPod(pod)) return undefined;
-  const allowed = (name: string): boolean =>
-    safeSysctls.has(name) ||
-    allowedUnsafeSysctls.some((rule) => (rule.endsWith('*') ? name.startsWith(rule.slice(0, -1)) : name === rule));
-  // Either spelling is the same sysctl.
-  const names = (pod.spec.securityContext?.sysctls ?? []).map(({ name }) => name.replaceAll('/', '.'));
-  const forbidden = names.find((name) => !allowed(name));
-  if (forbidden === undefined) return undefined;
-  return { reason: 'SysctlForbidden', message: `forbidden sysctl: ${JSON.stringify(forbidden)} not allowlisted` };
+  const message = isApiPod(pod) ? sysctlFault(pod.spec, allowedUnsafeSysctls) : undefined;
+  return message === undefined ? undefined : { reason: 'SysctlForbidden', message };
 }
 
 const osLabel = 'kubernetes.io/os';
@@ -135,13 +138,21 @@ function checkOs(pod: Pod): Refusal | undefined {
   return undefined;
 }
 
+function checkSupplementalGroups(pod: Pod, context: CheckContext): Refusal | undefined {
+  if (pod.spec.securityContext?.supplementalGroupsPolicy !== 'Strict') return undefined;
+  const supported = context.node?.supplementalGroupsPolicy ?? context.supplementalGroupsPolicy ?? false;
+  if (supported) return undefined;
+  const message = 'SupplementalGroupsPolicy=Strict is not supported in this node';
+  return { reason: 'SupplementalGroupsPolicyNotSupported', message };
+}
+
 const nano = 1_000_000_000n;
 
 function checkResources(pod: Pod, used: NodeUsage, { node, maxPods }: CheckContext): Refusal | undefined {
   if (used.pods + 1 > maxPods) return outOf('pods', 1n, BigInt(used.pods), BigInt(maxPods));
   // Static pods are critical: the stock kubelet makes room for them, and this version takes them as they are.
   if (node === undefined || !isApiPod(pod)) return undefined;
-  for (const [name, nanos] of requestsOf(pod)) {
+  for (const [name, nanos] of podRequests(pod)) {
     const limit = amountOf(node.allocatable, name);
     // A resource that the node does not know is the cluster's affair (removeMissingExtendedResources).
     if (nanos === 0n || limit === undefined) continue;
@@ -196,4 +207,15 @@ function checkTaints(pod: Pod, { node }: CheckContext): Refusal | undefined {
   if (!isApiPod(pod) || node === undefined) return undefined;
   if (untoleratedTaint(pod, node.taints, 'NoExecute') === undefined) return undefined;
   return predicate('TaintToleration', 'node(s) had untolerated taint(s)');
+}
+
+function checkAppArmor(pod: Pod, { appArmor = false }: CheckContext): Refusal | undefined {
+  const fault = appArmorFault(pod, appArmor);
+  return fault === undefined ? undefined : { reason: 'AppArmor', message: `Cannot enforce AppArmor: ${fault}` };
+}
+
+function checkShutdown({ shuttingDown = false }: CheckContext): Refusal | undefined {
+  return shuttingDown
+    ? { reason: 'NodeShutdown', message: 'Pod was rejected as the node is shutting down.' }
+    : undefined;
 }

@@ -185,3 +185,90 @@ test('the oldest goes first, and a manifest of the node before all', (t) => {
   ];
   t.deepEqual(verdicts(pods, { maxPods: 2 }), { own: 'admitted', old: 'admitted', young: 'OutOfpods' });
 });
+
+const sidecar = (fields: object) => ({ name: 's', image: 'x', restartPolicy: 'Always' as const, ...fields });
+
+test('init containers, sidecars and overhead count towards what a node has', (t) => {
+  const initContainers = [{ name: 'i', image: 'x', resources: { requests: { cpu: '3' } } }];
+  t.deepEqual(verdicts([apiPod('a', { initContainers })]), { a: 'OutOfcpu' });
+  const beside = [sidecar({ resources: { requests: { cpu: '1500m' } } })];
+  t.deepEqual(verdicts([apiPod('a', { initContainers: beside }, { cpu: '600m' })]), { a: 'OutOfcpu' });
+  t.deepEqual(verdicts([apiPod('a', { overhead: { cpu: '1500m' } }, { cpu: '600m' })]), { a: 'OutOfcpu' });
+  t.deepEqual(verdicts([apiPod('a', { resources: { requests: { memory: '2Gi' } } })]), { a: 'OutOfmemory' });
+});
+
+test('host ports of sidecars are taken, those of init containers are free again', (t) => {
+  const ports = [{ containerPort: 80, hostPort: 8080 }];
+  const wants = apiPod('b', { containers: [{ name: 'c', image: 'x', ports }] });
+  const held = apiPod('a', { initContainers: [sidecar({ ports })] });
+  const passing = apiPod('a', { initContainers: [{ name: 'i', image: 'x', ports }] });
+  t.deepEqual(verdicts([held, wants]), { a: 'admitted', b: 'NodePorts' });
+  t.deepEqual(verdicts([passing, wants]), { a: 'admitted', b: 'admitted' });
+});
+
+const toleration = { key: 'node.kubernetes.io/memory-pressure', operator: 'Exists', effect: 'NoSchedule' };
+for (const [what, pod, pressures, expected] of [
+  ['no pressure', apiPod('a'), [], 'admitted'],
+  ['memory: BestEffort', apiPod('a'), ['MemoryPressure'], 'Evicted'],
+  ['memory: BestEffort with toleration', apiPod('a', { tolerations: [toleration] }), ['MemoryPressure'], 'admitted'],
+  ['memory: Burstable', apiPod('a', {}, { cpu: '1m' }), ['MemoryPressure'], 'admitted'],
+  ['memory and disk: Burstable', apiPod('a', {}, { cpu: '1m' }), ['MemoryPressure', 'DiskPressure'], 'Evicted'],
+  ['PIDs: Burstable', apiPod('a', {}, { cpu: '1m' }), ['PIDPressure'], 'Evicted'],
+  ['disk: critical by priority', apiPod('a', { priority: 2_000_000_000 }), ['DiskPressure'], 'admitted'],
+  ['disk: a manifest', filePod('a'), ['DiskPressure'], 'admitted'],
+] as const) {
+  test(`under pressure, ${what}: ${expected}`, (t) => t.deepEqual(verdicts([pod], { pressures }), { a: expected }));
+}
+
+test('under pressure, the message names the conditions', (t) => {
+  const pressures = ['DiskPressure', 'PIDPressure'] as const;
+  t.is(message(apiPod('a'), { pressures }), 'Pod was rejected: The node had condition: [DiskPressure PIDPressure]. ');
+});
+
+const strict = { securityContext: { supplementalGroupsPolicy: 'Strict' as const } };
+for (const [what, overrides, expected] of [
+  ['the Node says nothing', {}, 'SupplementalGroupsPolicyNotSupported'],
+  ['the Node has it', { node: { ...node, supplementalGroupsPolicy: true } }, 'admitted'],
+  [
+    'the Node has it not, whatever else is said',
+    { node: { ...node, supplementalGroupsPolicy: false }, supplementalGroupsPolicy: true },
+    'SupplementalGroupsPolicyNotSupported',
+  ],
+  ['without a Node the runtime says so', { node: undefined, supplementalGroupsPolicy: true }, 'admitted'],
+] as const) {
+  test(`supplementalGroupsPolicy Strict, ${what}: ${expected}`, (t) => {
+    t.deepEqual(verdicts([apiPod('a', strict)], overrides), { a: expected });
+  });
+}
+
+const confined = { type: 'RuntimeDefault' as const };
+for (const [what, spec, appArmor, expected] of [
+  ['of the pod, on a node without', { securityContext: { appArmorProfile: confined } }, false, 'AppArmor'],
+  ['of the pod, on a node with it', { securityContext: { appArmorProfile: confined } }, true, 'admitted'],
+  [
+    'of an init container, on a node without',
+    { initContainers: [{ name: 'i', image: 'x', securityContext: { appArmorProfile: confined } }] },
+    false,
+    'AppArmor',
+  ],
+  [
+    'Unconfined, on a node without',
+    { securityContext: { appArmorProfile: { type: 'Unconfined' } } },
+    false,
+    'admitted',
+  ],
+  ['Localhost without name', { securityContext: { appArmorProfile: { type: 'Localhost' } } }, true, 'AppArmor'],
+] as [string, Partial<PodSpec>, boolean, string][]) {
+  test(`AppArmor profile ${what}: ${expected}`, (t) =>
+    t.deepEqual(verdicts([apiPod('a', spec)], { appArmor }), { a: expected }));
+}
+
+test('a node that shuts down takes no pods, and keeps those that run', (t) => {
+  const shuttingDown = { shuttingDown: true, isPresent: (uid: string) => uid === 'b' };
+  t.deepEqual(verdicts([apiPod('a'), apiPod('b')], shuttingDown), { a: 'NodeShutdown', b: 'admitted' });
+});
+
+test('net sysctls with the network of the node are forbidden', (t) => {
+  const securityContext = { sysctls: [{ name: 'net.ipv4.tcp_syncookies', value: '1' }] };
+  t.deepEqual(verdicts([apiPod('a', { hostNetwork: true, securityContext })]), { a: 'SysctlForbidden' });
+});

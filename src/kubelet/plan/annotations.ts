@@ -16,6 +16,8 @@ export const terminationMessagePathAnnotation = 'io.kubernetes.container.termina
 export const terminationMessagePolicyAnnotation = 'io.kubernetes.container.terminationMessagePolicy';
 export const containerPortsAnnotation = 'io.kubernetes.container.ports';
 export const terminationGracePeriodAnnotation = 'io.kubernetes.pod.terminationGracePeriod';
+/** The container's preStop hook as JSON, so that an orphan's is still run. */
+export const preStopHandlerAnnotation = 'io.kubernetes.container.preStopHandler';
 
 /** Milliseconds to wait after this instance's exit before the next one may start. */
 export const restartBackoffAnnotation = 'keelson.dev/restart-backoff-ms';

@@ -94,8 +94,13 @@ test('volumes first, then our hosts file and termination log', (t) => {
     { containerPath: '/data', hostPath, readonly: false, propagation: 'PROPAGATION_PRIVATE' },
     { containerPath: '/relative', hostPath, readonly: true, propagation: 'PROPAGATION_HOST_TO_CONTAINER' },
     { containerPath: '/both', hostPath, readonly: false, propagation: 'PROPAGATION_BIDIRECTIONAL' },
-    { containerPath: '/etc/hosts', hostPath: context.hostsFilePath, readonly: false },
-    { containerPath: '/dev/termination-log', hostPath: context.terminationMessageFile, readonly: false },
+    { containerPath: '/etc/hosts', hostPath: context.hostsFilePath, readonly: false, selinuxRelabel: true },
+    {
+      containerPath: '/dev/termination-log',
+      hostPath: context.terminationMessageFile,
+      readonly: false,
+      selinuxRelabel: true,
+    },
   ]);
 });
 
@@ -130,3 +135,69 @@ test('terminals and streams', (t) => {
   t.like(configOf(), { stdin: false, stdinOnce: false, tty: false });
   t.like(configOf({ stdin: true, stdinOnce: true, tty: true }), { stdin: true, stdinOnce: true, tty: true });
 });
+
+test('the preStop hook and a grace that is running out are written on the container, for a successor', (t) => {
+  const lifecycle = { preStop: { sleep: { seconds: 3 } } };
+  t.is(configOf({ lifecycle }).annotations?.['io.kubernetes.container.preStopHandler'], '{"sleep":{"seconds":3}}');
+  const container: Container = { name: 'main', image: 'i' };
+  const metadata = { name: 'web', namespace: 'team', uid: 'u1', deletionGracePeriodSeconds: 4 };
+  const pod: Pod = { apiVersion: 'v1', kind: 'Pod', metadata, spec: { containers: [container] } };
+  t.is(containerConfig(pod, container, context).annotations?.['io.kubernetes.pod.deletionGracePeriod'], '4');
+});
+
+const isolation = { runtimeHandler: '', recursiveReadOnlyMounts: true };
+const mountOf = (mount: object, own = {}, spec: Partial<PodSpec> = {}) => {
+  const volumeMounts = [{ name: 'data', mountPath: '/data', ...mount }];
+  const container: Container = { name: 'main', image: 'i', volumeMounts };
+  const pod: Pod = {
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: { name: 'web', namespace: 'team', uid: 'u1' },
+    spec: { containers: [container], ...spec },
+  };
+  return containerConfig(pod, container, { ...context, ...own }).mounts?.[0];
+};
+
+for (const [mode, readOnly, own, expected] of [
+  ['Disabled', true, { isolation }, undefined],
+  ['IfPossible', true, { isolation }, true],
+  ['IfPossible', true, {}, undefined],
+  ['Enabled', true, { isolation }, true],
+] as const) {
+  test(`recursiveReadOnly ${mode}, ${'isolation' in own ? 'possible' : 'impossible'}: ${expected}`, (t) => {
+    t.is(mountOf({ recursiveReadOnly: mode, readOnly }, own)?.recursiveReadOnly, expected);
+  });
+}
+
+for (const [mount, message] of [
+  [{ recursiveReadOnly: 'Enabled', readOnly: true }, /not supported by the runtime/],
+  [{ recursiveReadOnly: 'IfPossible' }, /it is not read-only/],
+  [
+    { recursiveReadOnly: 'IfPossible', readOnly: true, mountPropagation: 'Bidirectional' },
+    /not compatible with propagation Bidirectional/,
+  ],
+] as const) {
+  test(`recursiveReadOnly refuses ${JSON.stringify(mount)}`, (t) => {
+    t.throws(() => mountOf(mount), { instanceOf: ContainerConfigError, message });
+  });
+}
+
+test('mounts of a pod with ids of its own are mapped', (t) => {
+  const own = { isolation: { ...isolation, userNamespace: { hostId: 65536, length: 65536 } } };
+  const mapping = [{ hostId: 65536, containerId: 0, length: 65536 }];
+  t.like(mountOf({}, own), { uidMappings: mapping, gidMappings: mapping });
+  t.is(mountOf({})?.uidMappings, undefined);
+});
+
+for (const [source, readonly, selinuxRelabel] of [
+  [{ emptyDir: {} }, false, true],
+  [{ configMap: { name: 'x' } }, true, true],
+  [{ secret: { secretName: 'x' } }, true, true],
+  [{ projected: {} }, true, true],
+  [{ downwardAPI: {} }, true, true],
+  [{ hostPath: { path: '/x' } }, false, undefined],
+] as const) {
+  test(`a mount of ${Object.keys(source)}: ${readonly ? 'read-only' : 'writable'}`, (t) => {
+    t.like(mountOf({}, {}, { volumes: [{ name: 'data', ...source }] }), { readonly, selinuxRelabel });
+  });
+}

@@ -3,7 +3,7 @@
  * pkg/kubelet/kuberuntime/kuberuntime_container.go (generateContainerConfig), kuberuntime_container_linux.go.
  * Layer: kubelet/plan (pure): volumes are mounted, the image is present and its facts are handed in.
  */
-import type { Container, Pod, VolumeMount } from '../../api/core.ts';
+import type { Container, Pod, Volume, VolumeMount } from '../../api/core.ts';
 import type * as cri from '../../cri/messages.generated.ts';
 import {
   containerHashAnnotation,
@@ -12,6 +12,7 @@ import {
   podNameLabel,
   podNamespaceLabel,
   podUidLabel,
+  preStopHandlerAnnotation,
   restartBackoffAnnotation,
   restartCountAnnotation,
   terminationGracePeriodAnnotation,
@@ -22,9 +23,13 @@ import { ContainerConfigError } from './container-config-error.ts';
 import { containerHash } from './container-hash.ts';
 import { containerEnvironment, type EnvironmentContext } from './environment.ts';
 import { expandReferences, maxExpandedCharacters } from './expansion.ts';
+import { idMapping, type PodIsolation, usualIsolation } from './isolation.ts';
 import { containerLogPath } from './log-paths.ts';
+import { preStopAnnotation } from './orphan-container.ts';
 import { containerResources, type NodeResources } from './resources.ts';
 import { containerSecurityContext, type ImageUser, type SecurityDefaults } from './security-context.ts';
+
+const deletionGracePeriodAnnotation = 'io.kubernetes.pod.deletionGracePeriod';
 
 export interface ContainerContext {
   attempt: number;
@@ -39,6 +44,10 @@ export interface ContainerContext {
   environment: EnvironmentContext;
   node: NodeResources;
   security: SecurityDefaults;
+  /** Default: usualIsolation. */
+  isolation?: PodIsolation | undefined;
+  /** Of an ephemeral container with targetContainerName: that container's id. */
+  targetId?: string | undefined;
 }
 
 export function containerConfig(pod: Pod, container: Container, context: ContainerContext): cri.ContainerConfigInput {
@@ -51,7 +60,6 @@ export function containerConfig(pod: Pod, container: Container, context: Contain
     if (characters <= maxExpandedCharacters) return expanded;
     throw new ContainerConfigError(`command and args are longer than ${maxExpandedCharacters} characters`, object);
   };
-  const resources = containerResources(pod, container, context.node);
   return {
     metadata: { name: container.name, attempt: context.attempt },
     image: { image: context.image.ref, userSpecifiedImage: container.image },
@@ -72,20 +80,16 @@ export function containerConfig(pod: Pod, container: Container, context: Contain
     stdinOnce: container.stdinOnce ?? false,
     tty: container.tty ?? false,
     linux: {
-      resources: {
-        cpuPeriod: resources.cpuQuotaUs === 0 ? 0 : resources.cpuPeriodUs,
-        cpuQuota: resources.cpuQuotaUs,
-        cpuShares: resources.cpuShares,
-        memoryLimitInBytes: resources.memoryLimitBytes,
-        oomScoreAdj: resources.oomScoreAdj,
-      },
-      securityContext: containerSecurityContext(pod, container, context.image.user, context.security),
+      resources: containerResources(pod, container, context.node),
+      securityContext: containerSecurityContext(pod, container, context.image.user, context.security, context),
     },
   };
 }
 
 function annotations(pod: Pod, container: Container, context: ContainerContext): Record<string, string> {
   const ports = container.ports ?? [];
+  const preStop = preStopAnnotation(container);
+  const { deletionGracePeriodSeconds } = pod.metadata;
   return {
     [containerHashAnnotation]: containerHash(container),
     [restartCountAnnotation]: String(context.attempt),
@@ -94,48 +98,72 @@ function annotations(pod: Pod, container: Container, context: ContainerContext):
     [terminationMessagePolicyAnnotation]: container.terminationMessagePolicy ?? 'File',
     [terminationGracePeriodAnnotation]: String(pod.spec.terminationGracePeriodSeconds ?? 30),
     ...(ports.length > 0 ? { [containerPortsAnnotation]: JSON.stringify(ports) } : {}),
+    ...(preStop === undefined ? {} : { [preStopHandlerAnnotation]: preStop }),
+    ...(deletionGracePeriodSeconds === undefined
+      ? {}
+      : { [deletionGracePeriodAnnotation]: String(deletionGracePeriodSeconds) }),
   };
 }
 
 function mounts(pod: Pod, container: Container, context: ContainerContext): cri.MountInput[] {
-  // Content that Keelson writes is never the container's to change, whatever the mount says.
-  const written = new Set(
-    (pod.spec.volumes ?? []).flatMap(({ name, configMap, secret }) => (configMap || secret ? [name] : [])),
-  );
+  const volumes = new Map((pod.spec.volumes ?? []).map((volume) => [volume.name, volume]));
   const list = (container.volumeMounts ?? []).map((mount) =>
-    volumeMount(container, mount, written.has(mount.name), context),
+    volumeMount(container, mount, volumes.get(mount.name), context),
   );
   const taken = new Set(list.map((mount) => mount.containerPath));
   const terminationPath = container.terminationMessagePath ?? '/dev/termination-log';
-  if (!taken.has('/etc/hosts')) {
-    list.push({ containerPath: '/etc/hosts', hostPath: context.hostsFilePath, readonly: false });
+  for (const [containerPath, hostPath] of [
+    ['/etc/hosts', context.hostsFilePath],
+    [terminationPath, context.terminationMessageFile],
+  ] as const) {
+    if (!taken.has(containerPath)) list.push({ containerPath, hostPath, readonly: false, selinuxRelabel: true });
   }
-  if (!taken.has(terminationPath)) {
-    list.push({ containerPath: terminationPath, hostPath: context.terminationMessageFile, readonly: false });
-  }
-  return list;
+  const { userNamespace } = context.isolation ?? usualIsolation;
+  if (userNamespace === undefined) return list;
+  const mapping = [idMapping(userNamespace)];
+  return list.map((mount) => ({ ...mount, uidMappings: mapping, gidMappings: mapping }));
 }
 
 function volumeMount(
   container: Container,
   mount: VolumeMount,
-  forceReadOnly: boolean,
+  volume: Volume | undefined,
   context: ContainerContext,
 ): cri.MountInput {
   const hostPath = context.volumePaths.get(mount.name);
   if (hostPath === undefined) {
     throw new ContainerConfigError(`volume ${mount.name} is not mounted`, `container ${container.name}`);
   }
+  // Content that Keelson writes is never the container's to change, whatever the mount says.
+  const written = Boolean(volume?.configMap || volume?.secret || volume?.projected || volume?.downwardAPI);
   return {
     // A relative mountPath counts from the root, as the kubelet takes it.
     containerPath: mount.mountPath.startsWith('/') ? mount.mountPath : `/${mount.mountPath}`,
     hostPath,
-    readonly: forceReadOnly || (mount.readOnly ?? false),
-    propagation:
-      mount.mountPropagation === 'Bidirectional'
-        ? 'PROPAGATION_BIDIRECTIONAL'
-        : mount.mountPropagation === 'HostToContainer'
-          ? 'PROPAGATION_HOST_TO_CONTAINER'
-          : 'PROPAGATION_PRIVATE',
+    readonly: written || (mount.readOnly ?? false),
+    propagation: propagation(mount),
+    // The node's own files keep their labels.
+    ...(volume !== undefined && volume.hostPath === undefined ? { selinuxRelabel: true } : {}),
+    ...(isRecursiveReadOnly(container, mount, context) ? { recursiveReadOnly: true } : {}),
   };
+}
+
+function propagation({ mountPropagation }: VolumeMount): cri.MountPropagation {
+  if (mountPropagation === 'Bidirectional') return 'PROPAGATION_BIDIRECTIONAL';
+  return mountPropagation === 'HostToContainer' ? 'PROPAGATION_HOST_TO_CONTAINER' : 'PROPAGATION_PRIVATE';
+}
+
+/** Source: resolveRecursiveReadOnly in pkg/kubelet/kubelet_pods.go. */
+function isRecursiveReadOnly(container: Container, mount: VolumeMount, context: ContainerContext): boolean {
+  const { recursiveReadOnly = 'Disabled', mountPropagation = 'None' } = mount;
+  if (recursiveReadOnly === 'Disabled') return false;
+  const refuse = (why: string): never => {
+    const asked = `volume ${mount.name} requested recursive read-only mode, but it is ${why}`;
+    throw new ContainerConfigError(asked, `container ${container.name}`);
+  };
+  if (!mount.readOnly) refuse('not read-only');
+  if (mountPropagation !== 'None') refuse(`not compatible with propagation ${mountPropagation}`);
+  const possible = (context.isolation ?? usualIsolation).recursiveReadOnlyMounts;
+  if (recursiveReadOnly === 'Enabled' && !possible) refuse('not supported by the runtime');
+  return possible;
 }

@@ -1,7 +1,7 @@
 import test from 'ava';
 import fc from 'fast-check';
 import type { DnsPolicy, Pod, PodSpec } from '../../api/core.ts';
-import { parseResolvConf, podDns, type ResolverConfig } from './dns-config.ts';
+import { formPodDns, parseResolvConf, podDns, type ResolverConfig } from './dns-config.ts';
 
 const pod = (spec: Partial<PodSpec> = {}): Pod => ({
   apiVersion: 'v1',
@@ -95,4 +95,35 @@ test('three servers, 32 searches, none over 253 characters, 2048 in all', (t) =>
   // 8 x 253 + 8 = 2032: exactly 2048 with 15 more and its space.
   t.is(dns({ searches: [...eight, 'y'.repeat(15)] }).searches.length, 9);
   t.is(dns({ searches: [...eight, 'y'.repeat(17)] }).searches.length, 8);
+});
+
+test('DNSConfigForming: servers and searches that were left out are told', (t) => {
+  const nameservers = ['1.1.1.1', '2.2.2.2', '3.3.3.3', '4.4.4.4'];
+  const searches = Array.from({ length: 33 }, (_, index) => `s${index}`);
+  const { config, warnings } = formPodDns(
+    pod({ dnsPolicy: 'None', dnsConfig: { nameservers, searches } }),
+    host,
+    cluster,
+  );
+  t.is(config.searches.length, 32);
+  t.deepEqual(
+    warnings.map(({ reason }) => reason),
+    ['DNSConfigForming', 'DNSConfigForming'],
+  );
+  t.is(
+    warnings[0]?.message,
+    'Nameserver limits were exceeded, some nameservers have been omitted, ' +
+      'the applied nameserver line is: 1.1.1.1 2.2.2.2 3.3.3.3',
+  );
+  t.regex(warnings[1]?.message ?? '', /^Search Line limits were exceeded.* the applied search line is: s0 s1 .* s31$/);
+  t.deepEqual(formPodDns(pod(), host, cluster).warnings, []);
+});
+
+test('MissingClusterDNS: a pod that wants the DNS of a cluster that has none is told', (t) => {
+  const { warnings } = formPodDns(pod(), host, noCluster);
+  t.deepEqual(
+    warnings.map(({ reason }) => reason),
+    ['MissingClusterDNS'],
+  );
+  t.deepEqual(formPodDns(pod({ dnsPolicy: 'Default' }), host, noCluster).warnings, []);
 });

@@ -44,22 +44,60 @@ function mergeOptions(options: string[], more: string[]): string[] {
 /** What resolv.conf(5) means without any nameserver. Left empty, the runtime would copy the node's file instead. */
 const localResolver: ResolverConfig = { servers: ['127.0.0.1'], searches: ['.'], options: [] };
 
+/** A warning that the pod's settings are not what was asked for. */
+export interface DnsWarning {
+  reason: 'DNSConfigForming' | 'MissingClusterDNS';
+  message: string;
+}
+
+export interface PodDns {
+  config: ResolverConfig;
+  warnings: DnsWarning[];
+}
+
 /** @param host the node's resolv.conf, or undefined when pods are to get none of it (resolvConf: "") */
 export function podDns(pod: Pod, host: ResolverConfig | undefined, cluster: ClusterDns): ResolverConfig {
+  return formPodDns(pod, host, cluster).config;
+}
+
+/** As podDns, with what was left out. */
+export function formPodDns(pod: Pod, host: ResolverConfig | undefined, cluster: ClusterDns): PodDns {
   const merged = mergeDnsConfig(pod, base(pod, host, cluster));
-  return {
-    servers: merged.servers.slice(0, maxServers),
-    searches: withinLimits(merged.searches),
-    options: merged.options,
-  };
+  const warnings: DnsWarning[] = [];
+  if (usesCluster(pod) && cluster.servers.length === 0) {
+    const { name, namespace, uid } = pod.metadata;
+    const why =
+      'kubelet does not have ClusterDNS IP configured and cannot create Pod using "ClusterFirst" policy. ' +
+      'Falling back to "Default" policy.';
+    warnings.push({ reason: 'MissingClusterDNS', message: `pod: "${name}_${namespace}(${uid})". ${why}` });
+  }
+  const cut = (what: string, line: string): unknown =>
+    warnings.push({
+      reason: 'DNSConfigForming',
+      message: `${what}, the applied ${line}`,
+    });
+  const servers = merged.servers.slice(0, maxServers);
+  if (servers.length < merged.servers.length) {
+    const what = 'Nameserver limits were exceeded, some nameservers have been omitted';
+    cut(what, `nameserver line is: ${servers.join(' ')}`);
+  }
+  const searches = withinLimits(merged.searches);
+  if (searches.length < merged.searches.length) {
+    const what = 'Search Line limits were exceeded, some search paths have been omitted';
+    cut(what, `search line is: ${searches.join(' ')}`);
+  }
+  return { config: { servers, searches, options: merged.options }, warnings };
+}
+
+function usesCluster({ spec }: Pod): boolean {
+  const policy = spec.dnsPolicy ?? 'ClusterFirst';
+  return policy === 'ClusterFirstWithHostNet' || (policy === 'ClusterFirst' && !spec.hostNetwork);
 }
 
 function base(pod: Pod, host: ResolverConfig | undefined, cluster: ClusterDns): ResolverConfig {
-  const policy = pod.spec.dnsPolicy ?? 'ClusterFirst';
-  if (policy === 'None') return { servers: [], searches: [], options: [] };
-  const usesCluster = policy === 'ClusterFirstWithHostNet' || (policy === 'ClusterFirst' && !pod.spec.hostNetwork);
+  if (pod.spec.dnsPolicy === 'None') return { servers: [], searches: [], options: [] };
   // Without a cluster DNS the kubelet falls back to the node's resolver (event MissingClusterDNS).
-  if (!usesCluster || cluster.servers.length === 0) return host ?? localResolver;
+  if (!usesCluster(pod) || cluster.servers.length === 0) return host ?? localResolver;
   const searches = host?.searches ?? [];
   const domains = [`${pod.metadata.namespace}.svc.${cluster.domain}`, `svc.${cluster.domain}`, cluster.domain];
   return {

@@ -4,12 +4,15 @@
  * Layer: kubelet/plan (pure). Addresses are known to environment.ts only.
  */
 import type { Container, EnvVarSource, Pod } from '../../api/core.ts';
+import { isHugePages, podLevel } from './pod-requests.ts';
 import { bytesOf, millicoresOf } from './resource-values.ts';
 
 /** What an unset limit means: the node's allocatable. */
 export interface Allocatable {
   milliCores: number;
   memoryBytes: number;
+  /** Undefined when it is not known: a limit of it that is unset then cannot be told. */
+  ephemeralStorageBytes?: number | undefined;
 }
 
 export type DownwardValue = { value: string } | { fault: string };
@@ -48,28 +51,37 @@ export function downwardResource(
   own: Container | undefined,
   allocatable: Allocatable,
 ): DownwardValue {
-  const target = ref.containerName ? pod.spec.containers.find(({ name }) => name === ref.containerName) : own;
+  const target = ref.containerName ? containerNamed(pod, ref.containerName) : own;
   if (!target) return { fault: `container ${ref.containerName ?? ''} not found` };
-  const [kind, resource = ''] = ref.resource.split('.', 2);
-  const list =
-    kind === 'limits' ? target.resources?.limits : kind === 'requests' ? target.resources?.requests : undefined;
-  const written = ownValue(list, resource) ?? '0';
-  const divisor = ref.divisor ?? '1';
-  // A limit of 0 is no limit, and a divisor of 0 stands for 1.
-  const orNode = (amount: number, ofNode: number): number => (amount === 0 && kind === 'limits' ? ofNode : amount);
-  if (resource === 'cpu') {
-    const milliCores = orNode(millicoresOf(written), allocatable.milliCores);
-    return { value: String(Math.ceil(milliCores / (millicoresOf(divisor) || 1000))) };
-  }
-  if (resource === 'memory') {
-    const bytes = orNode(bytesOf(written), allocatable.memoryBytes);
-    return { value: String(Math.ceil(bytes / (bytesOf(divisor) || 1))) };
-  }
-  if (resource === 'ephemeral-storage' && (kind === 'requests' || bytesOf(written) > 0)) {
-    return { value: String(Math.ceil(bytesOf(written) / (bytesOf(divisor) || 1))) };
-  }
-  return { fault: `unsupported container resource: ${ref.resource}` };
+  const [, kind, resource = ''] = /^(limits|requests)\.(.+)$/.exec(ref.resource) ?? [];
+  if (kind !== 'limits' && kind !== 'requests') return { fault: `unsupported container resource: ${ref.resource}` };
+  const written = amountOf(ownValue(target.resources?.[kind], resource) ?? '0', resource);
+  const divisor = amountOf(ref.divisor ?? '0', resource) || amountOf('1', resource);
+  // A limit of 0 is no limit: that of the pod counts, else what the node has.
+  const amount = kind === 'limits' && written === 0 ? unsetLimit(pod, resource, allocatable) : written;
+  if (amount === undefined || !isKnown(resource)) return { fault: `unsupported container resource: ${ref.resource}` };
+  return { value: String(Math.ceil(amount / divisor)) };
 }
+
+const isKnown = (resource: string): boolean =>
+  resource === 'cpu' || resource === 'memory' || resource === 'ephemeral-storage' || isHugePages(resource);
+
+/** Thousandths of CPU, whole units of everything else. */
+const amountOf = (quantity: string, resource: string): number =>
+  resource === 'cpu' ? millicoresOf(quantity) : bytesOf(quantity);
+
+function unsetLimit(pod: Pod, resource: string, allocatable: Allocatable): number | undefined {
+  const ofPod = podLevel(pod.spec, 'limits').find(([name]) => name === resource)?.[1];
+  const amount = ofPod === undefined || isHugePages(resource) ? 0 : amountOf(ofPod, resource);
+  if (amount > 0) return amount;
+  if (resource === 'cpu') return allocatable.milliCores;
+  if (resource === 'memory') return allocatable.memoryBytes;
+  return resource === 'ephemeral-storage' ? allocatable.ephemeralStorageBytes : 0;
+}
+
+/** Main and init containers; ephemeral ones have no resources to tell. */
+const containerNamed = ({ spec }: Pod, name: string): Container | undefined =>
+  [...spec.containers, ...(spec.initContainers ?? [])].find((container) => container.name === name);
 
 /** Keys come from manifests: `constructor` is a key like any other, and no object has it by itself. */
 export const ownValue = (map: Record<string, string> | undefined, key: string): string | undefined =>

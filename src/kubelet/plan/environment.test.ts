@@ -23,8 +23,9 @@ const context: EnvironmentContext = {
   },
   nodeName: 'node1',
   hostIP: '192.0.2.2',
+  hostIPs: ['192.0.2.2', '2001:db8::2'],
   podIPs: ['10.1.0.5', 'fd00::5'],
-  allocatable: { milliCores: 1900, memoryBytes: 2 ** 30 },
+  allocatable: { milliCores: 1900, memoryBytes: 2 ** 30, ephemeralStorageBytes: 40 * 2 ** 30 },
 };
 
 function environmentOf(container: Partial<Container>, podChange: Partial<Pod['metadata']> = {}): Map<string, string> {
@@ -100,6 +101,7 @@ for (const [fieldPath, expected] of [
   ['spec.nodeName', 'node1'],
   ['spec.serviceAccountName', 'robot'],
   ['status.hostIP', '192.0.2.2'],
+  ['status.hostIPs', '192.0.2.2,2001:db8::2'],
   ['status.podIP', '10.1.0.5'],
   ['status.podIPs', '10.1.0.5,fd00::5'],
 ] as const) {
@@ -127,6 +129,10 @@ for (const [resource, divisor, resources, expected] of [
   ['requests.memory', undefined, {}, '0'],
   ['limits.ephemeral-storage', '1Mi', sized, '1024'],
   ['requests.ephemeral-storage', undefined, {}, '0'],
+  ['limits.ephemeral-storage', '1Gi', {}, '40'],
+  ['limits.hugepages-2Mi', '1Mi', { limits: { 'hugepages-2Mi': '4Mi' } }, '4'],
+  ['requests.hugepages-2Mi', undefined, {}, '0'],
+  ['limits.hugepages-2Mi', undefined, {}, '0'],
 ] as const) {
   test(`resourceFieldRef ${resource} of ${JSON.stringify(resources)} by ${divisor ?? 'nothing'}`, (t) => {
     const ref = { resource, ...(divisor === undefined ? {} : { divisor }) };
@@ -140,17 +146,17 @@ test('resourceFieldRef may name another container of the pod', (t) => {
 
 for (const [what, source, message] of [
   ['no such configmap', { configMapKeyRef: { name: 'nope', key: 'key' } }, 'configmap "nope" not found'],
-  ['no such key', { configMapKeyRef: { name: 'conf', key: 'nope' } }, 'couldn\'t find key nope in configmap "conf"'],
+  ['no such key', { configMapKeyRef: { name: 'conf', key: 'nope' } }, "couldn't find key nope in ConfigMap team/conf"],
   ['no such secret', { secretKeyRef: { name: 'nope', key: 'key' } }, 'secret "nope" not found'],
-  ['no key in secret', { secretKeyRef: { name: 'pass', key: 'nope' } }, 'couldn\'t find key nope in secret "pass"'],
+  ['no key in secret', { secretKeyRef: { name: 'pass', key: 'nope' } }, "couldn't find key nope in Secret team/pass"],
   [
     'a key that every object inherits',
     { configMapKeyRef: { name: 'conf', key: 'constructor' } },
-    'couldn\'t find key constructor in configmap "conf"',
+    "couldn't find key constructor in ConfigMap team/conf",
   ],
   ['an inherited key of a secret', { secretKeyRef: { name: 'pass', key: 'toString' } }, 'key toString'],
   ['unknown field', { fieldRef: { fieldPath: 'spec.volumes' } }, 'unsupported fieldPath: spec.volumes'],
-  ['unknown resource', { resourceFieldRef: { resource: 'limits.hugepages-2Mi' } }, 'unsupported container resource'],
+  ['unknown resource', { resourceFieldRef: { resource: 'limits.example.com/gpu' } }, 'unsupported container resource'],
   ['no such container', { resourceFieldRef: { containerName: 'x', resource: 'limits.cpu' } }, 'container x not found'],
 ] as const) {
   test(`${what}: CreateContainerConfigError`, (t) => {
@@ -192,4 +198,40 @@ test('references that double with every line are refused instead of filling the 
   const env: EnvVar[] = [{ name: 'V0', value: 'lol' }];
   for (let i = 1; i < 60; i++) env.push({ name: `V${i}`, value: `$(V${i - 1})$(V${i - 1})` });
   t.throws(() => environmentOf({ env }), { instanceOf: ContainerConfigError, message: /longer than/ });
+});
+
+test('resourceFieldRef of an init container, and of a pod that limits itself', (t) => {
+  const container: Container = { name: 'main', image: 'i' };
+  const init: Container = { name: 'first', image: 'i', resources: { limits: { cpu: '250m' } } };
+  const refer = (containerName: string) => ({
+    resourceFieldRef: { containerName, resource: 'limits.cpu', divisor: '1m' },
+  });
+  const env = ['first', 'main'].map((name) => ({ name, valueFrom: refer(name) }));
+  const pod: Pod = {
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: { name: 'web', namespace: 'team', uid: 'u1' },
+    spec: { containers: [container], initContainers: [init], resources: { limits: { cpu: '700m' } } },
+  };
+  t.deepEqual(
+    [...containerEnvironment(pod, { ...container, env }, context)],
+    [
+      ['first', '250'],
+      ['main', '700'],
+    ],
+  );
+});
+
+test('envFrom takes keys of any printable name', (t) => {
+  const odd: ConfigMap = { ...configMap, data: { '9 lives!': 'a', 'x.y-z': 'b', __proto__: 'c' } };
+  const own = { ...context, sources: { ...context.sources, configMap: () => odd } };
+  const container: Container = { name: 'c', image: 'i', envFrom: [{ prefix: '1-', configMapRef: { name: 'conf' } }] };
+  const pod: Pod = {
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: { name: 'web', namespace: 'team', uid: 'u1' },
+    spec: { containers: [container] },
+  };
+  const names = [...containerEnvironment(pod, container, own).keys()];
+  t.deepEqual(names, ['1-9 lives!', '1-x.y-z']);
 });

@@ -21,6 +21,8 @@ export interface EnvironmentContext {
   sources: ObjectSources;
   nodeName: string;
   hostIP: string;
+  /** All of the node's, primary first. Default: hostIP alone. */
+  hostIPs?: readonly string[];
   podIPs: string[];
   allocatable: Allocatable;
   /** Of service-variables.ts: anything that the pod says itself goes over them. */
@@ -99,28 +101,30 @@ function sourceValue(
   if (source.configMapKeyRef) {
     const { name, key } = source.configMapKeyRef;
     const found = context.sources.configMap(namespace, name);
-    return keyed(container, 'configmap', source.configMapKeyRef, found !== undefined, ownValue(found?.data, key));
+    return keyed(pod, container, 'ConfigMap', source.configMapKeyRef, found !== undefined, ownValue(found?.data, key));
   }
   if (source.secretKeyRef) {
     const { name, key } = source.secretKeyRef;
     const found = context.sources.secret(namespace, name);
-    return keyed(container, 'secret', source.secretKeyRef, found !== undefined, secretText(found, key));
+    return keyed(pod, container, 'Secret', source.secretKeyRef, found !== undefined, secretText(found, key));
   }
   return undefined;
 }
 
 function keyed(
+  pod: Pod,
   container: Container,
-  kind: string,
+  kind: 'ConfigMap' | 'Secret',
   selector: KeySelector,
   exists: boolean,
   value: string | undefined,
 ): string | undefined {
   if (value !== undefined || selector.optional) return value;
-  throw missing(
-    container,
-    exists ? `couldn't find key ${selector.key} in ${kind} "${selector.name}"` : `${kind} "${selector.name}" not found`,
-  );
+  const { name, key } = selector;
+  const message = exists
+    ? `couldn't find key ${key} in ${kind} ${pod.metadata.namespace}/${name}`
+    : `${kind.toLowerCase()} "${name}" not found`;
+  throw missing(container, message);
 }
 
 const secretText = (secret: Secret | undefined, key: string): string | undefined => {
@@ -137,8 +141,9 @@ function fieldValue(pod: Pod, container: Container, path: string, context: Envir
     case 'spec.nodeName':
       return context.nodeName;
     case 'status.hostIP':
-    case 'status.hostIPs':
       return context.hostIP;
+    case 'status.hostIPs':
+      return (context.hostIPs ?? [context.hostIP]).join(',');
     case 'status.podIP':
       return context.podIPs[0] ?? '';
     case 'status.podIPs':

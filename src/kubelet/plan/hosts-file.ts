@@ -4,7 +4,7 @@
  * Layer: kubelet/plan (pure).
  */
 import type { Pod } from '../../api/core.ts';
-import { podHostname } from './sandbox-config.ts';
+import { podDomain, podHostname } from './hostname.ts';
 
 /**
  * @param ips the pod's addresses, primary first; empty on hostNetwork
@@ -33,10 +33,9 @@ export function hostsFile(
   return `${lines.join('\n')}\n`;
 }
 
-/** A StatefulSet's pods know themselves by the name that the DNS has for them. */
+/** With its domain first, where it has one. */
 function namesOf(pod: Pod, nodeName: string, clusterDomain: string): string {
   const hostname = podHostname(pod, nodeName);
-  const { subdomain } = pod.spec;
-  if (!subdomain) return hostname;
-  return `${hostname}.${subdomain}.${pod.metadata.namespace}.svc.${clusterDomain}\t${hostname}`;
+  const domain = podDomain(pod, clusterDomain);
+  return domain === '' ? hostname : `${hostname}.${domain}\t${hostname}`;
 }

@@ -1,5 +1,11 @@
 import test from 'ava';
-import { containerLogLinkName, containerLogPath, podLogDirectory, podOfLogDirectory } from './log-paths.ts';
+import {
+  containerLogLinkName,
+  containerLogPath,
+  isLogOfAttempt,
+  podLogDirectory,
+  podOfLogDirectory,
+} from './log-paths.ts';
 
 const uid = '0123456789abcdef0123456789abcdef';
 const pod = { namespace: 'team', name: 'web.v1', uid };
@@ -15,6 +21,15 @@ test('a link name always fits a file name and keeps the whole container id', (t)
   const name = containerLogLinkName({ ...pod, name: 'n'.repeat(253) }, 'c'.repeat(63), id);
   t.is(name.length, 255);
   t.true(name.endsWith(`-${id}.log`));
+});
+
+test('the files of one instance', (t) => {
+  const files = ['0.log', '0.log.20260101-000000', '0.log.20260101-000000.gz', '0.log.20260101-000000.tmp'];
+  for (const file of files) {
+    t.true(isLogOfAttempt(file, 0), file);
+    t.false(isLogOfAttempt(file, 1), file);
+  }
+  for (const file of ['10.log', '0.logs', '00.log', '0', 'x0.log', '']) t.false(isLogOfAttempt(file, 0), file);
 });
 
 for (const bad of ['', '.', '..', 'a/b', '../x', 'a\0b']) {

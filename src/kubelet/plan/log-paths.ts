@@ -17,6 +17,12 @@ export function containerLogPath(containerName: string, attempt: number): string
   return join(pathSegment(containerName), `${attempt}.log`);
 }
 
+/** Whether a name in a container's log directory is of that instance: its log, or what rotation made of it. */
+export function isLogOfAttempt(fileName: string, attempt: number): boolean {
+  const log = `${attempt}.log`;
+  return fileName === log || fileName.startsWith(`${log}.`);
+}
+
 /** `<pod>_<namespace>_<container>-<id>.log`, cut so that a file name stays within 255 bytes. */
 export function containerLogLinkName(pod: PodIdentity, containerName: string, containerId: string): string {
   const suffix = `-${containerId}.log`;

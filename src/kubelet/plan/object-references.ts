@@ -4,6 +4,7 @@
  * that this version runs. What a node may read is decided by the same references (plugin/pkg/auth/authorizer/node).
  */
 import type { Pod } from '../../api/core.ts';
+import { containersOf } from './container-kind.ts';
 
 export interface ObjectReference {
   kind: 'configMap' | 'secret';
@@ -31,7 +32,7 @@ export function objectReferences(pod: Pod): ObjectReference[] {
     }
   }
   for (const { name } of pod.spec.imagePullSecrets ?? []) add('secret', name);
-  for (const container of pod.spec.containers) {
+  for (const { container } of containersOf(pod)) {
     for (const { valueFrom } of container.env ?? []) {
       add('configMap', valueFrom?.configMapKeyRef?.name);
       add('secret', valueFrom?.secretKeyRef?.name);

@@ -1,9 +1,11 @@
 import test from 'ava';
 import fc from 'fast-check';
 import type { Pod, RestartPolicy } from '../../api/core.ts';
+import { alive } from '../pods/no-probes.ts';
 import { containerHashAnnotation, restartBackoffAnnotation } from './annotations.ts';
 import { containerHash } from './container-hash.ts';
-import { computePodActions, describeOperation, type PodActions } from './pod-actions.ts';
+import { computePodActions, type PodActions } from './pod-actions.ts';
+import { describeOperation } from './pod-operation.ts';
 import type { ContainerPhase, ContainerRecord, PodRuntimeState, SandboxRecord } from './runtime-state.ts';
 
 const nowMs = 1_000_000_000;
@@ -50,7 +52,8 @@ const record = (name: string, phase: ContainerPhase, overrides: Partial<Containe
   ...overrides,
 });
 
-const plan = (pod: Pod, state: PodRuntimeState): PodActions => computePodActions(pod, state, { nowMs, restartBackoff });
+const plan = (pod: Pod, state: PodRuntimeState): PodActions =>
+  computePodActions(pod, state, { nowMs, restartBackoff, verdict: () => alive });
 const lines = (actions: PodActions): string[] => actions.operations.map(describeOperation);
 
 test('a new pod gets a sandbox, then its containers in order', (t) => {
@@ -138,7 +141,11 @@ test('the crash loop waits 0, 10, 20, 40 s by what each instance carries', (t) =
     const state = { sandboxes: [sandbox()], containers: [crashed] };
     const actions = plan(makePod(['a']), state);
     waits.push(actions.backingOff[0] ? actions.backingOff[0].untilMs - (nowMs - 1_000) : 0);
-    const later = computePodActions(makePod(['a']), state, { nowMs: nowMs + 600_000, restartBackoff });
+    const later = computePodActions(makePod(['a']), state, {
+      nowMs: nowMs + 600_000,
+      restartBackoff,
+      verdict: () => alive,
+    });
     const [start] = later.operations;
     if (start?.op !== 'startContainer') return t.fail('no start after the backoff');
     t.is(start.attempt, attempt + 1);
@@ -156,13 +163,15 @@ test('a run of more than ten minutes forgets the backoff', (t) => {
     annotations,
   });
   const actions = plan(makePod(['a']), { sandboxes: [sandbox()], containers: [crashed] });
-  t.deepEqual(actions.operations, [{ op: 'startContainer', name: 'a', attempt: 1, backoffMs: 10_000 }]);
+  t.deepEqual(actions.operations, [
+    { op: 'startContainer', kind: 'container', name: 'a', attempt: 1, backoffMs: 10_000 },
+  ]);
 });
 
 test('what a dead predecessor created but did not start is started, not made again', (t) => {
   const state = { sandboxes: [sandbox()], containers: [record('a', 'created', { attempt: 2 })] };
   t.deepEqual(plan(makePod(['a']), state).operations, [
-    { op: 'startContainer', name: 'a', attempt: 2, backoffMs: 0, existingId: 'a-id' },
+    { op: 'startContainer', kind: 'container', name: 'a', attempt: 2, backoffMs: 0, existingId: 'a-id' },
   ]);
 });
 

@@ -1,48 +1,34 @@
 /**
- * What to do for one pod now: (spec, what the runtime has, time) -> operations that print well. The heart of syncPod.
- * Rules: pkg/kubelet/kuberuntime/kuberuntime_manager.go (computePodActions, podSandboxChanged),
- * pkg/kubelet/container/helpers.go (ShouldContainerBeRestarted).
+ * What to do for one pod now: (spec, what the runtime has, time, probes) -> operations. The heart of syncPod.
+ * Rules: pkg/kubelet/kuberuntime/kuberuntime_manager.go (computePodActions), kuberuntime/util (PodSandboxChanged).
  * Layer: kubelet/plan (pure): no I/O, no clock of its own; pods/sync-pod.ts applies the result.
  */
-import type { Container, Pod, RestartPolicy } from '../../api/core.ts';
-import type { BackoffLimits } from '../../base/backoff.ts';
-import { containerHashAnnotation, restartBackoffAnnotation } from './annotations.ts';
-import { containerHash } from './container-hash.ts';
-import { restartDecision } from './restart-backoff.ts';
+import type { Container, Pod } from '../../api/core.ts';
+import { ActionList, type BackingOff, type PlanContext, sameHash } from './action-list.ts';
+import { containersOf, initKind } from './container-kind.ts';
+import { planInitContainers } from './init-containers.ts';
+import type { KillOperation, PodOperation } from './pod-operation.ts';
+import { restartAllOperations, restartsAll } from './restart-all.ts';
+import { restartsAfter, restartsAtAll } from './restart-rules.ts';
 import { type ContainerRecord, newestContainer, type PodRuntimeState, type SandboxRecord } from './runtime-state.ts';
 
-export type PodOperation =
-  | { op: 'killContainer'; id: string; name: string; reason: string }
-  | { op: 'stopSandbox'; id: string; reason: string }
-  | { op: 'createSandbox'; attempt: number }
-  /** `existingId` names an instance that was created but not started before a predecessor died. */
-  | { op: 'startContainer'; name: string; attempt: number; backoffMs: number; existingId?: string };
-
-/** A container that waits for its backoff. */
-export interface BackingOff {
-  name: string;
-  untilMs: number;
-  delayMs: number;
-}
-
 export interface PodActions {
+  /** What ends comes before what starts. */
   operations: PodOperation[];
   backingOff: BackingOff[];
   /** Every container is done for good: what the pod still holds in the runtime is only its records. */
   completed: boolean;
-}
-
-export interface PlanContext {
-  nowMs: number;
-  restartBackoff: BackoffLimits;
+  /** The pod can never run all its containers, and none says so by its exit code: why. */
+  failed?: string;
 }
 
 export function computePodActions(pod: Pod, state: PodRuntimeState, context: PlanContext): PodActions {
-  const restartPolicy = pod.spec.restartPolicy ?? 'Always';
   const sandbox = usableSandbox(pod, state);
-  return sandbox.usable
-    ? inSandbox(pod, state, sandbox.usable, restartPolicy, context)
-    : withoutSandbox(pod, state, sandbox.reason, restartPolicy, context);
+  if (!sandbox.usable) return withoutSandbox(pod, state, sandbox.reason, context);
+  if (restartsAll(pod, state, sandbox.usable.id)) {
+    return { operations: restartAllOperations(pod, state), backingOff: [], completed: false };
+  }
+  return inSandbox(pod, state, sandbox.usable, context);
 }
 
 /** The sandbox that containers can be started in, or why there is none. */
@@ -60,150 +46,143 @@ function usableSandbox(
   return { usable: newest };
 }
 
-/** The sandbox is missing or lost: everything of the old one goes, then a new one with what should run. */
-function withoutSandbox(
-  pod: Pod,
-  state: PodRuntimeState,
-  reason: string,
-  restartPolicy: RestartPolicy,
-  context: PlanContext,
-): PodActions {
-  const operations: PodOperation[] = [];
-  for (const container of state.containers) {
-    if (container.phase === 'running' || container.phase === 'unknown') {
-      operations.push({ op: 'killContainer', id: container.id, name: container.name, reason });
-    }
+/** The sandbox is missing or lost: everything of the old one goes, then a new one with what should run in it first. */
+function withoutSandbox(pod: Pod, state: PodRuntimeState, reason: string, context: PlanContext): PodActions {
+  const end = endEverything(state, [], reason);
+  const actions = new ActionList(state, undefined, context);
+  const mains = pod.spec.containers.filter((container) => runsInNextSandbox(pod, container, state));
+  const initialized = pod.spec.containers.some(({ name }) => newestContainer(state, name) !== undefined);
+  if (mains.length === 0 && initialized) return { operations: end, backingOff: [], completed: true };
+  const [first] = pod.spec.initContainers ?? [];
+  if (first === undefined) for (const container of mains) actions.start('container', container);
+  else if (pod.spec.restartPolicy === 'Never' && hasRun(pod, state)) {
+    return { operations: end, backingOff: [], completed: true, failed: lostForGood };
+  } else actions.start(initKind(first), first);
+  const operations: PodOperation[] = [...end];
+  if (actions.starts.length > 0) {
+    operations.push({ op: 'createSandbox', attempt: (state.sandboxes[0]?.attempt ?? -1) + 1 }, ...actions.starts);
   }
-  for (const sandbox of state.sandboxes) {
-    if (sandbox.ready) operations.push({ op: 'stopSandbox', id: sandbox.id, reason });
-  }
-  const starts: PodOperation[] = [];
-  const backingOff: BackingOff[] = [];
-  for (const container of pod.spec.containers) {
-    const newest = newestContainer(state, container.name);
-    // What ran in the lost sandbox ends with it; its exit code decides under OnFailure and Never.
-    const lost = newest && newest.phase !== 'exited' ? { ...newest, exitCode: 137 } : newest;
-    if (lost && !shouldRestart(lost, restartPolicy)) continue;
-    planStart(
-      container,
-      newest?.phase === 'exited' ? newest : undefined,
-      nextAttempt(newest),
-      context,
-      starts,
-      backingOff,
-    );
-  }
-  if (starts.length > 0) {
-    operations.push({ op: 'createSandbox', attempt: (state.sandboxes[0]?.attempt ?? -1) + 1 }, ...starts);
-  }
-  return { operations, backingOff, completed: starts.length === 0 && backingOff.length === 0 };
+  return { operations, backingOff: actions.backingOff, completed: !actions.starting };
 }
 
-/** The sandbox is good: per container, keep, kill or start. When none is kept nor to come, the sandbox is stopped. */
-function inSandbox(
+/** The kubelet leaves such a pod Pending for ever. */
+const lostForGood = 'The sandbox was lost before all containers had run, and the restart policy is Never';
+
+/** Any record of a container that is not an ephemeral one: init containers would run a second time. */
+const hasRun = (pod: Pod, state: PodRuntimeState): boolean =>
+  containersOf(pod).some(({ kind, container }) => kind !== 'ephemeral' && newestContainer(state, container.name));
+
+/** What ran in the lost sandbox ends with it; its exit code decides. */
+function runsInNextSandbox(pod: Pod, container: Container, state: PodRuntimeState): boolean {
+  const newest = newestContainer(state, container.name);
+  if (newest === undefined || newest.phase === 'created') return true;
+  return restartsAfter(pod, container, newest.phase === 'exited' ? newest.exitCode : 137);
+}
+
+/** The sandbox is good: ephemeral containers, init containers, and, when these are done, the main ones. */
+function inSandbox(pod: Pod, state: PodRuntimeState, sandbox: SandboxRecord, context: PlanContext): PodActions {
+  const actions = new ActionList(state, sandbox.id, context);
+  planEphemeralContainers(pod, state, actions);
+  const initialization = planInitContainers(pod, state, sandbox.id, context, actions);
+  if (initialization === 'failed') return complete(state, actions.kills, 'initialization failed');
+  if (initialization === 'under way') {
+    endStrays(pod, state, sandbox, actions);
+    return { operations: [...actions.kills, ...actions.starts], backingOff: actions.backingOff, completed: false };
+  }
+  const mains = new ActionList(state, sandbox.id, context);
+  let kept = 0;
+  for (const container of pod.spec.containers) {
+    if (planContainer(pod, container, state, sandbox, context, mains)) kept++;
+  }
+  actions.kills.push(...mains.kills);
+  if (kept === 0 && !mains.starting) return complete(state, actions.kills, 'pod completed');
+  endStrays(pod, state, sandbox, actions);
+  return {
+    operations: [...actions.kills, ...actions.starts, ...mains.starts],
+    backingOff: [...actions.backingOff, ...mains.backingOff],
+    completed: false,
+  };
+}
+
+/** They are started once, also while the pod initializes. */
+function planEphemeralContainers({ spec }: Pod, state: PodRuntimeState, actions: ActionList): void {
+  for (const container of spec.ephemeralContainers ?? []) {
+    const newest = newestContainer(state, container.name);
+    if (newest === undefined || newest.phase === 'created') actions.start('ephemeral', container);
+  }
+}
+
+/** @returns whether the container runs and is to go on */
+function planContainer(
   pod: Pod,
+  container: Container,
   state: PodRuntimeState,
   sandbox: SandboxRecord,
-  restartPolicy: RestartPolicy,
   context: PlanContext,
-): PodActions {
-  const operations: PodOperation[] = [];
-  const starts: PodOperation[] = [];
-  const backingOff: BackingOff[] = [];
-  let kept = 0;
-  const wanted = new Set(pod.spec.containers.map((container) => container.name));
-  for (const container of pod.spec.containers) {
-    const newest = newestContainer(state, container.name);
-    if (newest?.phase === 'running' && newest.sandboxId === sandbox.id) {
-      if (sameHash(newest, container)) {
-        kept++;
-        continue;
-      }
-      operations.push({
-        op: 'killContainer',
-        id: newest.id,
-        name: newest.name,
-        reason: 'container definition changed',
-      });
-      starts.push({ op: 'startContainer', name: container.name, attempt: nextAttempt(newest), backoffMs: 0 });
-      continue;
-    }
-    if (newest?.phase === 'created' && newest.sandboxId === sandbox.id && sameHash(newest, container)) {
-      const backoffMs = Number(newest.annotations[restartBackoffAnnotation] ?? '0');
-      starts.push({
-        op: 'startContainer',
-        name: container.name,
-        attempt: newest.attempt,
-        backoffMs,
-        existingId: newest.id,
-      });
-      continue;
-    }
-    if (newest?.phase === 'unknown' || newest?.phase === 'running') {
-      operations.push({ op: 'killContainer', id: newest.id, name: newest.name, reason: 'container in unknown state' });
-      starts.push({ op: 'startContainer', name: container.name, attempt: nextAttempt(newest), backoffMs: 0 });
-      continue;
-    }
-    if (newest?.phase === 'exited' && !shouldRestart(newest, restartPolicy)) continue;
-    planStart(
-      container,
-      newest?.phase === 'exited' ? newest : undefined,
-      nextAttempt(newest),
-      context,
-      starts,
-      backingOff,
-    );
+  actions: ActionList,
+): boolean {
+  const newest = newestContainer(state, container.name);
+  if (newest?.phase === 'running' && newest.sandboxId === sandbox.id) {
+    return keepRunning(pod, container, newest, context, actions);
   }
-  for (const container of state.containers) {
-    const stray = !wanted.has(container.name) || newestContainer(state, container.name) !== container;
-    if (stray && container.phase === 'running') {
-      operations.push({ op: 'killContainer', id: container.id, name: container.name, reason: 'not part of the pod' });
-    }
+  if (newest?.phase === 'unknown' || newest?.phase === 'running') {
+    const message = 'Container is in "unknown" state, try killing it before restart';
+    actions.kill(newest, 'container in unknown state', { message });
+    actions.startAnew('container', container);
+    return false;
   }
-  const completed = kept === 0 && starts.length === 0 && backingOff.length === 0;
-  if (completed) operations.push({ op: 'stopSandbox', id: sandbox.id, reason: 'pod completed' });
-  return { operations: [...operations, ...starts], backingOff, completed };
+  if (newest?.phase === 'exited' && !restartsAfter(pod, container, newest.exitCode)) return false;
+  actions.start('container', container);
+  return false;
 }
 
-function planStart(
+function keepRunning(
+  pod: Pod,
   container: Container,
-  previous: ContainerRecord | undefined,
-  attempt: number,
+  record: ContainerRecord,
   context: PlanContext,
-  starts: PodOperation[],
-  backingOff: BackingOff[],
-): void {
-  const decision = restartDecision(previous, context.restartBackoff);
-  if (decision.notBeforeMs > context.nowMs) {
-    backingOff.push({ name: container.name, untilMs: decision.notBeforeMs, delayMs: decision.currentBackoffMs });
-  } else {
-    starts.push({ op: 'startContainer', name: container.name, attempt, backoffMs: decision.nextBackoffMs });
+  actions: ActionList,
+): boolean {
+  const { name } = container;
+  if (!sameHash(record, container)) {
+    const message = `Container ${name} definition changed, will be restarted`;
+    actions.kill(record, 'container definition changed', { message });
+    actions.startAnew('container', container);
+    return false;
+  }
+  const { failed } = context.verdict(container, record);
+  if (failed === undefined) return true;
+  const restarts = restartsAtAll(pod, container);
+  actions.kill(record, `${failed.probe} probe failed`, {
+    message: `Container ${name} failed ${failed.probe} probe${restarts ? ', will be restarted' : ''}`,
+    ...(failed.graceSeconds === undefined ? {} : { graceSeconds: failed.graceSeconds }),
+  });
+  if (restarts) actions.startAfterKill('container', container, record);
+  return false;
+}
+
+/** What runs but is nobody's, any more: no longer named, an older instance, or left in an older sandbox. */
+function endStrays(pod: Pod, state: PodRuntimeState, sandbox: SandboxRecord, actions: ActionList): void {
+  const wanted = new Set(containersOf(pod).map(({ container }) => container.name));
+  for (const record of state.containers) {
+    if (record.phase !== 'running') continue;
+    const isNewest = newestContainer(state, record.name) === record;
+    if (!wanted.has(record.name) || !isNewest) actions.kill(record, 'not part of the pod');
+    else if (record.sandboxId !== sandbox.id) actions.kill(record, 'in a sandbox that was replaced');
   }
 }
 
-function shouldRestart(container: ContainerRecord, policy: RestartPolicy): boolean {
-  if (policy === 'Always') return true;
-  return policy === 'OnFailure' && container.exitCode !== 0;
+function complete(state: PodRuntimeState, kills: KillOperation[], reason: string): PodActions {
+  return { operations: endEverything(state, kills, reason), backingOff: [], completed: true };
 }
 
-const nextAttempt = (previous: ContainerRecord | undefined): number => (previous ? previous.attempt + 1 : 0);
-
-/** An instance without our hash was made by another agent: it is kept as it is. */
-function sameHash(record: ContainerRecord, container: Container): boolean {
-  const hash = record.annotations[containerHashAnnotation];
-  return hash === undefined || hash === containerHash(container);
-}
-
-/** One line an operation, for logs and tests. */
-export function describeOperation(operation: PodOperation): string {
-  switch (operation.op) {
-    case 'killContainer':
-      return `kill container ${operation.name} (${operation.id.slice(0, 12)}): ${operation.reason}`;
-    case 'stopSandbox':
-      return `stop sandbox ${operation.id.slice(0, 12)}: ${operation.reason}`;
-    case 'createSandbox':
-      return `create sandbox, attempt ${operation.attempt}`;
-    case 'startContainer':
-      return `${operation.existingId ? 'start created' : 'create and start'} container ${operation.name}, attempt ${operation.attempt}`;
-  }
+/** @param kills already planned, with words of their own */
+export function endEverything(state: PodRuntimeState, kills: readonly KillOperation[], reason: string): PodOperation[] {
+  const alive = state.containers.filter(({ phase }) => phase === 'running' || phase === 'unknown');
+  return [
+    ...alive.map(
+      ({ id, name }): PodOperation => kills.find((kill) => kill.id === id) ?? { op: 'killContainer', id, name, reason },
+    ),
+    ...state.sandboxes.flatMap(({ id, ready }): PodOperation[] => (ready ? [{ op: 'stopSandbox', id, reason }] : [])),
+  ];
 }

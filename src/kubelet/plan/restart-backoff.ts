@@ -25,13 +25,17 @@ export function restartDecision(previous: ContainerRecord | undefined, limits: B
   if (!previous) return { notBeforeMs: 0, nextBackoffMs: 0, currentBackoffMs: 0 };
   const finishedAtMs = previous.finishedAtMs ?? previous.createdAtMs;
   const ranMs = finishedAtMs - (previous.startedAtMs ?? finishedAtMs);
-  const carried = Number(previous.annotations[restartBackoffAnnotation] ?? '0');
-  const carriedMs = Number.isFinite(carried) && carried > 0 ? Math.min(carried, limits.maxMs) : 0;
-  const currentBackoffMs = ranMs > healthyRunMs ? 0 : carriedMs;
+  const currentBackoffMs = ranMs > healthyRunMs ? 0 : carriedBackoffMs(previous, limits);
   return {
     notBeforeMs: currentBackoffMs === 0 ? 0 : finishedAtMs + currentBackoffMs,
     // maxContainerRestartPeriod may be less than the first delay.
     nextBackoffMs: Math.min(nextDelay(currentBackoffMs, limits), limits.maxMs),
     currentBackoffMs,
   };
+}
+
+/** Milliseconds between the end of this instance and its successor; 0 for none. Any client of the runtime wrote it. */
+export function carriedBackoffMs(record: ContainerRecord, limits: BackoffLimits): number {
+  const carried = Number(record.annotations[restartBackoffAnnotation] ?? '0');
+  return Number.isFinite(carried) && carried > 0 ? Math.min(carried, limits.maxMs) : 0;
 }

@@ -35,6 +35,18 @@ export interface ContainerRecord {
   message: string;
   logPath: string;
   annotations: Record<string, string>;
+  /** What the runtime has set; undefined when it does not tell (containerd 1.6). */
+  resources?: ActualResources;
+  /** Who its first process runs as; undefined when the runtime does not tell (containerd before 2.0). */
+  user?: { uid: number; gid: number; supplementalGroups: number[] };
+}
+
+/** Zero: not set. */
+export interface ActualResources {
+  cpuShares: number;
+  cpuQuotaUs: number;
+  cpuPeriodUs: number;
+  memoryLimitBytes: number;
 }
 
 /** Sandboxes and containers of one pod, each newest first. */
@@ -48,6 +60,11 @@ export const emptyRuntimeState: PodRuntimeState = { sandboxes: [], containers: [
 /** The newest instance of a container, running or not. */
 export function newestContainer(state: PodRuntimeState, name: string): ContainerRecord | undefined {
   return state.containers.find((container) => container.name === name);
+}
+
+/** The newest instance in one sandbox: what ran in an older one tells nothing of this one. */
+export function newestInSandbox(state: PodRuntimeState, name: string, sandboxId: string): ContainerRecord | undefined {
+  return state.containers.find((container) => container.name === name && container.sandboxId === sandboxId);
 }
 
 /** Newest first: by attempt, then by creation time (two sandboxes of a pod never share an attempt in a healthy runtime). */

@@ -106,3 +106,53 @@ test('a host name is never longer than 63 nor ends in a dash or dot', (t) => {
   fc.assert(fc.property(name, (text) => /^.{0,62}[a-z0-9]$/.test(podHostname(pod({}, { name: text }), 'n'))));
   t.pass();
 });
+
+for (const list of ['initContainers', 'ephemeralContainers'] as const) {
+  test(`a privileged one of ${list} makes the sandbox privileged`, (t) => {
+    const spec = { [list]: [{ name: 'p', image: 'i', securityContext: { privileged: true } }] };
+    t.true(sandboxConfig(pod(spec), 0, context).linux?.securityContext?.privileged);
+  });
+}
+
+test('a pod with ids of its own', (t) => {
+  const isolation = {
+    runtimeHandler: '',
+    recursiveReadOnlyMounts: false,
+    userNamespace: { hostId: 131072, length: 65536 },
+  };
+  const mapping = [{ hostId: 131072, containerId: 0, length: 65536 }];
+  const options = sandboxConfig(pod({ hostUsers: false }), 0, { ...context, isolation }).linux?.securityContext;
+  t.deepEqual(options?.namespaceOptions?.usernsOptions, { mode: 'POD', uids: mapping, gids: mapping });
+  t.is(sandboxConfig(pod(), 0, context).linux?.securityContext?.namespaceOptions?.usernsOptions, undefined);
+});
+
+test('SELinux options, the groups policy and resources of the pod', (t) => {
+  const securityContext = { seLinuxOptions: { level: 's0:c1' }, supplementalGroupsPolicy: 'Strict' as const };
+  const node = { memoryBytes: 2 ** 32, enforceCpuQuota: true, cpuQuotaPeriodUs: 100_000 };
+  const { linux } = sandboxConfig(pod({ securityContext, overhead: { cpu: '1' } }), 0, { ...context, node });
+  t.like(linux?.securityContext, {
+    selinuxOptions: { user: '', role: '', type: '', level: 's0:c1' },
+    supplementalGroupsPolicy: 'Strict',
+  });
+  t.is(linux?.overhead?.cpuShares, 1024);
+  t.is(linux?.resources?.cpuShares, 2);
+});
+
+for (const [spec, expected] of [
+  [{ setHostnameAsFQDN: true }, 'web'],
+  [{ setHostnameAsFQDN: true, subdomain: 'db' }, 'web.db.team.svc.cluster.local'],
+  [{ subdomain: 'db' }, 'web'],
+  [{ hostnameOverride: 'a.b.example', subdomain: 'db', hostname: 'h' }, 'a.b.example'],
+  [{ hostnameOverride: `${'a'.repeat(60)}.b-c` }, `${'a'.repeat(60)}.b`],
+] as [Partial<PodSpec>, string][]) {
+  test(`the kernel's host name with ${JSON.stringify(spec)} is ${expected}`, (t) => {
+    t.is(sandboxConfig(pod(spec), 0, { ...context, clusterDomain: 'cluster.local' }).hostname, expected);
+  });
+}
+
+test('a full name that the kernel does not take is refused', (t) => {
+  const spec = { setHostnameAsFQDN: true, subdomain: 'db', hostname: 'h'.repeat(50) };
+  t.throws(() => sandboxConfig(pod(spec), 0, { ...context, clusterDomain: 'cluster.local' }), {
+    message: /is too long \(64 characters is the max, 76 characters requested\)/,
+  });
+});

@@ -1,24 +1,38 @@
 /**
- * Pod -> CRI PodSandboxConfig. Rules: node-contract section 5, pkg/kubelet/kuberuntime/kuberuntime_sandbox.go.
+ * Pod -> CRI PodSandboxConfig. Rules: node-contract section 5, pkg/kubelet/kuberuntime/kuberuntime_sandbox.go,
+ * pkg/kubelet/kuberuntime/util (NamespacesForPod).
  * Layer: kubelet/plan (pure).
  */
-import type { Pod } from '../../api/core.ts';
+import type { Pod, SELinuxOptions } from '../../api/core.ts';
 import type * as cri from '../../cri/messages.generated.ts';
 import { podNameLabel, podNamespaceLabel, podUidLabel } from './annotations.ts';
+import { containersOf } from './container-kind.ts';
 import type { ResolverConfig } from './dns-config.ts';
+import { kernelHostname, podHostname } from './hostname.ts';
+import { type PodIsolation, userNamespaceOption, usualIsolation } from './isolation.ts';
 import { podLogDirectory } from './log-paths.ts';
+import { type NodeResources, sandboxResources } from './resources.ts';
+
+export { podHostname };
 
 export interface SandboxContext {
   nodeName: string;
   podLogDir: string;
   dns: ResolverConfig;
+  /** For setHostnameAsFQDN. */
+  clusterDomain?: string;
+  isolation?: PodIsolation;
+  /** With it, the runtime is told what the containers and the sandbox have together. */
+  node?: NodeResources;
 }
 
+/** @throws ContainerConfigError when the host name is too long */
 export function sandboxConfig(pod: Pod, attempt: number, context: SandboxContext): cri.PodSandboxConfigInput {
   const { name, namespace, uid } = pod.metadata;
+  const { nodeName, clusterDomain = '' } = context;
   return {
     metadata: { name, namespace, uid, attempt },
-    hostname: pod.spec.hostNetwork ? '' : podHostname(pod, context.nodeName),
+    hostname: pod.spec.hostNetwork ? '' : kernelHostname(pod, { nodeName, clusterDomain }),
     logDirectory: podLogDirectory(context.podLogDir, pod.metadata),
     dnsConfig: context.dns,
     portMappings: pod.spec.containers.flatMap((container) =>
@@ -41,27 +55,34 @@ export function sandboxConfig(pod: Pod, attempt: number, context: SandboxContext
       sysctls: Object.fromEntries(
         (pod.spec.securityContext?.sysctls ?? []).map(({ name: key, value }) => [key, value]),
       ),
-      securityContext: {
-        namespaceOptions: namespaceOptions(pod),
-        privileged: pod.spec.containers.some((container) => container.securityContext?.privileged === true),
-        seccomp: { profileType: 'RuntimeDefault', localhostRef: '' },
-        ...(pod.spec.securityContext?.runAsUser === undefined
-          ? {}
-          : { runAsUser: { value: pod.spec.securityContext.runAsUser } }),
-        ...(pod.spec.securityContext?.runAsGroup === undefined || pod.spec.securityContext.runAsUser === undefined
-          ? {}
-          : { runAsGroup: { value: pod.spec.securityContext.runAsGroup } }),
-        supplementalGroups: supplementalGroups(pod),
-      },
+      securityContext: sandboxSecurityContext(pod, context.isolation),
+      ...(context.node === undefined ? {} : sandboxResources(pod, context.node)),
     },
   };
 }
 
-export function namespaceOptions(pod: Pod): cri.NamespaceOptionInput {
+function sandboxSecurityContext(pod: Pod, isolation: PodIsolation | undefined): cri.LinuxSandboxSecurityContextInput {
+  const { runAsUser, runAsGroup, seLinuxOptions } = pod.spec.securityContext ?? {};
+  return {
+    namespaceOptions: namespaceOptions(pod, isolation),
+    // Containers of every kind: the sandbox must allow what one of them, now or later, does.
+    privileged: containersOf(pod).some(({ container }) => container.securityContext?.privileged === true),
+    seccomp: { profileType: 'RuntimeDefault', localhostRef: '' },
+    ...(runAsUser === undefined ? {} : { runAsUser: { value: runAsUser } }),
+    ...(runAsGroup === undefined || runAsUser === undefined ? {} : { runAsGroup: { value: runAsGroup } }),
+    supplementalGroups: supplementalGroups(pod),
+    ...supplementalGroupsPolicy(pod),
+    ...(seLinuxOptions === undefined ? {} : { selinuxOptions: selinuxOption(seLinuxOptions) }),
+  };
+}
+
+export function namespaceOptions(pod: Pod, isolation: PodIsolation = usualIsolation): cri.NamespaceOptionInput {
+  const { userNamespace } = isolation;
   return {
     network: pod.spec.hostNetwork ? 'NODE' : 'POD',
     pid: pod.spec.hostPID ? 'NODE' : pod.spec.shareProcessNamespace ? 'POD' : 'CONTAINER',
     ipc: pod.spec.hostIPC ? 'NODE' : 'POD',
+    ...(userNamespace === undefined ? {} : { usernsOptions: userNamespaceOption(userNamespace) }),
   };
 }
 
@@ -70,9 +91,15 @@ export function supplementalGroups(pod: Pod): number[] {
   return fsGroup === undefined ? groups : [...groups, fsGroup];
 }
 
-/** At most 63 characters, without a trailing dash or dot (pkg/kubelet/util/format; hostNetwork pods see the node's name). */
-export function podHostname(pod: Pod, nodeName: string): string {
-  if (pod.spec.hostNetwork) return nodeName;
-  const name = pod.spec.hostname || pod.metadata.name;
-  return name.slice(0, 63).replace(/[-.]+$/, '');
+/** Left out, it is Merge, also for runtimes that do not know the field. */
+export function supplementalGroupsPolicy(pod: Pod): { supplementalGroupsPolicy?: cri.SupplementalGroupsPolicy } {
+  const strict = pod.spec.securityContext?.supplementalGroupsPolicy === 'Strict';
+  return strict ? { supplementalGroupsPolicy: 'Strict' } : {};
 }
+
+export const selinuxOption = ({ user, role, type, level }: SELinuxOptions): cri.SELinuxOptionInput => ({
+  user: user ?? '',
+  role: role ?? '',
+  type: type ?? '',
+  level: level ?? '',
+});

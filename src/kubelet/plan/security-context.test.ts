@@ -35,8 +35,8 @@ for (const [what, own, shared, image, expected] of [
   ['not when allowed', { allowPrivilegeEscalation: true }, {}, rootImage, { noNewPrivs: false }],
   ['not when unsaid', {}, {}, rootImage, { noNewPrivs: false, privileged: false, readonlyRootfs: false }],
   [
-    'capabilities as they are',
-    { capabilities: { add: ['NET_ADMIN'], drop: ['ALL'] } },
+    'capabilities by the name that runtimes take',
+    { capabilities: { add: ['CAP_NET_ADMIN'], drop: ['all'] } },
     {},
     rootImage,
     { capabilities: { addCapabilities: ['NET_ADMIN'], dropCapabilities: ['ALL'] } },
@@ -56,6 +56,14 @@ for (const [what, own, shared, image, message] of [
   ['root by image', { runAsNonRoot: true }, {}, rootImage, /image will run as root/],
   ['root by image, asked for by the pod', {}, { runAsNonRoot: true }, rootImage, /image will run as root/],
   ['a name', { runAsNonRoot: true }, {}, { uid: undefined, username: 'app' }, /non-numeric user \(app\)/],
+  [
+    'an image that says nothing',
+    { runAsNonRoot: true },
+    {},
+    { uid: undefined, username: '' },
+    /image will run as root/,
+  ],
+  ['a number that is no user', { runAsNonRoot: true }, {}, { uid: 2 ** 31, username: '' }, /invalid user id/],
 ] as [string, SecurityContext, PodSecurityContext, ImageUser, RegExp][]) {
   test(`runAsNonRoot refuses ${what}`, (t) => {
     const error = t.throws(() => contextOf(own, shared, image), { instanceOf: ContainerConfigError, message });
@@ -110,3 +118,101 @@ for (const [what, own, shared, byDefault, expected] of [
 ] as [string, SecurityContext, PodSecurityContext, boolean, object][]) {
   test(`seccomp: ${what}`, (t) => t.deepEqual(contextOf(own, shared, rootImage, byDefault).seccomp, expected));
 }
+
+test('seccomp: a profile outside its folder is refused', (t) => {
+  for (const localhostProfile of ['../../etc/passwd', 'a/../../b', '/etc/passwd', 'a\0b', '']) {
+    const seccompProfile = { type: 'Localhost' as const, localhostProfile };
+    const error = t.throws(() => contextOf({ seccompProfile }), { instanceOf: ContainerConfigError });
+    t.regex(error?.message ?? '', /seccompProfile\.localhostProfile/);
+  }
+});
+
+test('thermal throttle files of this machine are masked like the rest', (t) => {
+  const pod: Pod = {
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: { name: 'web', namespace: 'team', uid: 'u1' },
+    spec: { containers: [{ name: 'main', image: 'i' }] },
+  };
+  const path = '/sys/devices/system/cpu/cpu0/thermal_throttle';
+  const own = { ...defaults, thermalThrottlePaths: [path] };
+  t.true(containerSecurityContext(pod, pod.spec.containers[0]!, rootImage, own).maskedPaths?.includes(path));
+});
+
+for (const [what, own, shared, expected] of [
+  ['nothing said', {}, {}, { apparmor: undefined, apparmorProfile: undefined }],
+  [
+    'the pod',
+    {},
+    { appArmorProfile: { type: 'RuntimeDefault' } },
+    { apparmor: { profileType: 'RuntimeDefault', localhostRef: '' }, apparmorProfile: 'runtime/default' },
+  ],
+  [
+    'the container over the pod',
+    { appArmorProfile: { type: 'Localhost', localhostProfile: 'mine' } },
+    { appArmorProfile: { type: 'RuntimeDefault' } },
+    { apparmor: { profileType: 'Localhost', localhostRef: 'mine' }, apparmorProfile: 'localhost/mine' },
+  ],
+  [
+    'unconfined',
+    { appArmorProfile: { type: 'Unconfined' } },
+    {},
+    { apparmor: { profileType: 'Unconfined', localhostRef: '' }, apparmorProfile: 'unconfined' },
+  ],
+] as [string, SecurityContext, PodSecurityContext, object][]) {
+  test(`AppArmor: ${what}`, (t) => t.like(contextOf(own, shared), expected));
+}
+
+test('AppArmor: the old annotation stands between the fields of container and pod', (t) => {
+  const key = 'container.apparmor.security.beta.kubernetes.io/main';
+  const container: Container = { name: 'main', image: 'i' };
+  const pod = (word: string, field?: SecurityContext): Pod => ({
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: { name: 'web', namespace: 'team', uid: 'u1', annotations: { [key]: word } },
+    spec: {
+      containers: [field === undefined ? container : { ...container, securityContext: field }],
+      securityContext: { appArmorProfile: { type: 'RuntimeDefault' } },
+    },
+  });
+  const word = (one: Pod) =>
+    containerSecurityContext(one, one.spec.containers[0]!, rootImage, defaults).apparmorProfile;
+  t.is(word(pod('localhost/a/b')), 'localhost/a/b');
+  t.is(word(pod('unconfined')), 'unconfined');
+  t.is(word(pod('nonsense')), 'runtime/default');
+  t.is(word(pod('localhost/a', { appArmorProfile: { type: 'Unconfined' } })), 'unconfined');
+});
+
+test('SELinux: the options of the container, else those of the pod, as a whole', (t) => {
+  const shared = { seLinuxOptions: { user: 'u', level: 's0' } };
+  t.deepEqual(contextOf({}, shared).selinuxOptions, { user: 'u', role: '', type: '', level: 's0' });
+  t.deepEqual(contextOf({ seLinuxOptions: { type: 't' } }, shared).selinuxOptions, {
+    user: '',
+    role: '',
+    type: 't',
+    level: '',
+  });
+  t.is(contextOf({}).selinuxOptions, undefined);
+});
+
+test('supplementalGroupsPolicy: only Strict is told to the runtime', (t) => {
+  t.is(contextOf({}, { supplementalGroupsPolicy: 'Strict' }).supplementalGroupsPolicy, 'Strict');
+  t.is(contextOf({}, { supplementalGroupsPolicy: 'Merge' }).supplementalGroupsPolicy, undefined);
+});
+
+test('an ephemeral container sees the processes of its target, unless the pod shares all', (t) => {
+  const pod = (spec: object): Pod => ({
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: { name: 'web', namespace: 'team', uid: 'u1' },
+    spec: { containers: [{ name: 'main', image: 'i' }], ...spec },
+  });
+  const options = (spec: object) => {
+    const one = pod(spec);
+    const place = { targetId: 'abc' };
+    return containerSecurityContext(one, one.spec.containers[0]!, rootImage, defaults, place).namespaceOptions;
+  };
+  t.like(options({}), { pid: 'TARGET', targetId: 'abc' });
+  t.like(options({ shareProcessNamespace: true }), { pid: 'POD', targetId: undefined });
+  t.like(options({ hostPID: true }), { pid: 'NODE', targetId: undefined });
+});

@@ -1,5 +1,5 @@
 /**
- * Fields of spec.containers[] and of the security contexts. Layer: kubelet/static (pure data).
+ * Fields of spec.containers[], spec.initContainers[] and of the security contexts. Layer: kubelet/static (pure data).
  * Source: Container, SecurityContext in staging/src/k8s.io/api/core/v1/types.go; rules that compare fields are in
  * container-rules.ts.
  */
@@ -15,7 +15,6 @@ import { checkAbsolutePath, checkLocalDescendingPath } from '../../config/paths.
 import type { ObjectSpec } from './field-spec.ts';
 import {
   boolean,
-  ignored,
   integer,
   list,
   map,
@@ -28,18 +27,21 @@ import {
   required,
   text,
 } from './field-spec.ts';
+import { lifecycle, probe, resizePolicy, restartPolicyRules } from './lifecycle-fields.ts';
 
-const probes = 'probes come in a later version';
-const lsm = 'security modules are not configured by this version';
 const subPaths = 'mounts of a part of a volume come in a later version';
 
 /** User and group ids, IsValidUserID. */
 export const id = integer(0, maxInt32);
 
-export const seccompProfile = object({
-  type: required(oneOf('RuntimeDefault', 'Unconfined', 'Localhost')),
-  localhostProfile: read(text(checkLocalDescendingPath)),
-});
+const profileType = oneOf('RuntimeDefault', 'Unconfined', 'Localhost');
+
+/** Of pods and of containers. */
+export const profiles: ObjectSpec = {
+  seccompProfile: read(object({ type: required(profileType), localhostProfile: read(text(checkLocalDescendingPath)) })),
+  appArmorProfile: read(object({ type: required(profileType), localhostProfile: read(text()) })),
+  seLinuxOptions: read(object({ user: read(text()), role: read(text()), type: read(text()), level: read(text()) })),
+};
 
 const keySelector = object({
   name: required(text(checkDns1123Subdomain)),
@@ -69,8 +71,8 @@ const volumeMount: ObjectSpec = {
   name: required(text(checkDns1123Label)),
   mountPath: required(text(checkAbsolutePath)),
   readOnly: read(boolean),
-  mountPropagation: refused('mount propagation comes in a later version', 'None'),
-  recursiveReadOnly: refused('recursive read-only mounts come in a later version', 'Disabled'),
+  mountPropagation: read(oneOf('None', 'HostToContainer', 'Bidirectional')),
+  recursiveReadOnly: read(oneOf('Disabled', 'IfPossible', 'Enabled')),
   subPath: refused(subPaths),
   subPathExpr: refused(subPaths),
 };
@@ -83,13 +85,12 @@ const securityContext: ObjectSpec = {
   runAsNonRoot: read(boolean),
   readOnlyRootFilesystem: read(boolean),
   allowPrivilegeEscalation: read(boolean),
-  procMount: refused('Unmasked needs a user namespace (hostUsers: false), which comes in a later version', 'Default'),
-  seccompProfile: read(seccompProfile),
-  appArmorProfile: refused(lsm),
-  seLinuxOptions: refused(lsm),
+  procMount: read(oneOf('Default', 'Unmasked')),
+  ...profiles,
   windowsOptions: refused('this is a Linux node'),
 };
 
+/** Of main and of init containers. */
 export const containerFields: ObjectSpec = {
   name: required(text(checkDns1123Label)),
   image: required(text()),
@@ -132,12 +133,12 @@ export const containerFields: ObjectSpec = {
   stdin: read(boolean),
   stdinOnce: read(boolean),
   tty: read(boolean),
-  livenessProbe: refused(probes),
-  readinessProbe: refused(probes),
-  startupProbe: refused(probes),
-  lifecycle: refused('lifecycle hooks come in a later version'),
-  restartPolicy: refused('restart rules of single containers come in a later version'),
-  restartPolicyRules: refused('restart rules of single containers come in a later version'),
+  livenessProbe: read(probe),
+  readinessProbe: read(probe),
+  startupProbe: read(probe),
+  lifecycle: read(lifecycle),
+  restartPolicy: read(oneOf('Always', 'OnFailure', 'Never')),
+  restartPolicyRules: read(restartPolicyRules),
+  resizePolicy: read(resizePolicy),
   volumeDevices: refused('block volumes need an API server'),
-  resizePolicy: ignored('a changed manifest makes a new pod, nothing is resized in place'),
 };

@@ -22,7 +22,8 @@ export type ValueSpec =
   | { readonly type: 'object'; readonly fields: ObjectSpec };
 
 export type FieldSpec =
-  | { readonly use: 'read'; readonly value: ValueSpec; readonly required?: boolean }
+  /** `listedElsewhere`: the fields below are those of another field, and docs list them there. */
+  | { readonly use: 'read'; readonly value: ValueSpec; readonly required?: boolean; readonly listedElsewhere?: boolean }
   /** Set to anything but a harmless value (or an empty list, map or text), the document is refused. */
   | { readonly use: 'refused'; readonly because: string; readonly unless?: readonly unknown[] }
   /** Accepted and dropped: on one node without an API server it changes nothing. */
@@ -48,6 +49,7 @@ export const map = (of: ValueSpec, checkKey?: TextCheck): ValueSpec =>
 export const object = (fields: ObjectSpec): ValueSpec => ({ type: 'object', fields });
 
 export const read = (value: ValueSpec): FieldSpec => ({ use: 'read', value });
+export const readAlike = (value: ValueSpec): FieldSpec => ({ use: 'read', value, listedElsewhere: true });
 export const required = (value: ValueSpec): FieldSpec => ({ use: 'read', value, required: true });
 export const refused = (because: string, ...unless: readonly unknown[]): FieldSpec => ({
   use: 'refused',
@@ -78,7 +80,7 @@ export function fieldRows(fields: ObjectSpec, prefix = ''): FieldRow[] {
     if (spec.use === 'refused') {
       return [{ path, treatment: 'refused', because: spec.because, unless: spec.unless ?? [] }];
     }
-    return [{ path, treatment: 'read' }, ...rowsBelow(spec.value, path)];
+    return [{ path, treatment: 'read' }, ...(spec.listedElsewhere ? [] : rowsBelow(spec.value, path))];
   });
 }
 

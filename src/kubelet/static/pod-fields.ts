@@ -3,8 +3,8 @@
  * Layer: kubelet/static (pure data). Source: PodSpec in staging/src/k8s.io/api/core/v1/types.go; rules that compare
  * fields are in pod-rules.ts.
  */
-import { checkDns1123Label, checkDns1123Subdomain } from '../../config/names.ts';
-import { containerFields, id, seccompProfile } from './container-fields.ts';
+import { checkDns1123Label, checkDns1123Subdomain, checkQualifiedName } from '../../config/names.ts';
+import { containerFields, id, profiles } from './container-fields.ts';
 import type { ObjectSpec } from './field-spec.ts';
 import {
   boolean,
@@ -15,7 +15,9 @@ import {
   maxInt32,
   object,
   oneOf,
+  quantity,
   read,
+  readAlike,
   refused,
   required,
   text,
@@ -25,7 +27,14 @@ import { volumeFields } from './volume-fields.ts';
 
 const scheduling = 'nothing is scheduled: the folder is for this node';
 const serviceAccounts = 'service accounts need an API server';
-const lsm = 'security modules are not configured by this version';
+
+/** HOST_NAME_MAX of Linux. */
+const maxHostname = 64;
+
+function checkHostname(name: string): readonly string[] {
+  const reasons = checkDns1123Subdomain(name);
+  return name.length > maxHostname ? [...reasons, `must be no more than ${maxHostname} characters`] : reasons;
+}
 
 const podSecurityContext: ObjectSpec = {
   runAsUser: read(id),
@@ -33,18 +42,17 @@ const podSecurityContext: ObjectSpec = {
   runAsNonRoot: read(boolean),
   supplementalGroups: read(list(id)),
   fsGroup: read(id),
-  seccompProfile: read(seccompProfile),
+  ...profiles,
   sysctls: read(list(object({ name: required(text()), value: required(text()) }))),
   fsGroupChangePolicy: ignored('the volumes of this version get their group when they are made'),
-  supplementalGroupsPolicy: refused('only the default, Merge, is implemented', 'Merge'),
+  supplementalGroupsPolicy: read(oneOf('Merge', 'Strict')),
   seLinuxChangePolicy: ignored('no volume is relabelled'),
-  appArmorProfile: refused(lsm),
-  seLinuxOptions: refused(lsm),
   windowsOptions: refused('this is a Linux node'),
 };
 
 const podSpecFields: ObjectSpec = {
   containers: required(list(object(containerFields))),
+  initContainers: readAlike(list(object(containerFields))),
   volumes: read(list(object(volumeFields))),
   restartPolicy: read(oneOf('Always', 'OnFailure', 'Never')),
   terminationGracePeriodSeconds: read(integer(0, Number.MAX_SAFE_INTEGER)),
@@ -65,6 +73,14 @@ const podSpecFields: ObjectSpec = {
   imagePullSecrets: read(list(object({ name: required(text(checkDns1123Subdomain)) }))),
   hostname: read(text(checkDns1123Label)),
   subdomain: read(text(checkDns1123Label)),
+  hostnameOverride: read(text(checkHostname)),
+  setHostnameAsFQDN: read(boolean),
+  hostUsers: read(boolean),
+  runtimeClassName: read(text(checkDns1123Subdomain)),
+  overhead: read(map(quantity, checkQualifiedName)),
+  resources: read(
+    object({ limits: read(map(quantity, checkQualifiedName)), requests: read(map(quantity, checkQualifiedName)) }),
+  ),
   hostAliases: read(list(object({ ip: required(text()), hostnames: read(list(text(checkDns1123Subdomain))) }))),
   enableServiceLinks: read(boolean),
   priority: read(integer(-maxInt32 - 1, maxInt32)),
@@ -84,19 +100,12 @@ const podSpecFields: ObjectSpec = {
   ),
   automountServiceAccountToken: read(boolean),
 
-  initContainers: refused('init containers and sidecars come in a later version'),
   ephemeralContainers: refused('they are added to running pods through an API server'),
   serviceAccountName: refused(serviceAccounts, 'default'),
   serviceAccount: refused(serviceAccounts, 'default'),
-  runtimeClassName: refused('runtime classes need an API server'),
-  overhead: refused('it belongs to runtime classes, which need an API server'),
-  hostUsers: refused('user namespaces come in a later version', true),
   readinessGates: refused('nothing would ever set their conditions'),
   schedulingGates: refused('nothing would ever remove them'),
   resourceClaims: refused('dynamic resource allocation needs an API server'),
-  resources: refused('pod-level resources come in a later version'),
-  setHostnameAsFQDN: refused('there is no cluster domain without an API server', false),
-  hostnameOverride: refused('it comes in a later version'),
   os: refused('this is a Linux node', { name: 'linux' }),
 
   nodeName: ignored('the pod runs on the node whose folder holds it'),

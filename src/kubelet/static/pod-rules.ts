@@ -3,12 +3,14 @@
  * Layer: kubelet/static (pure). Source: pkg/apis/core/validation (ValidatePodSpec, validatePodDNSConfig,
  * validatePodSpecSecurityContext). Works on what field-reader.ts left over, so anything may be missing.
  */
-import type { Pod, PodSpec } from '../../api/core.ts';
+import type { Container, Pod, PodSpec } from '../../api/core.ts';
 import { checkDns1123Subdomain } from '../../config/names.ts';
-import { checkContainer, checkSeccomp, isIpAddress } from './container-rules.ts';
+import { checkContainer, isIpAddress } from './container-rules.ts';
 import type { FieldPath, Report } from './manifest-error.ts';
 import { shown } from './manifest-error.ts';
 import { maxAnnotationBytes } from './object-fields.ts';
+import { checkPodResources } from './resource-rules.ts';
+import { checkProfiles, checkUserNamespace } from './security-rules.ts';
 import type { Loose } from './volume-rules.ts';
 import { checkUniqueNames, checkVolumes } from './volume-rules.ts';
 
@@ -16,6 +18,9 @@ import { checkUniqueNames, checkVolumes } from './volume-rules.ts';
 const maxNameservers = 3;
 const maxSearches = 32;
 const maxSearchCharacters = 2048;
+
+/** SetDefaults_PodSpec */
+const defaultGraceSeconds = 30;
 
 const sysctlName = /^(?:[a-z0-9](?:[-_a-z0-9]*[a-z0-9])?[./])*[a-z0-9](?:[-_a-z0-9]*[a-z0-9])?$/;
 
@@ -35,15 +40,24 @@ function checkSpec(spec: Loose<PodSpec>, path: FieldPath, report: Report): void 
     report([...path, 'containers'], 'must have at least one container');
   }
   checkVolumes(spec, path, report);
+  const inits = spec.initContainers ?? [];
   const names = checkUniqueNames(containers, [...path, 'containers'], report);
+  checkInitNames(inits, names, [...path, 'initContainers'], report);
   const context = {
     volumeNames: new Set((spec.volumes ?? []).flatMap((volume) => volume.name ?? [])),
-    containerNames: new Set(names.keys()),
+    containerNames: new Set([...containers, ...inits].flatMap(({ name }) => name ?? [])),
     hostNetwork: spec.hostNetwork === true,
+    hostUsers: spec.hostUsers !== false,
+    graceSeconds: spec.terminationGracePeriodSeconds ?? defaultGraceSeconds,
+    podRestartPolicy: spec.restartPolicy ?? 'Always',
   };
   for (const [index, container] of containers.entries()) {
-    checkContainer(container, context, [...path, 'containers', index], report);
+    checkContainer(container, { ...context, isInit: false }, [...path, 'containers', index], report);
   }
+  for (const [index, container] of inits.entries()) {
+    checkContainer(container, { ...context, isInit: true }, [...path, 'initContainers', index], report);
+  }
+  checkPodResources(spec, path, report);
   if (spec.hostNetwork) checkHostPorts(spec, path, report);
   checkDns(spec, path, report);
   if (spec.hostPID && spec.shareProcessNamespace) {
@@ -54,8 +68,33 @@ function checkSpec(spec: Loose<PodSpec>, path: FieldPath, report: Report): void 
       report([...path, 'hostAliases', index, 'ip'], `${shown(alias.ip)} is not an IP address`);
     }
   }
-  checkSeccomp(spec.securityContext?.seccompProfile, [...path, 'securityContext', 'seccompProfile'], report);
+  checkProfiles(spec.securityContext ?? {}, [...path, 'securityContext'], report);
+  checkUserNamespace(spec, path, report);
+  checkHostname(spec, path, report);
   checkSysctls(spec, path, report);
+}
+
+/** Main and init containers share one space of names. */
+function checkInitNames(
+  inits: readonly Loose<Container>[],
+  main: ReadonlyMap<string, number>,
+  path: FieldPath,
+  report: Report,
+): void {
+  checkUniqueNames(inits, path, report);
+  for (const [index, { name }] of inits.entries()) {
+    const other = name === undefined ? undefined : main.get(name);
+    if (other === undefined) continue;
+    const message = `${shown(name)} is also the name of containers[${other}]`;
+    report([...path, index, 'name'], message, { code: 'MANIFEST_DUPLICATE' });
+  }
+}
+
+function checkHostname(spec: Loose<PodSpec>, path: FieldPath, report: Report): void {
+  if (!spec.hostnameOverride) return;
+  for (const name of ['setHostnameAsFQDN', 'hostNetwork'] as const) {
+    if (spec[name]) report([...path, 'hostnameOverride'], `must not be given when ${name} is true`);
+  }
 }
 
 /** With hostNetwork every container port is a port of the node, so two containers cannot have the same. */

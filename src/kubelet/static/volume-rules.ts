@@ -3,7 +3,7 @@
  * Source: pkg/apis/core/validation (ValidateVolumes, ValidateVolumeMounts). Works on what field-reader.ts left over.
  */
 
-import type { Container, PodSpec } from '../../api/core.ts';
+import type { Container, PodSpec, VolumeMount } from '../../api/core.ts';
 import { cleanAbsolutePath } from '../../config/paths.ts';
 import type { FieldPath, Report } from './manifest-error.ts';
 import { shown } from './manifest-error.ts';
@@ -82,6 +82,7 @@ export function checkVolumeMounts(
     if (mount.name !== undefined && !volumeNames.has(mount.name)) {
       report([...here, 'name'], `there is no volume ${shown(mount.name)} in spec.volumes`);
     }
+    checkPropagation(mount, container.securityContext?.privileged === true, here, report);
     if (mount.mountPath === undefined) continue;
     const target = cleanAbsolutePath(mount.mountPath);
     const first = seen.get(target);
@@ -92,4 +93,16 @@ export function checkVolumeMounts(
     } else if (target === '/') report([...here, 'mountPath'], 'must not be the root of the container');
     seen.set(target, seen.get(target) ?? index);
   }
+}
+
+/** Source: validateMountPropagation, validateMountRecursiveReadOnly. */
+function checkPropagation(mount: Loose<VolumeMount>, privileged: boolean, path: FieldPath, report: Report): void {
+  const { mountPropagation = 'None', recursiveReadOnly = 'Disabled', readOnly } = mount;
+  if (mountPropagation === 'Bidirectional' && !privileged) {
+    report([...path, 'mountPropagation'], 'must not be Bidirectional without securityContext.privileged');
+  }
+  if (recursiveReadOnly === 'Disabled') return;
+  const at = [...path, 'recursiveReadOnly'];
+  if (!readOnly) report(at, 'must be given only when readOnly is true');
+  if (mountPropagation !== 'None') report(at, `must not be given with mountPropagation ${mountPropagation}`);
 }
