@@ -7,7 +7,12 @@ import { sleep, systemClock } from '../base/clock.ts';
 import type { RunOptions } from '../config/flags.ts';
 import type { RuntimeService } from '../cri/service.ts';
 import { kernelMounts } from '../kernel/mounts.ts';
+import { createPodIsolator, type HandlerLookup } from '../kubelet/isolation/isolate-pod.ts';
+import { UserNamespaces } from '../kubelet/isolation/user-namespaces.ts';
 import { type Kubelet, type KubeletOptions, startKubelet } from '../kubelet/kubelet.ts';
+import { startLogRotation } from '../kubelet/logs/rotate-logs.ts';
+import { readContainerHost } from '../kubelet/node/container-host.ts';
+import { hostReader } from '../kubelet/node/host-reader.ts';
 import type { ObjectSources } from '../kubelet/plan/environment.ts';
 import type { PodSource } from '../kubelet/pod-source.ts';
 import { createFolderSource } from '../kubelet/static/folder-source.ts';
@@ -35,9 +40,10 @@ export function folderSource(folder: string, options: RunOptions, machine: Machi
 export interface ClusterParts
   extends Pick<KubeletOptions, 'objects' | 'services' | 'admission' | 'recordEvent' | 'mirrorUidOf' | 'board'> {
   tokens: ServiceAccountTokens;
+  runtimeClasses: HandlerLookup;
 }
 
-export function startKubeletRole(
+export async function startKubeletRole(
   options: RunOptions,
   machine: MachineFacts,
   connection: Runtime,
@@ -47,7 +53,10 @@ export function startKubeletRole(
   cluster?: ClusterParts,
 ): Promise<Kubelet> {
   const { kubelet: config, rootDir, podLogDir } = options;
-  return startKubelet(
+  const host = await readContainerHost(hostReader);
+  const maxPods =
+    config.podsPerCore > 0 ? Math.min(config.maxPods, machine.cores * config.podsPerCore) : config.maxPods;
+  const kubelet = await startKubelet(
     {
       runtime: connection.runtime,
       images: connection.image,
@@ -76,11 +85,19 @@ export function startKubeletRole(
           memoryBytes: machine.memoryBytes,
           enforceCpuQuota: config.cpuCFSQuota,
           cpuQuotaPeriodUs: config.cpuCFSQuotaPeriodMicros,
+          unifiedCgroups: host.unifiedCgroups,
+          swapController: host.swapController,
+          swapBytes: host.swapBytes,
+          hugePageSizes: host.hugePageSizes,
         },
         allocatable: { milliCores: machine.cores * 1000, memoryBytes: machine.memoryBytes },
         clusterDns: { servers: [...config.clusterDNS], domain: config.clusterDomain ?? '' },
         resolvConf: config.resolvConf ?? '',
-        security: { seccompDefault: config.seccompDefault, seccompProfileRoot: join(rootDir, 'seccomp') },
+        security: {
+          seccompDefault: config.seccompDefault,
+          seccompProfileRoot: join(rootDir, 'seccomp'),
+          thermalThrottlePaths: host.thermalThrottlePaths,
+        },
       },
       paths: { rootDir, podLogDir, containerLogLinkDir: join(podLogDir, '..', 'containers') },
       clock: systemClock,
@@ -90,9 +107,15 @@ export function startKubeletRole(
       parallelStarts: 2 * machine.cores,
       parallelPulls: config.maxParallelImagePulls ?? Number.MAX_SAFE_INTEGER,
       pullRate: { perSecond: config.registryPullQPS, burst: config.registryBurst },
-      maxPods: config.podsPerCore > 0 ? Math.min(config.maxPods, machine.cores * config.podsPerCore) : config.maxPods,
+      maxPods,
       syncFrequencyMs: config.syncFrequencyMs,
       networkReady: networkGate(connection.runtime),
+      appArmor: host.appArmor,
+      isolate: createPodIsolator({
+        runtime: connection.runtime,
+        userNamespaces: new UserNamespaces({ rootDir, idsPerPod: 65_536, maxPods }),
+        runtimeClasses: cluster?.runtimeClasses,
+      }),
       objects: cluster?.objects,
       services: cluster?.services,
       admission: cluster?.admission,
@@ -102,6 +125,23 @@ export function startKubeletRole(
     },
     signal,
   );
+  const rotation = startLogRotation(
+    {
+      containers: () => kubelet.loggedContainers(),
+      runtime: connection.runtime,
+      podLogDir,
+      clock: systemClock,
+      log: log.child({ component: 'logs' }),
+      limits: config.logRotation,
+    },
+    signal,
+  );
+  return {
+    ...kubelet,
+    async stop() {
+      await Promise.all([kubelet.stop(), rotation.stop()]);
+    },
+  };
 }
 
 const withTokens = (sources: ObjectSources, tokens: ServiceAccountTokens): VolumeSources => ({

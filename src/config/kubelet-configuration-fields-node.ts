@@ -134,7 +134,7 @@ export const nodeFields = {
     '/usr/libexec/kubernetes/kubelet-plugins/volume/exec/',
     'FlexVolume plugins are not supported',
   ),
-  volumeStatsAggPeriod: warned(duration(), minute, 'volume statistics are not collected yet'),
+  volumeStatsAggPeriod: honoured(duration(), minute, 'how old the measured size of a volume may be'),
   shutdownGracePeriod: warned(duration(), 0, 'the shutdown of the machine is not delayed yet'),
   shutdownGracePeriodCriticalPods: warned(duration(), 0, 'the shutdown of the machine is not delayed yet'),
   shutdownGracePeriodByPodPriority: warned(

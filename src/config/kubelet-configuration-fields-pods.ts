@@ -16,7 +16,6 @@ import { absolutePath, cleanDirectory, ipAddress, quantity, runtimeEndpoint } fr
 const second = 1_000;
 const minute = 60 * second;
 const noImageGc = 'images are not garbage-collected yet';
-const noRotation = 'container logs are not rotated yet';
 const noUrl = 'static pods are read from files only, so pods of this URL do not run';
 
 const podCidr = text((value) => {
@@ -135,12 +134,18 @@ export const imageFields = {
 };
 
 export const containerLogFields = {
-  containerLogMaxSize: warned(
+  containerLogMaxSize: honoured(
     quantity({ negative: true }),
     { nanos: 10_485_760_000_000_000n, format: 'BinarySI' },
-    noRotation,
+    'negative: logs are not rotated',
   ),
-  containerLogMaxFiles: warned(integer({ min: 2 }), 5, noRotation, { explicitZero: true }),
-  containerLogMaxWorkers: warned(integer({ min: 1 }), 1, noRotation, { explicitZero: true }),
-  containerLogMonitorInterval: warned(duration({ min: 3 * second }), 10 * second, noRotation, { explicitZero: true }),
+  containerLogMaxFiles: honoured(integer({ min: 2 }), 5, 'of each container, the current one included', {
+    explicitZero: true,
+  }),
+  containerLogMaxWorkers: honoured(integer({ min: 1 }), 1, 'logs that are compressed at a time', {
+    explicitZero: true,
+  }),
+  containerLogMonitorInterval: honoured(duration({ min: 3 * second }), 10 * second, 'between looks at the sizes', {
+    explicitZero: true,
+  }),
 };

@@ -12,10 +12,12 @@ const defaults: KubeletConfig = {
   staticPodPath: undefined,
   podLogsDir: '/var/log/pods',
   syncFrequencyMs: 60_000,
+  volumeStatsAggPeriodMs: 60_000,
   fileCheckFrequencyMs: 20_000,
   maxPods: 110,
   podCIDR: undefined,
   maxContainerRestartPeriodMs: 300_000,
+  logRotation: { maxBytes: 10_485_760, maxFiles: 5, intervalMs: 10_000, workers: 1 },
   seccompDefault: false,
   containerRuntimeEndpoint: 'unix:///run/containerd/containerd.sock',
   imageServiceEndpoint: 'unix:///run/containerd/containerd.sock',
@@ -85,6 +87,10 @@ fileCheckFrequency: 1m30s
 maxPods: 20
 podCIDR: 10.1.0.0/16
 crashLoopBackOff: {maxContainerRestartPeriod: 10s}
+containerLogMaxSize: 1Mi
+containerLogMaxFiles: 3
+containerLogMonitorInterval: 5s
+containerLogMaxWorkers: 2
 seccompDefault: true
 containerRuntimeEndpoint: unix:///run/a.sock
 imageServiceEndpoint: /run/b.sock
@@ -147,10 +153,12 @@ streamingConnectionIdleTimeout: 1h
     staticPodPath: '/etc/kubernetes/manifests',
     podLogsDir: '/srv/logs',
     syncFrequencyMs: 30_000,
+    volumeStatsAggPeriodMs: 60_000,
     fileCheckFrequencyMs: 90_000,
     maxPods: 20,
     podCIDR: '10.1.0.0/16',
     maxContainerRestartPeriodMs: 10_000,
+    logRotation: { maxBytes: 1_048_576, maxFiles: 3, intervalMs: 5_000, workers: 2 },
     seccompDefault: true,
     containerRuntimeEndpoint: 'unix:///run/a.sock',
     imageServiceEndpoint: 'unix:///run/b.sock',
@@ -294,8 +302,6 @@ test('parallel pulls follow Kubernetes defaulting', (t) => {
 test('fields without effect are warned about by name, unless they ask for the default', (t) => {
   t.regex(warned('podPidsLimit: 7')[0] ?? '', /^podPidsLimit: has no effect in this version: /);
   t.deepEqual(warned('podPidsLimit: -1'), []);
-  t.deepEqual(warned('containerLogMaxSize: 10240Ki'), []);
-  t.is(warned('containerLogMaxSize: 20Mi').length, 1);
   t.deepEqual(warned('enableServer: false\nregisterNode: false\nhairpinMode: none\niptablesDropBit: 3'), []);
   t.deepEqual(warned('memorySwap: {swapBehavior: NoSwap}'), []);
   t.is(warned('memorySwap: {swapBehavior: LimitedSwap}').length, 1);

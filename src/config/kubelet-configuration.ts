@@ -14,7 +14,7 @@ import { checkKubeletConfigurationRules } from './kubelet-configuration-rules.ts
 import { type KubeletServerConfig, toServerConfig } from './kubelet-configuration-server.ts';
 import { type KubeletConfigurationValues, kubeletConfigurationFields } from './kubelet-configuration-table.ts';
 import type { RegisteredTaint } from './node-labels.ts';
-import type { Quantity } from './quantity.ts';
+import { type Quantity, quantityToBytes } from './quantity.ts';
 import { normalizeRuntimeEndpoint } from './schema-kubernetes.ts';
 import { maxProblems, parseYamlSource } from './yaml-source.ts';
 
@@ -27,11 +27,19 @@ export interface KubeletConfig {
   readonly staticPodPath: string | undefined;
   readonly podLogsDir: string;
   readonly syncFrequencyMs: number;
+  readonly volumeStatsAggPeriodMs: number;
   readonly fileCheckFrequencyMs: number;
   readonly maxPods: number;
   readonly podCIDR: string | undefined;
   /** 1,000 to 300,000. */
   readonly maxContainerRestartPeriodMs: number;
+  /** Of each running container's log; a negative size: never rotated. */
+  readonly logRotation: {
+    readonly maxBytes: number;
+    readonly maxFiles: number;
+    readonly intervalMs: number;
+    readonly workers: number;
+  };
   readonly seccompDefault: boolean;
   /** `unix:///...` */
   readonly containerRuntimeEndpoint: string;
@@ -147,10 +155,17 @@ function toConfig(values: KubeletConfigurationValues, set: ReadonlySet<string>):
     staticPodPath: values.staticPodPath,
     podLogsDir: values.podLogsDir,
     syncFrequencyMs: values.syncFrequency,
+    volumeStatsAggPeriodMs: values.volumeStatsAggPeriod,
     fileCheckFrequencyMs: values.fileCheckFrequency,
     maxPods: values.maxPods,
     podCIDR: values.podCIDR,
     maxContainerRestartPeriodMs: values['crashLoopBackOff.maxContainerRestartPeriod'],
+    logRotation: {
+      maxBytes: Number(quantityToBytes(values.containerLogMaxSize)),
+      maxFiles: values.containerLogMaxFiles,
+      intervalMs: values.containerLogMonitorInterval,
+      workers: values.containerLogMaxWorkers,
+    },
     seccompDefault: values.seccompDefault,
     containerRuntimeEndpoint: endpoint,
     imageServiceEndpoint:

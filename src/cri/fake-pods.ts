@@ -144,6 +144,7 @@ export class FakePods {
     if (taken !== undefined) fail(method, this.#nameTaken(), `name "${reservedName}" is reserved for "${taken.id}"`);
     const wanted = config.image?.image ?? '';
     const image = this.#images.find(wanted) ?? fail(method, GrpcStatus.notFound, `image "${wanted}": not found`);
+    this.#checkTarget(sandbox, config);
     const container: FakeContainer = {
       id: this.#nextId(),
       sandboxId: sandbox.id,
@@ -163,6 +164,23 @@ export class FakePods {
     this.containers.set(container.id, container);
     this.#emit(container.id, sandbox.id, 'CONTAINER_CREATED_EVENT');
     return container;
+  }
+
+  /** A container whose processes another one is to see must run in the same sandbox. */
+  #checkTarget(sandbox: FakeSandbox, config: cri.ContainerConfig): void {
+    const options = config.linux?.securityContext?.namespaceOptions;
+    if (options?.pid !== 'TARGET') return;
+    const target = this.containers.get(options.targetId);
+    if (target?.sandboxId !== sandbox.id) {
+      fail(
+        'CreateContainer',
+        GrpcStatus.unknown,
+        `invalid target container: "${options.targetId}" is not in the sandbox`,
+      );
+    }
+    if (target?.state !== 'CONTAINER_RUNNING') {
+      fail('CreateContainer', GrpcStatus.unknown, `invalid target container: "${options.targetId}" does not run`);
+    }
   }
 
   /** `problem`: what keeps the process from starting; the container is then dead with StartError, without an event. */

@@ -12,7 +12,9 @@ import { errorLine } from '../observe/keelson-error.ts';
 import type { Logger } from '../observe/logger.ts';
 import type { NodeAdmission, NodeObjects, ServiceVariables } from './api/node-view.ts';
 import { createImageEnsurer } from './images/ensure-image.ts';
+import type { IsolatePod } from './isolation/isolate-pod.ts';
 import { removeLeftovers } from './leftovers.ts';
+import { createRunHook } from './lifecycle/run-hook.ts';
 import { rejectedStatus } from './plan/admission.ts';
 import type { ObjectSources } from './plan/environment.ts';
 import { takePods } from './plan/intake.ts';
@@ -20,11 +22,16 @@ import { objectReferences, referenceKey } from './plan/object-references.ts';
 import { isApiPod, isTerminal } from './plan/pod-origin.ts';
 import type { PodRuntimeState } from './plan/runtime-state.ts';
 import type { PodSnapshot, PodSource } from './pod-source.ts';
-import type { NodeFacts, PodContext, PodPaths, PodVolumes } from './pods/pod-context.ts';
+import type { NodeFacts, PodContext, PodPaths, PodProbes, PodVolumes, RunHook } from './pods/pod-context.ts';
 import { type RecordPodEvent, warning } from './pods/pod-events.ts';
+import type { PodPhaseOfWork } from './pods/pod-worker.ts';
 import { PodWorkers } from './pods/pod-workers.ts';
 import { PodRuntimeCache } from './pods/runtime-cache.ts';
+import { createServedPods } from './pods/served-pods.ts';
 import { terminationMessageReader } from './pods/termination-message.ts';
+import type { ProbeCount } from './probes/probe-counts.ts';
+import { ProbeWorkers } from './probes/probe-workers.ts';
+import type { ServedPods } from './server/served-pods.ts';
 import { timestamp } from './status/container-status.ts';
 import { type PodWithStatus, StatusBoard } from './status/status-board.ts';
 
@@ -51,11 +58,20 @@ export interface KubeletOptions {
   networkReady(signal: AbortSignal): Promise<void>;
   /** ConfigMaps and Secrets of the API server, for its pods. */
   objects?: NodeObjects;
-  /** Services of the API server, for its pods' environment. */
+  /** Services of the API server, for pods' environment; only its own pods wait until they are known. */
   services?: ServiceVariables;
   /** The Node that pods of the API server are admitted to. */
   admission?: NodeAdmission;
   recordEvent?: RecordPodEvent;
+  /** The uid of the API server's copy of a static pod, if it has one. */
+  mirrorUidOf?: (pod: Pod) => string | undefined;
+  /** Default: nothing is set apart. */
+  isolate?: IsolatePod;
+  /** Whether the kernel confines processes by AppArmor. */
+  appArmor?: boolean;
+  /** Default: those of probes/ and lifecycle/; tests hand in others. */
+  probes?: PodProbes;
+  runHook?: RunHook;
   /** An empty one, for who must hear of every pod: some end before `startKubelet` resolves. */
   board?: StatusBoard;
 }
@@ -74,6 +90,12 @@ export interface Kubelet {
   board: StatusBoard;
   /** The volumes of the pod are to be looked at again: a token of it is due. */
   volumesDue(uid: string): void;
+  /** For the kubelet's API: every pod that the board has, with what the runtime has of it. */
+  served: ServedPods;
+  /** The series of `prober_probe_total`. */
+  probeCounts(): Iterable<ProbeCount>;
+  /** Running containers with a log, for its rotation. */
+  loggedContainers(): { id: string; logPath: string }[];
   /** Whether the runtime may still run a container of the pod. */
   mayRun(uid: string): boolean;
   /** Stops watching and working; pods go on. */
@@ -121,6 +143,15 @@ export async function startKubelet(options: KubeletOptions, signal: AbortSignal)
     resyncPeriodMs: options.syncFrequencyMs,
   });
   const volumes = options.volumes(sources);
+  const nodeIP = options.node.hostIPs[0] ?? '127.0.0.1';
+  const probeWorkers = new ProbeWorkers({
+    runtime,
+    clock,
+    log: log.child({ component: 'probes' }),
+    recordEvent,
+    nodeIP,
+    onChange: (uid) => workers.get(uid)?.wakeForProbes(),
+  });
   const context: PodContext = {
     ...inspect,
     cache,
@@ -136,8 +167,12 @@ export async function startKubelet(options: KubeletOptions, signal: AbortSignal)
       maxParallelPulls: options.parallelPulls,
       pullRate: options.pullRate,
     }),
+    probes: options.probes ?? probeWorkers,
+    isolate: options.isolate,
+    runHook: options.runHook ?? createRunHook({ runtime, nodeIP, clock, log, recordEvent }),
     sources,
-    serviceVariables: (pod) => (isApiPod(pod) ? options.services?.variables(pod) : undefined) ?? noVariables,
+    // Static pods get what is known by now: they may be what serves the API server.
+    serviceVariables: (pod) => options.services?.variables(pod) ?? noVariables,
     clock,
     log,
     restartBackoff: options.restartBackoff,
@@ -168,6 +203,7 @@ export async function startKubelet(options: KubeletOptions, signal: AbortSignal)
       maxPods: options.maxPods,
       allowedUnsafeSysctls: options.admission?.allowedUnsafeSysctls ?? [],
       unsupported: (uid) => api?.askedFor.get(uid)?.unsupported ?? [],
+      appArmor: options.appArmor,
       isPresent,
       statusOf: (uid) => board.get(uid)?.status,
       nodeIsFresh: (uid) => options.admission === undefined || nodeReadFor.has(uid),
@@ -244,6 +280,15 @@ export async function startKubelet(options: KubeletOptions, signal: AbortSignal)
 
   return {
     board,
+    served: createServedPods({ board, cache, mirrorUidOf: options.mirrorUidOf }),
+    probeCounts: () => probeWorkers.counts(),
+    loggedContainers: () =>
+      cache.pods().flatMap(({ identity }) =>
+        cache
+          .get(identity.uid)
+          .containers.filter(({ phase, logPath }) => phase === 'running' && logPath !== '')
+          .map(({ id, logPath }) => ({ id, logPath })),
+      ),
     volumesDue: (uid) => workers.get(uid)?.wakeForVolumes(),
     mayRun: (uid) => cache.get(uid).containers.some(({ phase }) => phase === 'running' || phase === 'unknown'),
     status: () => ({
@@ -251,12 +296,13 @@ export async function startKubelet(options: KubeletOptions, signal: AbortSignal)
         ...entry,
         error: workers.get(entry.pod.metadata.uid)?.lastError,
       })),
-      ending: workers.workers().flatMap(({ phase, identity }) => (phase === 'terminating' ? [identity] : [])),
+      ending: workers.workers().flatMap(({ phase, identity }) => (isEnding(phase) ? [identity] : [])),
       manifestErrors: snapshot.errors.map(({ file, error }) => ({ file, error: errorLine(error) })),
       runtime: { healthy: cache.healthy, mode: cache.mode },
     }),
     async stop() {
       workers.stop();
+      probeWorkers.stop();
       scope.abort(new Error('the kubelet role stops'));
       await following;
     },
@@ -267,15 +313,13 @@ export async function startKubelet(options: KubeletOptions, signal: AbortSignal)
 function noteIgnored(pod: Pod, { api }: PodSnapshot, recordEvent: RecordPodEvent): void {
   const asked = api?.askedFor.get(pod.metadata.uid);
   if (asked === undefined || asked.unsupported.length > 0 || pod.metadata.deletionTimestamp !== undefined) return;
-  if (asked.probes.length > 0) {
-    const message = `This version of Keelson runs no probes; treated as absent: ${asked.probes.join(', ')}`;
-    recordEvent(pod, warning('ProbesIgnored', message));
-  }
   if (asked.ignored.length > 0) {
     const message = `Not done by this version of Keelson: ${asked.ignored.join(', ')}`;
     recordEvent(pod, warning('FieldsIgnored', message));
   }
 }
+
+const isEnding = (phase: PodPhaseOfWork): boolean => phase === 'terminating' || phase === 'removing';
 
 const hasAny = ({ sandboxes, containers }: PodRuntimeState): boolean => sandboxes.length > 0 || containers.length > 0;
 

@@ -16,21 +16,24 @@ import { createNodeAdmission } from '../../kubelet/api/node-admission.ts';
 import { followObjects, ObjectWatches } from '../../kubelet/api/object-watches.ts';
 import { createPodApi } from '../../kubelet/api/pod-api.ts';
 import { createRecordPodEvent } from '../../kubelet/api/record-pod-event.ts';
+import { followRuntimeClasses, RuntimeClasses } from '../../kubelet/api/runtime-classes.ts';
 import { ServiceLinks } from '../../kubelet/api/service-links.ts';
 import { startStatusSync } from '../../kubelet/api/status-sync.ts';
 import type { Kubelet } from '../../kubelet/kubelet.ts';
 import { hostReader } from '../../kubelet/node/host-reader.ts';
 import { type NodeRole, startNode } from '../../kubelet/node/start-node.ts';
 import { isMirrorPod } from '../../kubelet/plan/pod-origin.ts';
+import { kubeletStats } from '../../kubelet/server/stats/kubelet-stats.ts';
 import { shareSource } from '../../kubelet/static/shared-source.ts';
+import { KubeletMetrics } from '../../kubelet/stats/kubelet-metrics.ts';
 import { StatusBoard } from '../../kubelet/status/status-board.ts';
 import { ServiceAccountTokens } from '../../kubelet/volumes/service-account-tokens.ts';
 import type { Logger } from '../../observe/logger.ts';
 import { folderSource, startKubeletRole } from '../kubelet-role.ts';
 import type { MachineFacts } from '../node-facts.ts';
-import type { Runtime } from '../node-start.ts';
-import { nodeOptions } from './node-options.ts';
-import { serveKubeletApi } from './serve-kubelet-api.ts';
+import { type Runtime, readVersion } from '../node-start.ts';
+import { kubernetesVersion, nodeOptions } from './node-options.ts';
+import { type ServeKubeletApiContext, serveKubeletApi } from './serve-kubelet-api.ts';
 
 export interface ClusterKubelet {
   node: NodeRole;
@@ -135,9 +138,21 @@ export async function startClusterKubelet(
     log: podLog,
   });
   cleanup.defer(() => statuses.stop());
-  const kubelet = await startKubeletRole(options, machine, connection, source, log, stopping, {
+  const metrics = new KubeletMetrics({ version: await readVersion(), kubernetesVersion, nodeName, clock });
+  metrics.watch(board);
+  const { runtimeOperations } = metrics;
+  const counted: Runtime = {
+    ...connection,
+    runtime: runtimeOperations.counted(connection.runtime),
+    image: runtimeOperations.counted(connection.image),
+  };
+  const kubelet = await startKubeletRole(options, machine, counted, source, log, stopping, {
     objects,
     services,
+    runtimeClasses: new RuntimeClasses({
+      follow: followRuntimeClasses({ client, clock, log: podLog, signal: stopping }),
+      clock,
+    }),
     admission: createNodeAdmission({
       known: node.known,
       api: createNodeClient(client),
@@ -154,8 +169,25 @@ export async function startClusterKubelet(
   });
   role = kubelet;
   cleanup.defer(() => kubelet.stop());
+  metrics.read(kubelet.served);
+  const { routes } = kubeletStats({
+    nodeName,
+    rootDir: options.rootDir,
+    podLogDir: options.podLogDir,
+    volumePeriodMs: options.kubelet.volumeStatsAggPeriodMs,
+    pods: kubelet.served,
+    runtime: counted.runtime,
+    images: counted.image,
+    host: hostReader,
+    registry: metrics.registry,
+    probeCounts: () => kubelet.probeCounts(),
+    clock,
+    log: log.child({ component: 'stats' }),
+    signal: stopping,
+  });
+  const onAnswered: ServeKubeletApiContext['onAnswered'] = (answered) => metrics.answered(answered);
   const api = await serveKubeletApi(
-    { options, machine, runtime: connection.runtime, client, kubelet, routes: [], log },
+    { options, machine, runtime: counted.runtime, client, kubelet, routes, onAnswered, log },
     stopping,
   );
   cleanup.defer(async () => api?.stop());

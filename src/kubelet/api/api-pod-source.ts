@@ -65,8 +65,7 @@ function joined(manifests: PodSnapshot, api: ApiPods): PodSnapshot {
     return !isMirrorPod(pod) && !names.has(`${pod.metadata.namespace}/${pod.metadata.name}`);
   });
   for (const { pod, askedFor: asked } of own) {
-    if (asked.unsupported.length + asked.probes.length + asked.ignored.length > 0)
-      askedFor.set(pod.metadata.uid, asked);
+    if (asked.unsupported.length + asked.ignored.length > 0) askedFor.set(pod.metadata.uid, asked);
   }
   return {
     ...manifests,

@@ -49,7 +49,7 @@ function unreadable(value: unknown): Read {
   // Throws when it is the metadata that is wrong.
   const metadata = projectPodMeta(raw);
   const pod: Pod = { apiVersion: 'v1', kind: 'Pod', metadata, spec: { containers: [] }, status: projectPodStatus(raw) };
-  return { pod, asked: { unsupported: [reasonOf(value)], probes: [], ignored: [] } };
+  return { pod, asked: { unsupported: [reasonOf(value)], ignored: [] } };
 }
 
 function reasonOf(value: unknown): string {

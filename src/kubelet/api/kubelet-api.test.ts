@@ -10,6 +10,7 @@ import { silentLogger } from '../../observe/logger.ts';
 import { type Kubelet, startKubelet } from '../kubelet.ts';
 import type { AdmittingNode } from '../plan/admission-checks.ts';
 import type { PodSnapshot } from '../pod-source.ts';
+import { StatusBoard } from '../status/status-board.ts';
 import { createApiPodSource } from './api-pod-source.ts';
 import { ApiPods } from './api-pods.ts';
 import { FakePodApi } from './fake-pod-api.ts';
@@ -58,6 +59,7 @@ async function setUp(t: ExecutionContext) {
   const events: string[] = [];
   const torndown: string[] = [];
   const daemons: Daemon[] = [];
+  const teardown = { allowed: Promise.resolve() };
   const objectListeners = new Map<string, { tell(object: ConfigMap): void; synced(): void }>();
   let node: AdmittingNode = { labels: { zone: 'a' }, taints: [], allocatable: { cpu: '2', memory: '4Gi' } };
   let freshNode = node;
@@ -86,14 +88,29 @@ async function setUp(t: ExecutionContext) {
     });
     const source = createApiPodSource({ pods, clock, manifests: { start: async (listener) => listener(manifests) } });
     pods.start(server.follow, scope.signal);
-    const kubelet = await startKubelet(
+    // As in the cluster's kubelet: some pods end before startKubelet resolves.
+    const board = new StatusBoard();
+    let kubelet: Kubelet | undefined;
+    const sync = startStatusSync({
+      api: server,
+      pods,
+      board,
+      mayRun: (uid) => kubelet?.mayRun(uid) ?? true,
+      clock,
+      log: silentLogger,
+      random: () => 0.5,
+    });
+    kubelet = await startKubelet(
       {
         runtime: fake.runtime,
         images: fake.image,
         source,
         volumes: () => ({
           mount: async () => new Map(),
-          teardown: async (uid) => void torndown.push(uid),
+          teardown: async (uid) => {
+            await teardown.allowed;
+            torndown.push(uid);
+          },
           orphans: async () => ['uid-left-behind'],
         }),
         node: {
@@ -102,7 +119,7 @@ async function setUp(t: ExecutionContext) {
           runtimeName: 'containerd',
           resources: { memoryBytes: 2 ** 33, enforceCpuQuota: true, cpuQuotaPeriodUs: 100_000 },
           allocatable: { milliCores: 2000, memoryBytes: 2 ** 33 },
-          clusterDns: { servers: [], domain: '' },
+          clusterDns: { servers: ['10.96.0.10'], domain: 'cluster.local' },
           resolvConf: '',
           security: { seccompDefault: false, seccompProfileRoot: join(root, 'seccomp') },
         },
@@ -126,24 +143,17 @@ async function setUp(t: ExecutionContext) {
         },
         recordEvent: (pod, { reason, container }) =>
           void events.push(`${pod.metadata.name}${container ? `/${container}` : ''} ${reason}`),
+        board,
       },
       scope.signal,
     );
-    const sync = startStatusSync({
-      api: server,
-      pods,
-      board: kubelet.board,
-      mayRun: kubelet.mayRun,
-      clock,
-      log: silentLogger,
-      random: () => 0.5,
-    });
+    const started = kubelet;
     const daemon = {
-      kubelet,
+      kubelet: started,
       async stop() {
         sync.stop();
         scope.abort(new Error('killed'));
-        await kubelet.stop();
+        await started.stop();
       },
     };
     daemons.push(daemon);
@@ -158,6 +168,12 @@ async function setUp(t: ExecutionContext) {
     torndown,
     objectListeners,
     start,
+    /** Volumes are busy until the returned function is called. */
+    holdTeardown(): () => void {
+      const { promise, resolve } = Promise.withResolvers<void>();
+      teardown.allowed = promise;
+      return resolve;
+    },
     setManifests(pods: Pod[]): void {
       manifests = { ...manifests, pods };
     },
@@ -327,24 +343,24 @@ test('what the node refuses is Failed with the reason, and can be deleted', asyn
   await node.start();
   const huge = { name: 'c', image: 'busybox', resources: { requests: { cpu: '64' } } };
   node.server.bind(makePod('huge', { containers: [huge] }));
-  node.server.bind(makePod('init', { initContainers: [{ name: 'i', image: 'x' }] } as object));
+  node.server.bind(makePod('claims', { resourceClaims: [{ name: 'gpu' }] } as object));
   node.server.bind(makePod('odd', { restartPolicy: 'Sometimes' } as object));
   for (const [name, reason] of [
     ['huge', 'OutOfcpu'],
-    ['init', 'PodFeatureUnsupported'],
+    ['claims', 'PodFeatureUnsupported'],
     ['odd', 'PodFeatureUnsupported'],
   ] as const) {
     await node.until(reason, () => node.status(name)?.phase === 'Failed');
     t.is(node.status(name)?.reason, reason);
     t.true(node.events.includes(`${name} ${reason}`));
   }
-  t.regex(node.status('init')?.message ?? '', /^Pod was rejected: .*spec\.initContainers$/);
+  t.regex(node.status('claims')?.message ?? '', /^Pod was rejected: .*spec\.resourceClaims$/);
   t.regex(node.status('odd')?.message ?? '', /spec\.restartPolicy.*Sometimes/);
   await node.clock.advance(5_000);
   t.is(node.status('huge')?.reason, 'OutOfcpu', 'it stays so');
   t.deepEqual(node.fake.sandboxes, []);
   t.is(node.server.requests.length, 3, 'one request each');
-  for (const name of ['huge', 'init', 'odd']) node.server.askToDelete(`default/${name}`, 30);
+  for (const name of ['huge', 'claims', 'odd']) node.server.askToDelete(`default/${name}`, 30);
   await node.until('all gone', () => node.server.keys().length === 0);
 });
 
@@ -387,7 +403,7 @@ test('the daemon dies between the end of the containers and the last request: no
   const first = await node.start();
   node.server.bind(makePod('web'));
   await node.until('ready', () => isReady(node.status('web')));
-  const release = node.fake.holdNext('removePodSandbox');
+  const release = node.holdTeardown();
   node.server.askToDelete('default/web', 5);
   await node.until('the end is told', () => node.status('web')?.phase !== 'Running');
   const said = node.status('web')?.containerStatuses;
@@ -403,7 +419,7 @@ test('the daemon dies between the end of the containers and the last request: no
     if (node.status('web')) phases.add(canonical(node.status('web')?.containerStatuses));
     return node.server.keys().length === 0;
   });
-  t.deepEqual([...phases], [canonical(said)]);
+  t.true([...phases].every((told) => told === canonical(said)));
 });
 
 test('a pod that was deleted before anything of it was started', async (t) => {
@@ -505,17 +521,6 @@ test('a pod waits for its ConfigMap: unknown, missing, there', async (t) => {
   const metadata = { name: 'conf', namespace: 'default', uid: 'u' };
   node.objectListeners.get('conf')?.tell({ apiVersion: 'v1', kind: 'ConfigMap', metadata, data: { x: '1' } });
   await node.until('ready', () => isReady(node.status('web')));
-});
-
-test('probes are told of once and do not keep the pod from running', async (t) => {
-  const node = await setUp(t);
-  await node.start();
-  const container = { name: 'c', image: 'busybox', readinessProbe: { httpGet: { port: 80 } } };
-  node.server.bind(makePod('web', { containers: [container] }));
-  await node.until('ready', () => isReady(node.status('web')));
-  node.server.bind(makePod('other'));
-  await node.until('ready', () => isReady(node.status('other')));
-  t.is(node.events.filter((event) => event === 'web ProbesIgnored').length, 1);
 });
 
 test('a deadline ends the pod for good', async (t) => {

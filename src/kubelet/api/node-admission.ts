@@ -23,6 +23,7 @@ export function createNodeAdmission(options: NodeAdmissionOptions): NodeAdmissio
           labels: node.metadata.labels ?? {},
           taints: node.spec.taints ?? [],
           allocatable: node.status?.allocatable ?? {},
+          supplementalGroupsPolicy: node.status?.features?.supplementalGroupsPolicy,
         }
       );
     },

@@ -16,7 +16,7 @@ export function createRecordPodEvent(recorder: Pick<EventRecorder, 'record'>): R
         name,
         uid,
         ...(resourceVersion === undefined ? {} : { resourceVersion }),
-        ...(container === undefined ? {} : { fieldPath: containerFieldPath(container) }),
+        ...(container === undefined ? {} : { fieldPath: containerFieldPath(pod, container) }),
       },
       type,
       reason,

@@ -1,6 +1,6 @@
 /** The patch between two statuses, applied by a server's rules, gives the one that was wanted. */
 import test from 'ava';
-import type { Pod, PodStatus } from '../../api/core.ts';
+import type { ContainerStatus, Pod, PodStatus } from '../../api/core.ts';
 import { FakeClock } from '../../base/fake-clock.ts';
 import { FakePodApi } from './fake-pod-api.ts';
 import { canBeDeleted, canonical, podStatusPatch, statusToSend } from './status-patch.ts';
@@ -125,4 +125,49 @@ test('deletion ends only when asked for, when nothing is left, and when the end 
   t.false(canBeDeleted(pod(running, asked), true));
   t.false(canBeDeleted(pod(done), true));
   t.false(canBeDeleted(pod(done, { ...asked, annotations: { 'kubernetes.io/config.mirror': 'x' } }), true));
+});
+
+const ended = (name: string, message: string): ContainerStatus => ({
+  name,
+  state: { terminated: { exitCode: 1, message } },
+  lastState: {},
+  ready: false,
+  started: false,
+  restartCount: 0,
+  image: 'busybox',
+  imageID: '',
+});
+
+test('init and ephemeral containers are sent as the main ones are', (t) => {
+  const next: PodStatus = {
+    ...running,
+    initContainerStatuses: [ended('i', 'no')],
+    ephemeralContainerStatuses: [ended('debug', 'no')],
+  };
+  const patch = podStatusPatch(pod(running), next) as { status: PodStatus };
+  t.deepEqual(Object.keys(patch.status), ['initContainerStatuses', 'ephemeralContainerStatuses']);
+  t.is(podStatusPatch(pod(next), next), undefined);
+});
+
+test('12 KiB of last words are shared by the containers of all kinds', (t) => {
+  const long = 'x'.repeat(20_000);
+  const next: PodStatus = {
+    ...running,
+    containerStatuses: [ended('a', long), ended('b', long)],
+    initContainerStatuses: [ended('i', long)],
+    ephemeralContainerStatuses: [ended('debug', long)],
+  };
+  const sent = statusToSend(pod(running), next, false);
+  const lengths = [sent.containerStatuses, sent.initContainerStatuses, sent.ephemeralContainerStatuses]
+    .flatMap((list) => list ?? [])
+    .map(({ state }) => state.terminated?.message?.length);
+  t.deepEqual(lengths, [3072, 3072, 3072, 3072]);
+});
+
+test("that a pod ends for others' sake is told with its end", (t) => {
+  const disruption = { type: 'DisruptionTarget', status: 'True' as const, reason: 'TerminationByKubelet' };
+  const next: PodStatus = { ...running, phase: 'Failed', conditions: [...running.conditions, disruption] };
+  const types = (mayRun: boolean) => statusToSend(pod(running), next, mayRun).conditions.map(({ type }) => type);
+  t.false(types(true).includes('DisruptionTarget'));
+  t.true(types(false).includes('DisruptionTarget'));
 });

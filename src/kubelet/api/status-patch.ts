@@ -14,7 +14,10 @@ const ownConditions: ReadonlySet<string> = new Set([
   'Initialized',
   'ContainersReady',
   'PodReadyToStartContainers',
+  'AllContainersRestarting',
 ]);
+
+const containerLists = ['containerStatuses', 'initContainerStatuses', 'ephemeralContainerStatuses'] as const;
 
 /** MaxPodTerminationMessageLogLength: bytes for all containers of a pod together. */
 const maxTerminationBytes = 12 * 1024;
@@ -31,7 +34,9 @@ export function statusToSend(known: Pod, own: PodStatus, mayRun: boolean): PodSt
   const tooEarly = isTerminal(own.phase) && !isTerminal(before.phase) && mayRun;
   if (!takenBack && !tooEarly) return capped;
   const { phase, reason, message } = before;
-  return { ...capped, phase, reason, message };
+  // That it ends for others' sake is told with its end.
+  const conditions = capped.conditions.filter(({ type }) => type !== 'DisruptionTarget' || takenBack);
+  return { ...capped, conditions, phase, reason, message };
 }
 
 /** The body of the request with the pod's uid as its condition, or undefined when there is nothing to say. */
@@ -51,8 +56,10 @@ export function podStatusPatch(known: Pod, wanted: PodStatus): object | undefine
   const conditions = conditionChanges(before.conditions ?? [], wanted.conditions);
   if (conditions.length > 0) status.conditions = conditions;
   for (const name of ['hostIPs', 'podIPs'] as const) Object.assign(status, addressChanges(name, before, wanted));
-  const containers = wanted.containerStatuses ?? [];
-  if (canonical(before.containerStatuses ?? []) !== canonical(containers)) status.containerStatuses = containers;
+  for (const name of containerLists) {
+    const containers = wanted[name] ?? [];
+    if (canonical(before[name] ?? []) !== canonical(containers)) status[name] = containers;
+  }
   return Object.keys(status).length === 0 ? undefined : { metadata: { uid: known.metadata.uid }, status };
 }
 
@@ -100,22 +107,24 @@ function addressChanges(name: 'hostIPs' | 'podIPs', before: Partial<PodStatus>, 
 }
 
 function capMessages(status: PodStatus): PodStatus {
-  const { containerStatuses } = status;
-  if (containerStatuses === undefined) return status;
-  const bytes = Math.floor(maxTerminationBytes / Math.max(containerStatuses.length, 1));
+  const count = containerLists.reduce((sum, name) => sum + (status[name]?.length ?? 0), 0);
+  if (count === 0) return status;
+  const bytes = Math.floor(maxTerminationBytes / count);
   const capped = (state: ContainerState): ContainerState => {
     const { terminated } = state;
     if (terminated?.message === undefined || Buffer.byteLength(terminated.message) <= bytes) return state;
     return { terminated: { ...terminated, message: cut(terminated.message, bytes) } };
   };
-  return {
-    ...status,
-    containerStatuses: containerStatuses.map((container) => ({
+  const result = { ...status };
+  for (const name of containerLists) {
+    const containers = status[name]?.map((container) => ({
       ...container,
       state: capped(container.state),
       lastState: capped(container.lastState),
-    })),
-  };
+    }));
+    if (containers) result[name] = containers;
+  }
+  return result;
 }
 
 /** The first bytes, without half a character at the end. */

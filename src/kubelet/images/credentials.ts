@@ -14,13 +14,13 @@ export interface RegistryCredential {
 }
 
 export class CredentialError extends KeelsonError {
-  constructor(secret: Secret, message: string) {
-    super('IMAGE_PULL_SECRET', message, {
-      object: `secret ${secret.metadata.namespace}/${secret.metadata.name}`,
-      fix: 'create it with kubectl create secret docker-registry',
-    });
+  /** @param object `secret team/pull`, `file /var/lib/kubelet/config.json` */
+  constructor(object: string, message: string) {
+    super('IMAGE_PULL_SECRET', message, { object, fix: 'create it with kubectl create secret docker-registry' });
   }
 }
+
+const objectOf = ({ metadata }: Secret): string => `secret ${metadata.namespace}/${metadata.name}`;
 
 const dataKeys: ReadonlyMap<string, string> = new Map([
   ['kubernetes.io/dockerconfigjson', '.dockerconfigjson'],
@@ -35,23 +35,41 @@ export function holdsCredentials(secret: Secret): boolean {
 
 /** @throws CredentialError when the secret is of another type or does not parse */
 export function credentialsOfSecret(secret: Secret): RegistryCredential[] {
-  if (secret.type === 'kubernetes.io/dockerconfigjson') {
-    const config = parseRecord(secret, '.dockerconfigjson');
-    return entries(secret, isRecord(config.auths) ? config.auths : {});
-  }
-  if (secret.type === 'kubernetes.io/dockercfg') return entries(secret, parseRecord(secret, '.dockercfg'));
-  throw new CredentialError(secret, `type ${secret.type ?? 'Opaque'} holds no registry credentials`);
+  const object = objectOf(secret);
+  const key = dataKeys.get(secret.type ?? '');
+  if (key === undefined)
+    throw new CredentialError(object, `type ${secret.type ?? 'Opaque'} holds no registry credentials`);
+  const encoded = secret.data?.[key];
+  if (encoded === undefined) throw new CredentialError(object, `key ${key} is missing`);
+  const text = Buffer.from(encoded, 'base64').toString('utf8');
+  return credentialsOfDocument(text, key === '.dockercfg', object, `key ${key}`);
+}
+
+/**
+ * Of a Docker configuration file's text. @param legacy without `auths` around the entries
+ * @throws CredentialError when it does not parse
+ */
+export function credentialsOfDocument(
+  text: string,
+  legacy: boolean,
+  object: string,
+  part = 'the text',
+): RegistryCredential[] {
+  const config = parseRecord(text, object, part);
+  if (legacy) return entries(object, config);
+  return entries(object, isRecord(config.auths) ? config.auths : {});
 }
 
 /** Credentials that fit `image` (`host[:port]/path`), most specific first. */
 export function credentialsFor(host: string, path: string, credentials: RegistryCredential[]): cri.AuthConfigInput[] {
   return credentials
-    .filter(({ location }) => matches(location, host, path))
+    .filter(({ location }) => fitsImage(location, host, path))
     .sort((a, b) => b.location.length - a.location.length)
     .map(({ auth }) => auth);
 }
 
-function matches(location: string, host: string, path: string): boolean {
+/** Whether a location, with globs in its host's labels, is that of the image or above it. */
+export function fitsImage(location: string, host: string, path: string): boolean {
   const slash = location.indexOf('/');
   const locationHost = slash < 0 ? location : location.slice(0, slash);
   const locationPath = slash < 0 ? '' : location.slice(slash + 1).replace(/\/+$/, '');
@@ -83,41 +101,39 @@ function labelMatches(pattern: string, label: string): boolean {
   return from === label.length;
 }
 
-function entries(secret: Secret, auths: Record<string, unknown>): RegistryCredential[] {
+function entries(object: string, auths: Record<string, unknown>): RegistryCredential[] {
   // Entries are told by their number: what was put where the server's name belongs may be a secret itself.
   return Object.entries(auths).map(([server, value], index) => {
-    if (!isRecord(value)) throw new CredentialError(secret, `entry ${index + 1} is not an object`);
+    if (!isRecord(value)) throw new CredentialError(object, `entry ${index + 1} is not an object`);
     return {
       location: server.replace(/^https?:\/\//, '').replace(/\/v[12]\/?$/, ''),
-      auth: authConfig(secret, index, value),
+      auth: authConfig(object, index, value),
     };
   });
 }
 
 /** `auth` wins over username and password, as in the kubelet. */
-function authConfig(secret: Secret, index: number, value: Record<string, unknown>): cri.AuthConfigInput {
+function authConfig(object: string, index: number, value: Record<string, unknown>): cri.AuthConfigInput {
   const text = (key: string): string => (typeof value[key] === 'string' ? value[key] : '');
   if (text('auth') !== '') {
     const decoded = Buffer.from(text('auth'), 'base64').toString('utf8');
     const colon = decoded.indexOf(':');
-    if (colon < 0) throw new CredentialError(secret, `auth of entry ${index + 1} is not base64 of user:password`);
+    if (colon < 0) throw new CredentialError(object, `auth of entry ${index + 1} is not base64 of user:password`);
     return { username: decoded.slice(0, colon), password: decoded.slice(colon + 1).replace(/\0+$/, '') };
   }
   if (text('username') !== '') return { username: text('username'), password: text('password') };
   return { identityToken: text('identitytoken'), registryToken: text('registrytoken') };
 }
 
-function parseRecord(secret: Secret, key: string): Record<string, unknown> {
-  const encoded = secret.data?.[key];
-  if (encoded === undefined) throw new CredentialError(secret, `key ${key} is missing`);
+function parseRecord(text: string, object: string, part: string): Record<string, unknown> {
   let value: unknown;
   try {
-    value = JSON.parse(Buffer.from(encoded, 'base64').toString('utf8'));
+    value = JSON.parse(text);
   } catch {
     // The parser's message would quote the secret's text.
-    throw new CredentialError(secret, `key ${key} is not JSON`);
+    throw new CredentialError(object, `${part} is not JSON`);
   }
-  if (!isRecord(value)) throw new CredentialError(secret, `key ${key} is not a JSON object`);
+  if (!isRecord(value)) throw new CredentialError(object, `${part} is not a JSON object`);
   return value;
 }
 

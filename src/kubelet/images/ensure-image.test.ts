@@ -37,7 +37,7 @@ function setUp(change: Partial<EnsureImageOptions> = {}, secrets: Secret[] = [])
   const fake = new FakeRuntime({ clock });
   const warnings: object[] = [];
   const log = { ...silentLogger, warn: (fields: object) => void warnings.push(fields) };
-  const ensurer = createImageEnsurer({
+  const made = createImageEnsurer({
     images: fake.image,
     sources: {
       configMap: () => undefined,
@@ -49,6 +49,10 @@ function setUp(change: Partial<EnsureImageOptions> = {}, secrets: Secret[] = [])
     pullRate: { perSecond: 0, burst: 0 },
     ...change,
   });
+  const ensurer = {
+    ...made,
+    ensure: (pod: Pod, index: number, signal: AbortSignal) => made.ensure(pod, pod.spec.containers[index]!, signal),
+  };
   const pulls = (): cri.PullImageRequest[] =>
     fake.calls.filter(({ method }) => method === 'pullImage').map(({ request }) => request as cri.PullImageRequest);
   return { clock, fake, ensurer, pulls, warnings };

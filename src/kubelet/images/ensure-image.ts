@@ -8,6 +8,7 @@ import { KeyedBackoff } from '../../base/backoff.ts';
 import type { Clock } from '../../base/clock.ts';
 import { createSemaphore } from '../../base/semaphore.ts';
 import { createTokenBucket } from '../../base/token-bucket.ts';
+import { formatDuration } from '../../config/duration.ts';
 import { type ImageReference, parseImageReference } from '../../config/image-reference.ts';
 import type * as cri from '../../cri/messages.generated.ts';
 import type { ImageService } from '../../cri/service.ts';
@@ -17,7 +18,7 @@ import type { ObjectSources } from '../plan/environment.ts';
 import type { ImageUser } from '../plan/security-context.ts';
 import { normal, type RecordPodEvent } from '../pods/pod-events.ts';
 import { credentialsFor, credentialsOfSecret, holdsCredentials, type RegistryCredential } from './credentials.ts';
-import { ImageError } from './image-error.ts';
+import { ImageError, pullErrorOf } from './image-error.ts';
 
 export interface PresentImage {
   /** What CreateContainer is given: the runtime's own id of the image. */
@@ -32,11 +33,21 @@ export interface EnsureImageOptions {
   log: Logger;
   /** Told of Pulling and Pulled; failures are the caller's to tell. */
   recordEvent?: RecordPodEvent;
+  /** Told of each image that a container is about to be made of, so that nobody takes it for garbage. */
+  onUse?: (ref: string) => void;
+  /**
+   * Credentials of the node, for any pod: its config.json, credential provider plugins. Asked after the pod's own, in
+   * this order; what one cannot tell, it logs.
+   */
+  nodeCredentials?: readonly NodeCredentials[];
   /** KubeletConfiguration serializeImagePulls / maxParallelImagePulls: pulls at a time. */
   maxParallelPulls: number;
   /** KubeletConfiguration registryPullQPS (0: no limit) and registryBurst. */
   pullRate: { perSecond: number; burst: number };
 }
+
+/** Never rejects. @param image without tag and digest, `registry.example/team/app` */
+export type NodeCredentials = (image: string) => Promise<readonly RegistryCredential[]>;
 
 /** Pull failures: 10 s doubling to 300 s (the kubelet's imageBackOff). */
 const pullBackoff = { initialMs: 10_000, maxMs: 300_000 };
@@ -47,8 +58,24 @@ const rateRetryMs = 1_000;
 /** Configuration errors that no pull is tried for. */
 const retryMs = 10_000;
 
+/** What `work` resolves to; rejects with the signal's reason when that is sooner. */
+async function untilAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  const left = Promise.withResolvers<never>();
+  const leave = (): void => left.reject(signal.reason);
+  signal.addEventListener('abort', leave, { once: true });
+  try {
+    signal.throwIfAborted();
+    return await Promise.race([work, left.promise]);
+  } finally {
+    signal.removeEventListener('abort', leave);
+  }
+}
+
+const durationText = (ms: number): string => formatDuration(BigInt(ms) * 1_000_000n);
+
 interface SharedPull {
-  done: Promise<void>;
+  /** Milliseconds that it took. */
+  done: Promise<number>;
   waiters: number;
   controller: AbortController;
 }
@@ -61,13 +88,12 @@ export function createImageEnsurer(options: EnsureImageOptions) {
   const rate = createTokenBucket(options.pullRate.perSecond, options.pullRate.burst);
   const underWay = new Map<string, SharedPull>();
 
-  async function ensure(pod: Pod, containerIndex: number, signal: AbortSignal): Promise<PresentImage> {
-    const container = pod.spec.containers[containerIndex];
-    if (!container) throw new RangeError(`pod has no container ${containerIndex}`);
+  async function ensure(pod: Pod, container: Container, signal: AbortSignal): Promise<PresentImage> {
     const reference = parse(container);
     const policy = container.imagePullPolicy ?? 'IfNotPresent';
     const present = policy === 'Always' ? undefined : await find(reference.normalized, container);
     if (present) {
+      options.onUse?.(present.ref);
       const message = `Container image "${container.image}" already present on machine`;
       recordEvent(pod, normal('Pulled', message, container.name));
       return present;
@@ -78,9 +104,16 @@ export function createImageEnsurer(options: EnsureImageOptions) {
         object: `container ${container.name}`,
       });
     }
-    await pullWithBackoff(pod, container, reference, signal);
+    const took = await pullWithBackoff(pod, container, reference, signal);
     const pulled = await find(reference.normalized, container);
-    if (pulled) return pulled;
+    if (pulled) {
+      options.onUse?.(pulled.ref);
+      const message =
+        `Successfully pulled image "${container.image}" in ${durationText(took.pullMs)} ` +
+        `(${durationText(took.totalMs)} including waiting). Image size: ${pulled.sizeBytes} bytes.`;
+      recordEvent(pod, normal('Pulled', message, container.name));
+      return pulled;
+    }
     throw new ImageError('ErrImagePull', `"${container.image}" is not there after its pull`, clock.now() + retryMs, {});
   }
 
@@ -93,13 +126,17 @@ export function createImageEnsurer(options: EnsureImageOptions) {
     }
   }
 
-  async function find(image: string, container: Container): Promise<PresentImage | undefined> {
+  async function find(
+    image: string,
+    container: Container,
+  ): Promise<(PresentImage & { sizeBytes: number }) | undefined> {
     try {
       const { image: found } = await images.imageStatus({ image: { image } });
       if (!found) return undefined;
       return {
         ref: found.id,
         user: { uid: found.uid?.value ?? (found.username ? undefined : 0), username: found.username },
+        sizeBytes: Number(found.size),
       };
     } catch (error) {
       const message = `Failed to inspect image "${container.image}": ${errorLine(error)}`;
@@ -112,7 +149,7 @@ export function createImageEnsurer(options: EnsureImageOptions) {
     container: Container,
     reference: ImageReference,
     signal: AbortSignal,
-  ): Promise<void> {
+  ): Promise<{ pullMs: number; totalMs: number }> {
     const key = `${pod.metadata.uid}_${reference.normalized}`;
     const remaining = backoff.remaining(key, clock.now());
     if (remaining > 0) {
@@ -127,25 +164,29 @@ export function createImageEnsurer(options: EnsureImageOptions) {
     const startedMs = clock.now();
     log.info(fields, 'pulling image');
     recordEvent(pod, normal('Pulling', `Pulling image "${container.image}"`, container.name));
+    let pullMs: number;
     try {
-      await pull(reference, credentialCandidates(pod, reference), signal);
+      pullMs = await pull(reference, await credentialCandidates(pod, reference, signal), signal);
     } catch (error) {
       signal.throwIfAborted();
       const keys = keysOfPod.get(pod.metadata.uid) ?? new Set();
       keysOfPod.set(pod.metadata.uid, keys.add(key));
       backoff.failed(key, clock.now());
-      const message = `failed to pull image "${container.image}": ${errorLine(error)}`;
-      throw new ImageError('ErrImagePull', message, clock.now() + reportBackoffMs, { cause: error });
+      const { reason, message } = pullErrorOf(container.image, error);
+      throw new ImageError(reason, message, clock.now() + reportBackoffMs, { cause: error });
     }
     backoff.forget(key);
-    const tookMs = clock.now() - startedMs;
-    log.info({ ...fields, tookMs }, 'pulled image');
-    const message = `Successfully pulled image "${container.image}" in ${tookMs / 1000}s`;
-    recordEvent(pod, normal('Pulled', message, container.name));
+    const totalMs = clock.now() - startedMs;
+    log.info({ ...fields, tookMs: totalMs, pullMs }, 'pulled image');
+    return { pullMs, totalMs };
   }
 
-  /** The pod's credentials that fit, else one anonymous attempt. */
-  function credentialCandidates(pod: Pod, reference: ImageReference): (cri.AuthConfigInput | undefined)[] {
+  /** The pod's credentials that fit, then the node's, else one anonymous attempt. */
+  async function credentialCandidates(
+    pod: Pod,
+    reference: ImageReference,
+    signal: AbortSignal,
+  ): Promise<(cri.AuthConfigInput | undefined)[]> {
     const all: RegistryCredential[] = [];
     for (const { name } of pod.spec.imagePullSecrets ?? []) {
       const secret = options.sources.secret(pod.metadata.namespace, name);
@@ -162,20 +203,24 @@ export function createImageEnsurer(options: EnsureImageOptions) {
       }
       all.push(...credentialsOfSecret(secret));
     }
-    const fitting = credentialsFor(reference.domain, reference.path, all);
+    const { domain, path, name } = reference;
+    const fitting = credentialsFor(domain, path, all);
+    for (const ask of options.nodeCredentials ?? []) {
+      fitting.push(...credentialsFor(domain, path, [...(await untilAborted(ask(name), signal))]));
+    }
     return fitting.length > 0 ? fitting : [undefined];
   }
 
+  /** Resolves to the milliseconds that the pull itself took. */
   async function pull(
     reference: ImageReference,
     candidates: (cri.AuthConfigInput | undefined)[],
     signal: AbortSignal,
-  ): Promise<void> {
+  ): Promise<number> {
     const failures: unknown[] = [];
     for (const auth of candidates) {
       try {
-        await pullOnce(reference.normalized, auth, signal);
-        return;
+        return await pullOnce(reference.normalized, auth, signal);
       } catch (error) {
         signal.throwIfAborted();
         failures.push(error);
@@ -185,18 +230,13 @@ export function createImageEnsurer(options: EnsureImageOptions) {
   }
 
   /** Pods that want the same image with the same credential share one pull; it is aborted when the last of them leaves. */
-  async function pullOnce(image: string, auth: cri.AuthConfigInput | undefined, signal: AbortSignal): Promise<void> {
+  async function pullOnce(image: string, auth: cri.AuthConfigInput | undefined, signal: AbortSignal): Promise<number> {
     const key = JSON.stringify([image, auth]);
     const shared = underWay.get(key) ?? startPull(key, image, auth);
     shared.waiters++;
-    const left = Promise.withResolvers<never>();
-    const leave = (): void => left.reject(signal.reason);
-    signal.addEventListener('abort', leave, { once: true });
     try {
-      signal.throwIfAborted();
-      await Promise.race([shared.done, left.promise]);
+      return await untilAborted(shared.done, signal);
     } finally {
-      signal.removeEventListener('abort', leave);
       shared.waiters--;
       if (shared.waiters === 0) {
         // Nobody may join a pull that is being aborted: it would be told of a failure that is none.
@@ -210,12 +250,14 @@ export function createImageEnsurer(options: EnsureImageOptions) {
     const controller = new AbortController();
     const { signal } = controller;
     const request = { image: { image }, ...(auth ? { auth } : {}) };
-    const done = pulls
-      .run(() => images.pullImage(request, { signal }), { signal })
-      .then(() => undefined)
-      .finally(() => {
-        if (underWay.get(key) === shared) underWay.delete(key);
-      });
+    const run = async (): Promise<number> => {
+      const startedMs = clock.now();
+      await images.pullImage(request, { signal });
+      return clock.now() - startedMs;
+    };
+    const done = pulls.run(run, { signal }).finally(() => {
+      if (underWay.get(key) === shared) underWay.delete(key);
+    });
     // Every waiter may have left before it fails.
     done.catch(() => undefined);
     const shared: SharedPull = { done, waiters: 0, controller };

@@ -2,7 +2,8 @@
  * Why an image is not there: the waiting reason, and when the next attempt is allowed.
  * Layer: kubelet/images (pure). Reasons: pkg/kubelet/images/types.go.
  */
-import { type ErrorDetails, KeelsonError } from '../../observe/keelson-error.ts';
+import { CriError } from '../../cri/cri-error.ts';
+import { type ErrorDetails, errorLine, KeelsonError } from '../../observe/keelson-error.ts';
 
 export type ImageErrorReason =
   | 'ErrImagePull'
@@ -10,7 +11,8 @@ export type ImageErrorReason =
   | 'ErrImageNeverPull'
   | 'InvalidImageName'
   | 'ImageInspectError'
-  | 'RegistryUnavailable';
+  | 'RegistryUnavailable'
+  | 'SignatureValidationFailed';
 
 export class ImageError extends KeelsonError {
   readonly reason: ImageErrorReason;
@@ -30,4 +32,24 @@ export class ImageError extends KeelsonError {
     this.retryAtMs = retryAtMs;
     this.backingOff = details.backingOff ?? false;
   }
+}
+
+/**
+ * Runtimes tell two causes by the first word of their message: CRI has no code for them (cri-api's pkg/errors).
+ * evalCRIPullErr in image_manager.go has the same words.
+ */
+const toldCauses = [
+  { reason: 'RegistryUnavailable', words: 'the registry is unavailable' },
+  { reason: 'SignatureValidationFailed', words: 'the signature validation failed' },
+] as const;
+
+/** What a failed pull of `image` is called. */
+export function pullErrorOf(image: string, error: unknown): { reason: ImageErrorReason; message: string } {
+  const text = error instanceof CriError ? error.message : '';
+  const told = toldCauses.find(({ reason }) => text.startsWith(reason));
+  if (told === undefined) {
+    return { reason: 'ErrImagePull', message: `failed to pull image "${image}": ${errorLine(error)}` };
+  }
+  const { reason, words } = told;
+  return { reason, message: `image pull failed for ${image} because ${words}${text.slice(reason.length)}` };
 }

@@ -22,9 +22,9 @@ test('amounts, shares and what switches a signal off', (t) => {
       ['pid.available', 90_000],
     ],
   );
-  t.deepEqual(thresholds[0]?.value, { units: 104_857_600 });
-  t.deepEqual(thresholds[0]?.minReclaim, { units: 52_428_800 });
-  t.deepEqual(thresholds[2]?.value, { units: 1000 });
+  t.deepEqual(thresholds[0]?.value, { units: 104_857_600, text: '100Mi' });
+  t.deepEqual(thresholds[0]?.minReclaim, { units: 52_428_800, text: '50Mi' });
+  t.deepEqual(thresholds[2]?.value, { units: 1000, text: '1k' });
 });
 
 test('a share is computed with the float32 digits of the kubelet', (t) => {

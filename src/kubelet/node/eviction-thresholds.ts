@@ -5,12 +5,12 @@
  * (GetThresholdQuantity). Texts were checked when the configuration was read; a bad one throws QuantityError here.
  */
 import { evictionSignals } from '../../config/kubelet-configuration-fields-resources.ts';
-import { parseQuantity, quantityToUnits } from '../../config/quantity.ts';
+import { formatQuantity, parseQuantity, quantityToUnits } from '../../config/quantity.ts';
 
 export type EvictionSignal = (typeof evictionSignals)[number];
 
-/** An amount (bytes, inodes, process IDs) or a share of the capacity. */
-export type ThresholdValue = { readonly units: number } | { readonly fraction: number };
+/** An amount (bytes, inodes, process IDs), with its canonical text, or a share of the capacity. */
+export type ThresholdValue = { readonly units: number; readonly text: string } | { readonly fraction: number };
 
 export interface EvictionThreshold {
   readonly signal: EvictionSignal;
@@ -55,7 +55,10 @@ export function thresholdUnits(value: ThresholdValue, capacity: number): number 
 }
 
 function thresholdValue(text: string): ThresholdValue {
-  if (!text.endsWith('%')) return { units: Number(quantityToUnits(parseQuantity(text))) };
+  if (!text.endsWith('%')) {
+    const quantity = parseQuantity(text);
+    return { units: Number(quantityToUnits(quantity)), text: formatQuantity(quantity) };
+  }
   // The kubelet keeps shares as float32, and the last digits show in a Node's allocatable: 10 % is 0.10000000149.
   return { fraction: Math.fround(Math.fround(Number(text.slice(0, -1))) / 100) };
 }

@@ -80,21 +80,46 @@ export async function measureNode(
   imageFsPath: string | undefined,
 ): Promise<NodeMeasurements> {
   const problems: string[] = [];
-  const part = async <T>(name: string, read: () => Promise<T>): Promise<T | undefined> => {
-    try {
-      return await read();
-    } catch (error) {
-      problems.push(`${name}: ${errorLine(error)}`);
-      return undefined;
-    }
+  const part = parts(problems);
+  const [signals, cores, hugePages] = await Promise.all([
+    measureSignals(host, rootDir, imageFsPath),
+    part('CPUs', async () => countCpus(await host.readText('/sys/devices/system/cpu/online'))),
+    part('huge pages', () => readHugePages(host)),
+  ]);
+  const { memory, nodefs, observations } = signals;
+  return {
+    machine: {
+      cores,
+      memoryBytes: memory?.totalBytes,
+      ephemeralStorageBytes: nodefs?.capacityBytes,
+      hugePages: hugePages ?? [],
+    },
+    swapBytes: memory?.swapBytes ?? 0,
+    observations,
+    problems: [...signals.problems, ...problems],
   };
-  const [memory, nodefs, imagefs, pids, cores, hugePages] = await Promise.all([
+}
+
+export interface SignalMeasurements {
+  readonly memory: Meminfo | undefined;
+  readonly nodefs: FilesystemSize | undefined;
+  readonly observations: SignalObservations;
+  readonly problems: readonly string[];
+}
+
+/** Only what evictions are decided by: some small files of /proc and the size of two filesystems. */
+export async function measureSignals(
+  host: HostReader,
+  rootDir: string,
+  imageFsPath: string | undefined,
+): Promise<SignalMeasurements> {
+  const problems: string[] = [];
+  const part = parts(problems);
+  const [memory, nodefs, imagefs, pids] = await Promise.all([
     part('memory', async () => parseMeminfo(await host.readText('/proc/meminfo'))),
     part(`filesystem of ${rootDir}`, () => host.filesystem(rootDir)),
     imageFsPath === undefined ? undefined : part(`filesystem of ${imageFsPath}`, () => host.filesystem(imageFsPath)),
     part('processes', () => readPids(host)),
-    part('CPUs', async () => countCpus(await host.readText('/sys/devices/system/cpu/online'))),
-    part('huge pages', () => readHugePages(host)),
   ]);
   const observations: { -readonly [Signal in keyof SignalObservations]: SignalObservation } = {};
   if (memory !== undefined) {
@@ -113,16 +138,18 @@ export async function measureNode(
     }
   }
   if (pids !== undefined) observations['pid.available'] = { available: pids.max - pids.running, capacity: pids.max };
-  return {
-    machine: {
-      cores,
-      memoryBytes: memory?.totalBytes,
-      ephemeralStorageBytes: nodefs?.capacityBytes,
-      hugePages: hugePages ?? [],
-    },
-    swapBytes: memory?.swapBytes ?? 0,
-    observations,
-    problems,
+  return { memory, nodefs, observations, problems };
+}
+
+/** Reads a part; one that fails is undefined and named in `problems`. */
+function parts(problems: string[]) {
+  return async <T>(name: string, read: () => Promise<T>): Promise<T | undefined> => {
+    try {
+      return await read();
+    } catch (error) {
+      problems.push(`${name}: ${errorLine(error)}`);
+      return undefined;
+    }
   };
 }
 

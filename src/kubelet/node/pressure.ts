@@ -3,7 +3,7 @@
  * was seen before: a condition holds from the first sight of its threshold (soft ones too, whatever their grace period)
  * until nothing was seen for the whole transition period.
  * Layer: kubelet/node (pure; time is handed in). Rules: pkg/kubelet/eviction/{eviction_manager,helpers}.go.
- * Evicts nothing: `met` says what an eviction would have to relieve.
+ * Evicts nothing: `met` says what kubelet/eviction has to relieve.
  */
 import { type EvictionSignal, type EvictionThreshold, thresholdUnits } from './eviction-thresholds.ts';
 
@@ -72,6 +72,14 @@ export function isUnderPressure(
 ): boolean {
   const lastMetMs = state.lastMetMs[condition];
   return lastMetMs !== undefined && nowMs - lastMetMs < transitionPeriodMs;
+}
+
+/**
+ * Whether any threshold is met, whatever its grace period, or its minimum reclaim is not reached: what an eviction asks
+ * after it made room otherwise.
+ */
+export function isAnyUnresolved(thresholds: readonly EvictionThreshold[], observations: SignalObservations): boolean {
+  return thresholds.some((threshold) => isMet(threshold, observations, true));
 }
 
 function isMet(threshold: EvictionThreshold, observations: SignalObservations, wasMet: boolean): boolean {

@@ -3,9 +3,9 @@
  * StartContainer. Layer: kubelet/pods (edge to CRI). Must be called in a start slot, with the image present and volumes mounted.
  */
 import { randomBytes } from 'node:crypto';
-import { chmod, mkdir, open, readFile, symlink, unlink } from 'node:fs/promises';
+import { chmod, mkdir, open, readdir, readFile, symlink, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Container, Pod } from '../../api/core.ts';
+import type { Container, EphemeralContainer, Pod } from '../../api/core.ts';
 import { writeFileAtomic } from '../../base/atomic-file.ts';
 import { hasErrorCode } from '../../base/errors.ts';
 import { errorLine, KeelsonError } from '../../observe/keelson-error.ts';
@@ -13,9 +13,11 @@ import type { PresentImage } from '../images/ensure-image.ts';
 import { containerConfig } from '../plan/container-config.ts';
 import { ContainerConfigError } from '../plan/environment.ts';
 import { hostsFile } from '../plan/hosts-file.ts';
+import { usualIsolation } from '../plan/isolation.ts';
 import { containerLogLinkName, containerLogPath, podLogDirectory } from '../plan/log-paths.ts';
-import type { PodOperation } from '../plan/pod-actions.ts';
-import { type PodRuntimeState, type SandboxRecord, sortNewestFirst } from '../plan/runtime-state.ts';
+import type { StartOperation } from '../plan/pod-operation.ts';
+import { newestContainer, type PodRuntimeState, type SandboxRecord, sortNewestFirst } from '../plan/runtime-state.ts';
+import { podAddresses } from '../status/pod-status.ts';
 import { readContainer } from './inspect-pod.ts';
 import type { PodContext } from './pod-context.ts';
 import { normal } from './pod-events.ts';
@@ -23,14 +25,12 @@ import { podSandboxConfig } from './sandbox-start.ts';
 
 /** The waiting reason a failed start earns (pkg/kubelet/kuberuntime/kuberuntime_container.go). */
 export class ContainerStartError extends KeelsonError {
-  readonly reason: 'CreateContainerConfigError' | 'CreateContainerError' | 'RunContainerError';
+  readonly reason: 'CreateContainerConfigError' | 'CreateContainerError' | 'RunContainerError' | 'PostStartHookError';
   constructor(reason: ContainerStartError['reason'], container: string, cause: unknown) {
     super('CONTAINER_START', errorLine(cause), { object: `container ${container}`, cause });
     this.reason = reason;
   }
 }
-
-export type StartOperation = Extract<PodOperation, { op: 'startContainer' }>;
 
 export interface StartRequest {
   pod: Pod;
@@ -43,8 +43,9 @@ export interface StartRequest {
 
 /** @returns the pod's state with the new instance; it is recorded in the cache. @throws ContainerStartError, CriError */
 export async function startContainer(request: StartRequest, context: PodContext): Promise<PodRuntimeState> {
-  const { pod, container, operation, sandbox } = request;
-  const containerId = operation.existingId ?? (await createContainer(request, context));
+  const { pod, container, sandbox } = request;
+  const attempt = await attemptOf(request, context);
+  const containerId = request.operation.existingId ?? (await createContainer(request, attempt, context));
   try {
     await context.runtime.startContainer({ containerId });
   } catch (error) {
@@ -52,7 +53,7 @@ export async function startContainer(request: StartRequest, context: PodContext)
     throw new ContainerStartError('RunContainerError', container.name, error);
   }
   context.recordEvent(pod, normal('Started', 'Container started', container.name));
-  await linkLog(pod, container, operation.attempt, containerId, context);
+  await linkLog(pod, container, attempt, containerId, context);
   return remember(pod, containerId, sandbox, context);
 }
 
@@ -73,10 +74,33 @@ async function remember(
   return next;
 }
 
-async function createContainer(request: StartRequest, context: PodContext): Promise<string> {
+/**
+ * A runtime that lost its records must not make new logs over old ones: what they count is gone on with
+ * (calcRestartCountByLogDir).
+ */
+async function attemptOf({ pod, container, operation }: StartRequest, context: PodContext): Promise<number> {
+  if (operation.attempt > 0 || operation.existingId !== undefined) return operation.attempt;
+  const logs = await namesIn(join(podLogDirectory(context.paths.podLogDir, pod.metadata), container.name));
+  return logs.reduce((attempt, name) => {
+    const [, digits] = /^(\d{1,9})\.log(?:\.|$)/.exec(name) ?? [];
+    return digits === undefined ? attempt : Math.max(attempt, Number(digits) + 1);
+  }, 0);
+}
+
+async function namesIn(directory: string): Promise<string[]> {
+  try {
+    return await readdir(directory);
+  } catch (error) {
+    if (hasErrorCode(error, 'ENOENT')) return [];
+    throw error;
+  }
+}
+
+async function createContainer(request: StartRequest, attempt: number, context: PodContext): Promise<string> {
   const { pod, container, operation, sandbox, image, volumePaths } = request;
   const { node, paths } = context;
   let config: ReturnType<typeof containerConfig>;
+  const isolation = (await context.isolate?.(pod)) ?? usualIsolation;
   try {
     const podDir = join(paths.rootDir, 'pods', pod.metadata.uid);
     const hostsFilePath = await writeHostsFile(pod, sandbox, podDir, context);
@@ -84,7 +108,7 @@ async function createContainer(request: StartRequest, context: PodContext): Prom
     const logDir = join(podLogDirectory(paths.podLogDir, pod.metadata), container.name);
     await mkdir(logDir, { recursive: true, mode: 0o755 });
     config = containerConfig(pod, container, {
-      attempt: operation.attempt,
+      attempt,
       backoffMs: operation.backoffMs,
       image,
       volumePaths,
@@ -94,12 +118,15 @@ async function createContainer(request: StartRequest, context: PodContext): Prom
         sources: context.sources,
         nodeName: node.nodeName,
         hostIP: node.hostIPs[0] ?? '',
-        podIPs: pod.spec.hostNetwork ? node.hostIPs : sandbox.ips,
+        hostIPs: node.hostIPs,
+        podIPs: podAddresses(pod, { sandboxes: [sandbox], containers: [] }, node.hostIPs),
         allocatable: node.allocatable,
         serviceVariables: context.serviceVariables?.(pod),
       },
       node: node.resources,
       security: node.security,
+      isolation,
+      targetId: targetOf(request, context),
     });
   } catch (error) {
     if (error instanceof ContainerConfigError) {
@@ -111,13 +138,22 @@ async function createContainer(request: StartRequest, context: PodContext): Prom
     const { containerId } = await context.runtime.createContainer({
       podSandboxId: sandbox.id,
       config,
-      sandboxConfig: await podSandboxConfig(pod, sandbox.attempt, context),
+      sandboxConfig: (await podSandboxConfig(pod, sandbox.attempt, isolation, context)).config,
     });
     context.recordEvent(pod, normal('Created', 'Container created', container.name));
     return containerId;
   } catch (error) {
     throw new ContainerStartError('CreateContainerError', container.name, error);
   }
+}
+
+/** The id of the container whose processes an ephemeral one sees. */
+function targetOf({ pod, container }: StartRequest, { cache }: PodContext): string | undefined {
+  const { targetContainerName: target }: EphemeralContainer = container;
+  if (target === undefined || target === '') return undefined;
+  const record = newestContainer(cache.get(pod.metadata.uid), target);
+  if (record) return record.id;
+  throw new ContainerConfigError(`unable to find target container ${target}`, `container ${container.name}`);
 }
 
 async function writeHostsFile(pod: Pod, sandbox: SandboxRecord, podDir: string, context: PodContext): Promise<string> {

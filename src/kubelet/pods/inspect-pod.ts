@@ -157,7 +157,24 @@ export async function readContainer(
     message: phase === 'exited' ? await lastWords(dependencies, status) : status.message,
     logPath: status.logPath,
     annotations: status.annotations,
+    ...resourcesOf(status),
+    ...userOf(status),
   };
+}
+
+function resourcesOf({ resources }: cri.ContainerStatus): Pick<ContainerRecord, 'resources'> {
+  const linux = resources?.linux;
+  if (linux === undefined) return {};
+  const { cpuShares, cpuQuota, cpuPeriod, memoryLimitInBytes } = linux;
+  return {
+    resources: { cpuShares, cpuQuotaUs: cpuQuota, cpuPeriodUs: cpuPeriod, memoryLimitBytes: memoryLimitInBytes },
+  };
+}
+
+function userOf({ user }: cri.ContainerStatus): Pick<ContainerRecord, 'user'> {
+  if (user?.linux === undefined) return {};
+  const { uid, gid, supplementalGroups } = user.linux;
+  return { user: { uid, gid, supplementalGroups } };
 }
 
 async function lastWords(dependencies: InspectDependencies, status: cri.ContainerStatus): Promise<string> {

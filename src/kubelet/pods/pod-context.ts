@@ -9,6 +9,7 @@ import type { Semaphore } from '../../base/semaphore.ts';
 import type { RuntimeService } from '../../cri/service.ts';
 import type { Logger } from '../../observe/logger.ts';
 import type { PresentImage } from '../images/ensure-image.ts';
+import type { IsolatePod } from '../isolation/isolate-pod.ts';
 import type { ClusterDns } from '../plan/dns-config.ts';
 import type { ObjectSources } from '../plan/environment.ts';
 import type { NodeResources } from '../plan/resources.ts';
@@ -52,7 +53,8 @@ export interface PodVolumes {
 
 /** Pulls and finds images; implemented by images/. */
 export interface PodImages {
-  ensure(pod: Pod, containerIndex: number, signal: AbortSignal): Promise<PresentImage>;
+  /** @param container any of the pod's, of whatever kind */
+  ensure(pod: Pod, container: Container, signal: AbortSignal): Promise<PresentImage>;
   /** Drops the pull backoff of a pod that is gone. */
   forget(uid: string): void;
 }
@@ -99,6 +101,10 @@ export interface PodContext extends InspectDependencies {
   paths: PodPaths;
   volumes: PodVolumes;
   images: PodImages;
+  probes: PodProbes;
+  runHook: RunHook;
+  /** What sets the pod's sandbox apart from the usual. */
+  isolate?: IsolatePod;
   sources: ObjectSources;
   /** Where Services are; nothing without an API server. */
   serviceVariables?(pod: Pod): ReadonlyMap<string, string>;
@@ -131,6 +137,8 @@ export interface PodMemory {
   verdict: PodVerdict | undefined;
   /** The volumes of a pod that ended were removed. */
   volumesGone: boolean;
+  /** Ids of containers whose preStop hook was begun while the pod ends: a repeated attempt does not run it again. */
+  preStopped: Set<string>;
 }
 
 /** Priorities of startSlots: a pod that has its sandbox goes before one that has nothing yet, so that pods finish early. */

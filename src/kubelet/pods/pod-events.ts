@@ -3,6 +3,7 @@
  * elsewhere. Layer: kubelet/pods (pure but for the call). Source: pkg/kubelet/events/event.go, pkg/kubelet/kuberuntime.
  */
 import type { Pod } from '../../api/core.ts';
+import { findContainer } from '../plan/container-kind.ts';
 
 export interface PodEvent {
   type: 'Normal' | 'Warning';
@@ -16,8 +17,18 @@ export interface PodEvent {
 /** Must return at once and never throw: a worker waits for nothing here. */
 export type RecordPodEvent = (pod: Pod, event: PodEvent) => void;
 
-/** `involvedObject.fieldPath` of an event about one container. */
-export const containerFieldPath = (name: string): string => `spec.containers{${name}}`;
+/** `involvedObject.fieldPath` of an event about one container (pkg/kubelet/container/ref.go). */
+export function containerFieldPath(pod: Pod, name: string): string {
+  switch (findContainer(pod, name)?.kind) {
+    case 'init':
+    case 'sidecar':
+      return `spec.initContainers{${name}}`;
+    case 'ephemeral':
+      return `spec.ephemeralContainers{${name}}`;
+    default:
+      return `spec.containers{${name}}`;
+  }
+}
 
 export const normal = (reason: string, message: string, container?: string): PodEvent => ({
   type: 'Normal',

@@ -38,6 +38,16 @@ test('one instance: its log and link go, its neighbours stay', async (t) => {
   t.deepEqual(await readdir(join(paths.podLogDir, `team_web_${web.uid}`, 'main')), ['1.log']);
 });
 
+test('one instance: what rotation made of its log goes, too', async (t) => {
+  const paths = await makePaths(t);
+  const link = await writeLog(web, 'main', 1, paths);
+  const directory = join(paths.podLogDir, `team_web_${web.uid}`, 'main');
+  for (const suffix of ['', '.gz', '.tmp']) await writeFile(join(directory, `1.log.20260101-000000${suffix}`), 'old');
+  await writeFile(join(directory, '11.log'), "another instance's");
+  await removeContainerLog(web, 'main', 1, link, paths);
+  t.deepEqual(await readdir(directory), ['11.log']);
+});
+
 test('one pod: directory and links go, also dangling ones; others and foreign files stay', async (t) => {
   const paths = await makePaths(t);
   await writeLog(web, 'main', 0, paths);

@@ -3,13 +3,13 @@
  * Layer: kubelet/pods (edge to the disk). Touches only names that Keelson itself forms (plan/log-paths.ts).
  */
 import { readdir, readlink, rm, unlink } from 'node:fs/promises';
-import { join, sep } from 'node:path';
+import { dirname, join, sep } from 'node:path';
 import { hasErrorCode } from '../../base/errors.ts';
 import type { PodIdentity } from '../plan/annotations.ts';
-import { containerLogPath, podLogDirectory, podOfLogDirectory } from '../plan/log-paths.ts';
+import { containerLogPath, isLogOfAttempt, podLogDirectory, podOfLogDirectory } from '../plan/log-paths.ts';
 import type { PodPaths } from './pod-context.ts';
 
-/** The log of one removed instance, and the link to it. */
+/** The log of one removed instance with what rotation made of it, and the link to it. */
 export async function removeContainerLog(
   pod: PodIdentity,
   containerName: string,
@@ -17,7 +17,10 @@ export async function removeContainerLog(
   linkName: string,
   paths: PodPaths,
 ): Promise<void> {
-  await rm(join(podLogDirectory(paths.podLogDir, pod), containerLogPath(containerName, attempt)), { force: true });
+  const directory = dirname(join(podLogDirectory(paths.podLogDir, pod), containerLogPath(containerName, attempt)));
+  for (const file of await readdirIfPresent(directory)) {
+    if (isLogOfAttempt(file, attempt)) await rm(join(directory, file), { force: true });
+  }
   await rm(join(paths.containerLogLinkDir, linkName), { force: true });
 }
 

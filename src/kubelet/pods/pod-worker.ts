@@ -1,5 +1,5 @@
 /**
- * The state machine of one pod: syncing -> terminating -> finished. One pass at a time; changes that come during a pass
+ * The state machine of one pod: syncing -> terminating -> removing -> finished. One pass at a time; changes that come during a pass
  * are coalesced into the next. Layer: kubelet/pods. Must not decide what a pass does (sync-pod.ts, terminate-pod.ts).
  * Rule: pkg/kubelet/pod_workers.go.
  */
@@ -10,18 +10,27 @@ import { errorLine } from '../../observe/keelson-error.ts';
 import type { PodIdentity } from '../plan/annotations.ts';
 import type { PodVerdict } from '../status/pod-status.ts';
 import type { PodContext, PodMemory } from './pod-context.ts';
-import { publishStatus, syncPod } from './sync-pod.ts';
+import { publishProbes, publishStatus } from './publish-status.ts';
+import { syncPod } from './sync-pod.ts';
 import { terminatePod } from './terminate-pod.ts';
 
 /** A pass that threw is tried again after 1 s, doubling to the kubelet's 10 s. */
 const retry = { initialMs: 1_000, maxMs: 10_000 };
 
-export type PodPhaseOfWork = 'syncing' | 'terminating' | 'finished';
+/** `removing`: nothing of the pod is in use any more; its records and logs are still to go. */
+export type PodPhaseOfWork = 'syncing' | 'terminating' | 'removing' | 'finished';
+
+export interface PodWorkerListener {
+  /** The pod counts as gone: who waits for that may go on. */
+  onReleased(worker: PodWorker): void;
+  /** No trace of it is left. */
+  onFinished(worker: PodWorker): void;
+}
 
 export class PodWorker {
   readonly identity: PodIdentity;
   readonly #context: PodContext;
-  readonly #onFinished: (worker: PodWorker) => void;
+  readonly #listener: PodWorkerListener;
   readonly #memory: PodMemory;
   #pod: Pod | undefined;
   #phase: PodPhaseOfWork = 'syncing';
@@ -37,16 +46,11 @@ export class PodWorker {
   #lastError: string | undefined;
 
   /** @param pod undefined for an orphan, which can only be terminated */
-  constructor(
-    identity: PodIdentity,
-    pod: Pod | undefined,
-    context: PodContext,
-    onFinished: (worker: PodWorker) => void,
-  ) {
+  constructor(identity: PodIdentity, pod: Pod | undefined, context: PodContext, listener: PodWorkerListener) {
     this.identity = identity;
     this.#pod = pod;
     this.#context = context;
-    this.#onFinished = onFinished;
+    this.#listener = listener;
     const oldest = context.cache.get(identity.uid).sandboxes.at(-1);
     const firstSeenMs = oldest?.createdAtMs ?? context.clock.now();
     this.#memory = {
@@ -56,6 +60,7 @@ export class PodWorker {
       volumesStale: true,
       verdict: undefined,
       volumesGone: false,
+      preStopped: new Set(),
     };
   }
 
@@ -77,10 +82,19 @@ export class PodWorker {
     // A pass that ends the pod waits for its containers: each that ends meanwhile is reported.
     if (this.#phase === 'terminating' && this.#running && this.#pod) {
       const state = this.#context.cache.get(this.identity.uid);
+      this.#context.probes.follow(this.#pod, state, { terminating: true });
       publishStatus(this.#pod, state, this.#memory, this.#context, { terminating: true });
     }
     this.#pending = true;
     if (!this.#running && !this.#stopped) void this.#work();
+  }
+
+  /** A probe says something new of a container. */
+  wakeForProbes(): void {
+    if (this.#phase === 'syncing' && this.#running && this.#pod) {
+      publishProbes(this.#pod, this.#context.cache.get(this.identity.uid), this.#memory, this.#context);
+    }
+    this.wake();
   }
 
   /** What a source says of the pod now. Looks at it again only when something of it may matter to a pass. */
@@ -118,6 +132,8 @@ export class PodWorker {
       this.#phase = 'terminating';
       this.#retryDelayMs = 0;
       this.#syncScope.abort(new Error('the pod is being terminated'));
+    } else if (this.#phase !== 'terminating') {
+      return;
     } else {
       const current = this.#graceSeconds ?? this.#pod?.spec.terminationGracePeriodSeconds ?? Number.POSITIVE_INFINITY;
       if (graceSeconds === undefined || graceSeconds >= current) return;
@@ -146,13 +162,13 @@ export class PodWorker {
     } finally {
       this.#running = false;
     }
-    if (this.#phase === 'finished') this.#onFinished(this);
+    if (this.#phase === 'finished') this.#listener.onFinished(this);
   }
 
   async #pass(): Promise<void> {
     try {
-      if (this.#phase === 'terminating') await this.#terminate();
-      else await this.#sync();
+      if (this.#phase === 'syncing') await this.#sync();
+      else await this.#terminate();
       this.#retryDelayMs = 0;
       this.#lastError = undefined;
     } catch (error) {
@@ -189,10 +205,18 @@ export class PodWorker {
           identity,
           pod: this.#pod,
           signal,
+          preStopped: this.#memory.preStopped,
           ...(this.#graceSeconds === undefined ? {} : { graceSeconds: this.#graceSeconds }),
           onStopped: (state) => {
             const stage = { terminating: true, ended: true };
-            if (this.#pod) publishStatus(this.#pod, state, this.#memory, this.#context, stage);
+            if (this.#pod && this.#phase === 'terminating') {
+              publishStatus(this.#pod, state, this.#memory, this.#context, stage);
+            }
+          },
+          onReleased: () => {
+            if (this.#phase !== 'terminating') return;
+            this.#phase = 'removing';
+            this.#listener.onReleased(this);
           },
         },
         this.#context,

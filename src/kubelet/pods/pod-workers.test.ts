@@ -226,6 +226,7 @@ for (const method of [
     await node.until('gone', () => node.empty() && kubelet.board.list().length === 0);
     await node.clock.advance(2_000);
     t.true(node.empty());
+    await node.until('no worker is left', () => kubelet.status().ending.length === 0);
     t.deepEqual(await readdir(join(node.root, 'containers')), []);
     t.deepEqual(await readdir(join(node.root, 'logs')), []);
   });

@@ -23,7 +23,7 @@ export interface WantedPods {
 
 export class PodWorkers {
   readonly #context: PodContext;
-  readonly #onGone: (identity: PodIdentity) => void;
+  readonly #onReleased: (identity: PodIdentity) => void;
   readonly #workers = new Map<string, PodWorker>();
   /** Undefined until the first complete snapshot: nothing may be taken for an orphan before it is known what is wanted. */
   #wanted: Map<string, Pod> | undefined;
@@ -33,9 +33,10 @@ export class PodWorkers {
   /** Deleted pods of which nothing is left here, but which the API server still has. */
   readonly #gone = new Set<string>();
 
-  constructor(context: PodContext, onGone: (identity: PodIdentity) => void) {
+  /** @param onReleased nothing of the pod is in use any more; what is left of it goes by itself */
+  constructor(context: PodContext, onReleased: (identity: PodIdentity) => void) {
     this.#context = context;
-    this.#onGone = onGone;
+    this.#onReleased = onReleased;
     context.cache.onChange((uid) => this.#onRuntimeChange(uid));
   }
 
@@ -128,11 +129,11 @@ export class PodWorkers {
     (this.#workers.get(uid) ?? this.#add(pod.metadata, pod)).terminate(deletionGracePeriodSeconds);
   }
 
-  /** A pod whose namesake is still ending waits; #finished comes back to it. */
+  /** A pod whose namesake is still ending waits; #released or #finished comes back to it. */
   #startIfFree(pod: Pod): void {
     if (this.#workers.has(pod.metadata.uid)) return;
-    for (const { identity } of this.#workers.values()) {
-      if (identity.name === pod.metadata.name && identity.namespace === pod.metadata.namespace) return;
+    for (const { identity, phase } of this.#workers.values()) {
+      if (phase !== 'removing' && sameName(identity, pod.metadata)) return;
     }
     const worker = this.#add(pod.metadata, pod);
     const verdict = this.#verdicts.get(pod.metadata.uid);
@@ -141,21 +142,32 @@ export class PodWorkers {
   }
 
   #add({ name, namespace, uid }: PodIdentity, pod: Pod | undefined): PodWorker {
-    const worker = new PodWorker({ name, namespace, uid }, pod, this.#context, (done) => this.#finished(done));
+    const worker = new PodWorker({ name, namespace, uid }, pod, this.#context, {
+      onReleased: (done) => this.#released(done),
+      onFinished: (done) => this.#finished(done),
+    });
     this.#workers.set(uid, worker);
     return worker;
   }
 
-  #finished(worker: PodWorker): void {
-    const { uid } = worker.identity;
+  #released({ identity }: PodWorker): void {
+    this.#onReleased(identity);
+    this.#startNamesake(identity);
+  }
+
+  #finished({ identity }: PodWorker): void {
+    const { uid } = identity;
     this.#workers.delete(uid);
     if (this.#wanted?.get(uid)?.metadata.deletionTimestamp !== undefined) this.#gone.add(uid);
-    this.#onGone(worker.identity);
-    // The same pod may be wanted again, or its successor was waiting.
+    this.#startNamesake(identity);
+  }
+
+  /** The same pod may be wanted again, or its successor was waiting. */
+  #startNamesake(identity: PodIdentity): void {
     for (const pod of this.#wanted?.values() ?? []) {
-      if (pod.metadata.name === worker.identity.name && pod.metadata.namespace === worker.identity.namespace) {
-        if (pod.metadata.deletionTimestamp === undefined) this.#startIfFree(pod);
-      }
+      if (sameName(identity, pod.metadata) && pod.metadata.deletionTimestamp === undefined) this.#startIfFree(pod);
     }
   }
 }
+
+const sameName = (a: PodIdentity, b: PodIdentity): boolean => a.name === b.name && a.namespace === b.namespace;

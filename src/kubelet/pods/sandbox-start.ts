@@ -5,12 +5,14 @@
 import { mkdir, readFile } from 'node:fs/promises';
 import type { Pod } from '../../api/core.ts';
 import { hasErrorCode } from '../../base/errors.ts';
-import { parseResolvConf, podDns } from '../plan/dns-config.ts';
+import { formPodDns, parseResolvConf } from '../plan/dns-config.ts';
+import { type PodIsolation, usualIsolation } from '../plan/isolation.ts';
 import { podLogDirectory } from '../plan/log-paths.ts';
 import type { PodRuntimeState, SandboxRecord } from '../plan/runtime-state.ts';
 import { sandboxConfig } from '../plan/sandbox-config.ts';
 import { readSandbox } from './inspect-pod.ts';
 import type { PodContext } from './pod-context.ts';
+import { warning } from './pod-events.ts';
 
 export async function startSandbox(
   pod: Pod,
@@ -18,8 +20,11 @@ export async function startSandbox(
   context: PodContext,
 ): Promise<{ sandbox: SandboxRecord; state: PodRuntimeState }> {
   await mkdir(podLogDirectory(context.paths.podLogDir, pod.metadata), { recursive: true, mode: 0o755 });
-  const config = await podSandboxConfig(pod, attempt, context);
-  const { podSandboxId } = await context.runtime.runPodSandbox({ config });
+  const isolation = (await context.isolate?.(pod)) ?? usualIsolation;
+  const { config, warnings } = await podSandboxConfig(pod, attempt, isolation, context);
+  for (const { reason, message } of warnings) context.recordEvent(pod, warning(reason, message));
+  const { runtimeHandler } = isolation;
+  const { podSandboxId } = await context.runtime.runPodSandbox({ config, runtimeHandler });
   const sandbox = await readSandbox(context.runtime, podSandboxId);
   if (!sandbox) throw new Error(`sandbox ${podSandboxId} vanished right after it was made`);
   const state = context.cache.get(pod.metadata.uid);
@@ -31,14 +36,19 @@ export async function startSandbox(
 }
 
 /** The same config is handed to CreateContainer. */
-export async function podSandboxConfig(pod: Pod, attempt: number, context: PodContext) {
+export async function podSandboxConfig(pod: Pod, attempt: number, isolation: PodIsolation, context: PodContext) {
   const { resolvConf } = context.node;
   const host = resolvConf === '' ? undefined : parseResolvConf(await readResolvConf(resolvConf));
-  return sandboxConfig(pod, attempt, {
+  const { config: dns, warnings } = formPodDns(pod, host, context.node.clusterDns);
+  const config = sandboxConfig(pod, attempt, {
     nodeName: context.node.nodeName,
+    clusterDomain: context.node.clusterDns.domain,
     podLogDir: context.paths.podLogDir,
-    dns: podDns(pod, host, context.node.clusterDns),
+    dns,
+    isolation,
+    node: context.node.resources,
   });
+  return { config, warnings };
 }
 
 async function readResolvConf(path: string): Promise<string> {

@@ -4,23 +4,18 @@
  * step and the next one goes on from what the runtime then has. Rule: pkg/kubelet/kuberuntime SyncPod.
  */
 import type { Pod } from '../../api/core.ts';
-import { errorLine } from '../../observe/keelson-error.ts';
-import { ImageError } from '../images/image-error.ts';
-import { computePodActions, describeOperation, type PodActions, type PodOperation } from '../plan/pod-actions.ts';
+import { findContainer } from '../plan/container-kind.ts';
+import { computePodActions, endEverything, type PodActions } from '../plan/pod-actions.ts';
+import { describeOperation, type PodOperation } from '../plan/pod-operation.ts';
 import { isApiPod, isTerminal } from '../plan/pod-origin.ts';
-import { newestContainer, type PodRuntimeState, type SandboxRecord } from '../plan/runtime-state.ts';
-import type { WaitingReason } from '../status/container-status.ts';
-import { podStatus } from '../status/pod-status.ts';
-import { ContainerStartError, type StartOperation, startContainer } from './container-start.ts';
-import { type PodContext, type PodMemory, startPriority } from './pod-context.ts';
-import { normal, warning } from './pod-events.ts';
-import { startSandbox } from './sandbox-start.ts';
-import { removePodGarbage, stopTimeout } from './terminate-pod.ts';
-
-/** The kubelet's backOffPeriod: how soon a pod whose start failed is tried again when no backoff says otherwise. */
-const retryMs = 10_000;
-/** A network that is not ready so long is worth an event. */
-const networkPatienceMs = 1_000;
+import { podAddresses } from '../status/pod-status.ts';
+import { mountVolumes } from './mount-pod-volumes.ts';
+import type { PodContext, PodMemory } from './pod-context.ts';
+import { warning } from './pod-events.ts';
+import { publishStatus } from './publish-status.ts';
+import { startWhatMustStart } from './start-containers.ts';
+import { type ContainerStop, stopContainers } from './stop-containers.ts';
+import { removePodGarbage } from './terminate-pod.ts';
 
 export interface SyncResult {
   /** Epoch milliseconds at which the pod wants its next pass, or undefined to wait for a change. */
@@ -34,38 +29,44 @@ export async function syncPod(
   context: PodContext,
   signal: AbortSignal,
 ): Promise<SyncResult> {
+  const { uid } = pod.metadata;
   const deadlineMs = deadlineOf(pod, memory);
   if (deadlineMs <= context.clock.now()) memory.verdict ??= deadlineExceeded;
   if (hasEnded(memory)) {
-    await keepEnded(pod, memory, context);
+    await keepEnded(pod, memory, context, signal);
     return { wakeAtMs: undefined };
   }
-  const before = context.cache.get(pod.metadata.uid);
+  const before = context.cache.get(uid);
+  context.probes.follow(pod, before, { terminating: false });
   const actions = computePodActions(pod, before, {
     nowMs: context.clock.now(),
     restartBackoff: context.restartBackoff,
+    verdict: (container, record) => context.probes.verdict(container, record),
   });
   noteBackoff(pod, actions, memory, context);
   publishStatus(pod, before, memory, context);
   for (const operation of actions.operations) {
     context.log.debug({ pod: `${pod.metadata.namespace}/${pod.metadata.name}` }, describeOperation(operation));
   }
-  await endWhatMustEnd(pod, actions.operations, context);
+  const removed = await endWhatMustEnd(pod, actions.operations, memory, context, signal);
   const wakes = actions.backingOff.map(({ untilMs }) => untilMs);
+  if (removed) wakes.push(context.clock.now());
   if (Number.isFinite(deadlineMs)) wakes.push(deadlineMs);
-  const starts = actions.operations.filter((operation) => operation.op === 'startContainer');
-  if (starts.length > 0) {
-    const retryAtMs = await startWhatMustStart(pod, actions.operations, starts, memory, context, signal);
+  if (actions.failed !== undefined) memory.verdict ??= { reason: 'SandboxLost', message: actions.failed };
+  if (actions.operations.some(({ op }) => op === 'startContainer')) {
+    const retryAtMs = await startWhatMustStart(pod, actions.operations, memory, context, signal);
     if (retryAtMs !== undefined) wakes.push(retryAtMs);
   } else if (memory.volumesStale && !actions.completed) {
     await mountVolumes(pod, memory, context, signal);
   }
-  publishStatus(pod, context.cache.get(pod.metadata.uid), memory, context);
+  const after = context.cache.get(uid);
+  context.probes.follow(pod, after, { terminating: false });
+  publishStatus(pod, after, memory, context);
   if (hasEnded(memory)) {
-    await keepEnded(pod, memory, context);
+    await keepEnded(pod, memory, context, signal);
     return { wakeAtMs: undefined };
   }
-  await removePodGarbage(pod.metadata, context.cache.get(pod.metadata.uid), context);
+  await removePodGarbage(pod.metadata, context.cache.get(uid), context);
   return { wakeAtMs: wakes.length > 0 ? Math.min(...wakes) : undefined };
 }
 
@@ -86,24 +87,41 @@ const hasEnded = ({ verdict, lastStatus }: PodMemory): boolean =>
   verdict !== undefined || isTerminal(lastStatus?.phase);
 
 /** A pod that ended stays ended: nothing of it runs, its records and logs stay until it is deleted. */
-async function keepEnded(pod: Pod, memory: PodMemory, context: PodContext): Promise<void> {
-  const state = context.cache.get(pod.metadata.uid);
-  const reason = memory.verdict?.reason ?? 'pod completed';
-  const operations: PodOperation[] = [
-    ...state.containers
-      .filter(({ phase }) => phase === 'running' || phase === 'unknown')
-      .map(({ id, name }) => ({ op: 'killContainer', id, name, reason }) as const),
-    ...state.sandboxes.filter(({ ready }) => ready).map(({ id }) => ({ op: 'stopSandbox', id, reason }) as const),
-  ];
-  await endWhatMustEnd(pod, operations, context);
-  publishStatus(pod, context.cache.get(pod.metadata.uid), memory, context, { terminating: true });
+async function keepEnded(pod: Pod, memory: PodMemory, context: PodContext, signal: AbortSignal): Promise<void> {
+  const { uid } = pod.metadata;
+  const { verdict } = memory;
+  // Before anything ends: its status already says that it failed, and others may act on that.
+  if (verdict !== undefined && !isTerminal(memory.lastStatus?.phase)) {
+    publishStatus(pod, context.cache.get(uid), memory, context);
+  }
+  context.probes.follow(pod, context.cache.get(uid), { terminating: true });
+  const operations = endEverything(context.cache.get(uid), [], verdict?.reason ?? 'pod completed');
+  const cancel = watchEviction(pod, memory, context);
+  try {
+    await endWhatMustEnd(pod, operations, memory, context, signal);
+  } finally {
+    cancel();
+  }
+  context.probes.forget(uid);
+  publishStatus(pod, context.cache.get(uid), memory, context, { terminating: true });
   // What a manifest's containers said last is read from there by a successor; the API server remembers for others.
   if (isApiPod(pod) && !memory.volumesGone) {
-    await context.volumes.teardown(pod.metadata.uid);
+    await context.volumes.teardown(uid);
     memory.volumesGone = true;
   }
-  await removePodGarbage(pod.metadata, context.cache.get(pod.metadata.uid), context);
+  await removePodGarbage(pod.metadata, context.cache.get(uid), context);
 }
+
+/** A pod that ends for others' sake and takes too long is worth an event (pod_workers.go: killPodNow). */
+function watchEviction(pod: Pod, { verdict }: PodMemory, context: PodContext): () => void {
+  if (!verdict?.disruption) return () => {};
+  const graceSeconds = verdict.graceSeconds ?? graceOf(pod);
+  const patienceMs = Math.max(graceSeconds + Math.floor(graceSeconds / 2), 10) * 1000;
+  const message = 'Container runtime did not kill the pod within specified grace period.';
+  return context.clock.after(patienceMs, () => context.recordEvent(pod, warning('ExceededGracePeriod', message)));
+}
+
+const graceOf = ({ spec }: Pod): number => spec.terminationGracePeriodSeconds ?? 30;
 
 function noteBackoff(pod: Pod, actions: PodActions, memory: PodMemory, context: PodContext): void {
   for (const { name, delayMs } of actions.backingOff) {
@@ -117,175 +135,35 @@ function noteBackoff(pod: Pod, actions: PodActions, memory: PodMemory, context: 
   }
 }
 
-async function mountVolumes(
+/** @returns whether records were removed, so that what comes next has to be planned anew */
+async function endWhatMustEnd(
   pod: Pod,
+  operations: readonly PodOperation[],
   memory: PodMemory,
   context: PodContext,
   signal: AbortSignal,
-): Promise<ReadonlyMap<string, string>> {
-  try {
-    await context.objectsKnown(pod, signal);
-    // Before, not after: what changes while files are written comes again.
-    memory.volumesStale = false;
-    return await context.volumes.mount(pod);
-  } catch (error) {
-    memory.volumesStale = true;
-    if (!signal.aborted) context.recordEvent(pod, warning('FailedMount', errorLine(error)));
-    throw error;
-  }
-}
-
-export function publishStatus(
-  pod: Pod,
-  state: PodRuntimeState,
-  memory: PodMemory,
-  context: PodContext,
-  stage: { terminating?: boolean; ended?: boolean } = {},
-): void {
-  const status = podStatus(pod, state, {
-    nowMs: context.clock.now(),
-    runtimeName: context.node.runtimeName,
-    hostIPs: context.node.hostIPs,
-    waiting: memory.waiting,
-    terminating: stage.terminating ?? false,
-    ended: stage.ended ?? false,
-    verdict: memory.verdict,
-    previous: memory.lastStatus,
-    startTimeMs: memory.firstSeenMs,
+): Promise<boolean> {
+  const state = context.cache.get(pod.metadata.uid);
+  const sandboxes = operations.filter((operation) => operation.op === 'stopSandbox');
+  const removals = operations.filter((operation) => operation.op === 'removeContainer');
+  const stops = operations.flatMap((operation): ContainerStop[] => {
+    const record = state.containers.find(({ id }) => operation.op === 'killContainer' && id === operation.id);
+    if (operation.op !== 'killContainer' || record === undefined) return [];
+    const graceSeconds = memory.verdict?.graceSeconds ?? operation.graceSeconds ?? graceOf(pod);
+    const { container } = findContainer(pod, operation.name) ?? {};
+    return [{ record, container, graceSeconds, message: operation.message }];
   });
-  memory.lastStatus = status;
-  context.publish(pod, status);
-}
-
-async function endWhatMustEnd(pod: Pod, operations: PodOperation[], context: PodContext): Promise<void> {
-  const kills = operations.filter((operation) => operation.op === 'killContainer');
-  const stops = operations.filter((operation) => operation.op === 'stopSandbox');
-  if (kills.length === 0 && stops.length === 0) return;
-  for (const { name, reason } of kills) {
-    context.recordEvent(pod, normal('Killing', `Stopping container ${name}: ${reason}`, name));
+  if (stops.length === 0 && sandboxes.length === 0 && removals.length === 0) return false;
+  const podIP = podAddresses(pod, state, context.node.hostIPs)[0];
+  const ordered = sandboxes.length > 0;
+  const { preStopped } = memory;
+  await stopContainers({ pod, stops, ordered, podIP, preStopped, signal }, context);
+  for (const { record } of stops) preStopped.delete(record.id);
+  for (const { id } of sandboxes) await context.runtime.stopPodSandbox({ podSandboxId: id });
+  for (const { id, name } of removals) {
+    await context.runtime.removeContainer({ containerId: id });
+    memory.waiting.delete(name);
   }
-  const timeout = stopTimeout(pod.spec.terminationGracePeriodSeconds ?? 30);
-  await Promise.all(kills.map(({ id }) => context.runtime.stopContainer({ containerId: id, timeout })));
-  for (const { id } of stops) await context.runtime.stopPodSandbox({ podSandboxId: id });
   await context.cache.refresh(pod.metadata);
-}
-
-/** @returns when to plan again for what did not start or ended at once, or undefined when everything runs */
-async function startWhatMustStart(
-  pod: Pod,
-  operations: PodOperation[],
-  starts: StartOperation[],
-  memory: PodMemory,
-  context: PodContext,
-  signal: AbortSignal,
-): Promise<number | undefined> {
-  const volumePaths = await mountVolumes(pod, memory, context, signal);
-  let state = context.cache.get(pod.metadata.uid);
-  let sandbox: SandboxRecord | undefined = state.sandboxes[0];
-  const creation = operations.find((operation) => operation.op === 'createSandbox');
-  if (creation) {
-    if (state.sandboxes.length > 0) {
-      context.recordEvent(pod, normal('SandboxChanged', 'Pod sandbox changed, it will be killed and re-created.'));
-    }
-    if (!pod.spec.hostNetwork) await waitForNetwork(pod, context, signal);
-    const made = await makeSandbox(pod, creation.attempt, context, signal);
-    sandbox = made.sandbox;
-    state = made.state;
-    publishStatus(pod, state, memory, context);
-  }
-  if (!sandbox) throw new Error('a container start was planned without a sandbox');
-  const readySandbox = sandbox;
-  const retries: number[] = [];
-  for (const operation of starts) {
-    signal.throwIfAborted();
-    const index = pod.spec.containers.findIndex(({ name }) => name === operation.name);
-    const container = pod.spec.containers[index];
-    if (!container) continue;
-    try {
-      const image = await context.images.ensure(pod, index, signal);
-      const request = { pod, container, operation, sandbox: readySandbox, image, volumePaths };
-      state = await context.startSlots.run(() => startContainer(request, context), {
-        priority: startPriority.container,
-        signal,
-      });
-      memory.waiting.delete(operation.name);
-      // It ended before it was looked at: no event will say more than is known already, so plan again at once.
-      if (newestContainer(state, operation.name)?.phase !== 'running') retries.push(context.clock.now());
-    } catch (error) {
-      if (signal.aborted) throw error;
-      state = context.cache.get(pod.metadata.uid);
-      retries.push(noteStartFailure(pod, operation.name, error, memory, context));
-    }
-  }
-  return retries.length > 0 ? Math.min(...retries) : undefined;
-}
-
-async function waitForNetwork(pod: Pod, context: PodContext, signal: AbortSignal): Promise<void> {
-  const cancel = context.clock.after(networkPatienceMs, () =>
-    context.recordEvent(pod, warning('NetworkNotReady', 'network is not ready: the container runtime says so')),
-  );
-  try {
-    await context.networkReady(signal);
-  } finally {
-    cancel();
-  }
-}
-
-async function makeSandbox(pod: Pod, attempt: number, context: PodContext, signal: AbortSignal) {
-  try {
-    const start = () => startSandbox(pod, attempt, context);
-    return await context.startSlots.run(start, { priority: startPriority.sandbox, signal });
-  } catch (error) {
-    const message = `Failed to create pod sandbox: ${errorLine(error)}`;
-    if (!signal.aborted) context.recordEvent(pod, warning('FailedCreatePodSandBox', message));
-    throw error;
-  }
-}
-
-/** One container's failure must not keep the others from starting. */
-function noteStartFailure(pod: Pod, name: string, error: unknown, memory: PodMemory, context: PodContext): number {
-  if (!(error instanceof ImageError) && !(error instanceof ContainerStartError)) throw error;
-  memory.waiting.set(name, { reason: error.reason, message: withPullFailure(error, memory.waiting.get(name)) });
-  const quiet = error instanceof ImageError && error.backingOff;
-  recordStartFailure(pod, name, error, context);
-  const fields = { pod: `${pod.metadata.namespace}/${pod.metadata.name}`, container: name, reason: error.reason };
-  if (!quiet) context.log.warn({ ...fields, error: errorLine(error) }, 'container did not start');
-  return error instanceof ImageError ? error.retryAtMs : context.clock.now() + retryMs;
-}
-
-function recordStartFailure(
-  pod: Pod,
-  name: string,
-  error: ImageError | ContainerStartError,
-  context: PodContext,
-): void {
-  const message = errorLine(error);
-  const record = (event: ReturnType<typeof normal>): void => context.recordEvent(pod, event);
-  if (error instanceof ContainerStartError) {
-    record(warning('Failed', `Error: ${message}`, name));
-    return;
-  }
-  switch (error.reason) {
-    case 'ImagePullBackOff':
-      record(normal('BackOff', message, name));
-      break;
-    case 'ErrImageNeverPull':
-      record(warning('ErrImageNeverPull', message, name));
-      break;
-    case 'ImageInspectError':
-    case 'InvalidImageName':
-      record(warning('InspectFailed', message, name));
-      break;
-    default:
-      record(warning('Failed', message, name));
-  }
-  record(warning('Failed', `Error: ${error.reason}`, name));
-}
-
-/** A pull that is put off also says what the attempt before it failed with (image_manager.go's prevPullErrMsg). */
-function withPullFailure(error: ImageError | ContainerStartError, before: WaitingReason | undefined): string {
-  const message = errorLine(error);
-  if (error.reason !== 'ImagePullBackOff' || before === undefined) return message;
-  if (before.reason === 'ErrImagePull') return `${message}: ErrImagePull: ${before.message}`;
-  return before.reason === 'ImagePullBackOff' ? before.message : message;
+  return removals.length > 0;
 }

@@ -2,7 +2,7 @@ import { mkdir, mkdtemp, readdir, rm, symlink, writeFile } from 'node:fs/promise
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
-import type { Pod } from '../../api/core.ts';
+import type { Pod, PodStatus } from '../../api/core.ts';
 import { FakeClock } from '../../base/fake-clock.ts';
 import { createSemaphore } from '../../base/semaphore.ts';
 import { CriError, GrpcStatus } from '../../cri/cri-error.ts';
@@ -12,9 +12,12 @@ import { silentLogger } from '../../observe/logger.ts';
 import { type PodIdentity, terminationGracePeriodAnnotation } from '../plan/annotations.ts';
 import { containerLogLinkName } from '../plan/log-paths.ts';
 import type { PodRuntimeState } from '../plan/runtime-state.ts';
-import type { PodContext } from './pod-context.ts';
+import { noProbes } from './no-probes.ts';
+import type { PodContext, PodMemory } from './pod-context.ts';
 import { PodRuntimeCache } from './runtime-cache.ts';
-import { removePodGarbage, stopTimeout, terminatePod } from './terminate-pod.ts';
+import { stopTimeout } from './stop-containers.ts';
+import { syncPod } from './sync-pod.ts';
+import { removePodGarbage, terminatePod } from './terminate-pod.ts';
 
 const image = 'docker.io/library/busybox:latest';
 const identity: PodIdentity = { name: 'web', namespace: 'team', uid: 'a'.repeat(32) };
@@ -65,6 +68,8 @@ async function setUp(t: ExecutionContext, generation: '1.6' | '1.7' | '2.1' = '1
       ensure: async () => ({ ref: image, user: { uid: 0, username: '' } }),
       forget: (uid) => void steps.push(`forget images of ${uid.slice(0, 4)}`),
     },
+    probes: noProbes,
+    runHook: async () => {},
     sources: { configMap: () => undefined, secret: () => undefined },
     clock,
     log: silentLogger,
@@ -129,6 +134,7 @@ async function setUp(t: ExecutionContext, generation: '1.6' | '1.7' | '2.1' = '1
   ];
   return {
     context,
+    clock,
     fake,
     cache,
     paths,
@@ -331,4 +337,101 @@ test('garbage that cannot be removed is tried again', async (t) => {
   await removePodGarbage(identity, await cache.refresh(identity), context);
   t.is(fake.containers.length, 2);
   t.is(fake.sandboxes.length, 2);
+});
+
+const hooked = (seconds?: number): Pod => {
+  const pod = makePod(seconds);
+  pod.spec.containers[0]!.lifecycle = { preStop: { sleep: { seconds: 3600 } } };
+  return pod;
+};
+
+test('a grace of 0 counts as 1: that long the preStop hook may take', async (t) => {
+  const { context, clock, run, end, timeouts } = await setUp(t);
+  await run(['c']);
+  context.runHook = (_handler, _target, signal) =>
+    new Promise((_resolve, reject) => signal.addEventListener('abort', () => reject(signal.reason)));
+  const ended = end(hooked(60), 0);
+  await clock.advance(900);
+  t.deepEqual(timeouts(), []);
+  await clock.advance(200);
+  await ended;
+  t.deepEqual(timeouts(), [2]);
+});
+
+test('asked again with a shorter grace: the hook that was begun does not run again', async (t) => {
+  const { context, clock, run, timeouts } = await setUp(t);
+  await run(['c']);
+  let hooks = 0;
+  context.runHook = () => {
+    hooks++;
+    return new Promise(() => {});
+  };
+  const preStopped = new Set<string>();
+  const scope = new AbortController();
+  const request = { identity, pod: hooked(60), preStopped, onStopped: () => {} };
+  const first = terminatePod({ ...request, signal: scope.signal }, context);
+  await clock.advance(1_000);
+  scope.abort(new Error('shortened'));
+  await t.throwsAsync(first, { message: 'shortened' });
+  await terminatePod({ ...request, graceSeconds: 5 }, context);
+  t.is(hooks, 1);
+  t.deepEqual(timeouts(), [5]);
+});
+
+test('a container that the runtime no longer has counts as ended', async (t) => {
+  const { fake, run, end, left } = await setUp(t);
+  await run(['c']);
+  fake.failNext('stopContainer', CriError.fromStatus('StopContainer', GrpcStatus.notFound, 'no such container'));
+  await end();
+  t.deepEqual(await left(), []);
+});
+
+test('who waits for the end of a pod hears of it before its records go, and once more if that is tried again', async (t) => {
+  const { context, fake, steps, run } = await setUp(t);
+  await run(['c']);
+  fake.failNext('removePodSandbox', CriError.fromStatus('RemovePodSandbox', 2, 'busy'));
+  const request = {
+    identity,
+    pod: makePod(),
+    onStopped: () => void steps.push('status'),
+    onReleased: () => void steps.push(`released, ${fake.sandboxes.length} left`),
+  };
+  await t.throwsAsync(terminatePod(request, context), { message: /busy/ });
+  t.deepEqual(steps, ['status', 'teardown aaaa', 'released, 1 left']);
+  await terminatePod(request, context);
+  t.is(fake.sandboxes.length, 0);
+});
+
+test('a pod that the node evicts: Failed at once, its own grace, DisruptionTarget, and an event when it takes too long', async (t) => {
+  const { context, clock, cache, fake, run, timeouts } = await setUp(t);
+  await run(['c']);
+  await cache.relist();
+  const published: PodStatus[] = [];
+  const events: string[] = [];
+  context.publish = (_pod, status) => void published.push(status);
+  context.recordEvent = (_pod, { reason }) => void events.push(reason);
+  const memory: PodMemory = {
+    waiting: new Map(),
+    lastStatus: undefined,
+    firstSeenMs: clock.now(),
+    volumesStale: true,
+    verdict: { reason: 'Evicted', message: 'low on memory', graceSeconds: 1, disruption: true },
+    volumesGone: false,
+    preStopped: new Set(),
+  };
+  const release = fake.holdNext('stopContainer');
+  const done = syncPod(makePod(60), memory, context, new AbortController().signal);
+  await clock.advance(100);
+  t.like(published[0], { phase: 'Failed', reason: 'Evicted', message: 'low on memory' });
+  t.deepEqual(timeouts(), [2]);
+  await clock.advance(10_000);
+  t.true(events.includes('ExceededGracePeriod'));
+  release();
+  await done;
+  const last = published.at(-1);
+  t.like(
+    last?.conditions.find(({ type }) => type === 'DisruptionTarget'),
+    { status: 'True', reason: 'TerminationByKubelet', message: 'low on memory' },
+  );
+  t.truthy(last?.containerStatuses?.[0]?.state.terminated);
 });

@@ -1,7 +1,9 @@
 import test from 'ava';
 import type { ContainerState, ContainerStatus, Pod, PodStatus } from '../../api/core.ts';
 import type { ContainerRecord, PodRuntimeState } from '../plan/runtime-state.ts';
-import { podPhase, podStatus } from './pod-status.ts';
+import { alive } from '../pods/no-probes.ts';
+import { podPhase } from './pod-phase.ts';
+import { podStatus } from './pod-status.ts';
 
 const nowMs = Date.UTC(2026, 0, 2, 3, 4, 5, 678);
 const pod: Pod = {
@@ -42,6 +44,7 @@ const statusOf = (state: PodRuntimeState, overrides: object = {}): PodStatus =>
     runtimeName: 'containerd',
     hostIPs: ['192.0.2.2'],
     waiting: new Map(),
+    probes: () => alive,
     terminating: false,
     previous: undefined,
     startTimeMs: nowMs - 5000,
@@ -60,7 +63,7 @@ test('a pod that nothing is known of is pending and waits for its containers', (
     ],
   );
   t.is(condition(status, 'PodReadyToStartContainers')?.status, 'False');
-  t.is(condition(status, 'Ready')?.message, 'containers with unready status: [a b]');
+  t.is(condition(status, 'Ready')?.message, 'containers with unready status: [b a]');
   t.is(condition(status, 'PodScheduled')?.status, 'True');
   t.is(status.podIP, undefined);
 });
@@ -130,6 +133,7 @@ test('hostNetwork pods have the addresses of the node', (t) => {
       runtimeName: 'containerd',
       hostIPs: ['192.0.2.2'],
       waiting: new Map(),
+      probes: () => alive,
       terminating: false,
       previous: undefined,
       startTimeMs: 0,
@@ -146,6 +150,7 @@ const told = (state: PodRuntimeState, of: Pod = never, overrides: object = {}): 
     runtimeName: 'containerd',
     hostIPs: [],
     waiting: new Map(),
+    probes: () => alive,
     terminating: false,
     previous: undefined,
     startTimeMs: 0,
@@ -206,7 +211,12 @@ for (const [name, statuses, policy, terminating, phase] of [
   ['ended by us, all 0', [exit(0)], 'Always', true, 'Succeeded'],
   ['ended by us, one 137', [exit(0), exit(137)], 'Always', true, 'Failed'],
 ] as const) {
-  test(`phase: ${name}`, (t) => t.is(podPhase([...statuses], policy, terminating), phase));
+  test(`phase: ${name}`, (t) => {
+    const named = statuses.map((each, index) => ({ ...each, name: `c${index}` }));
+    const containers = named.map((each) => ({ name: each.name, image: 'busybox' }));
+    const of: Pod = { ...pod, spec: { restartPolicy: policy, containers } };
+    t.is(podPhase(of, named, { terminal: terminating, initialized: true }), phase);
+  });
 }
 
 test('a phase that ended never comes back', (t) => {

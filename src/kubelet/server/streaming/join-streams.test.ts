@@ -132,15 +132,16 @@ test('a client that breaks off while the runtime floods it', async (t) => {
 });
 
 test('a client that ends in order and closes at once: the runtime gets its last words, however slowly it reads', async (t) => {
-  const { client, runtime, end } = await join(t);
+  const { client, runtime, end, stop } = await join(t);
   const chunk = Buffer.alloc(65_536);
   const flood = (): void => {
     while (!runtime.peer.destroyed && runtime.peer.write(chunk));
   };
   runtime.peer.on('drain', flood);
   flood();
-  // What a TLS connection does that is not half open: its own end follows the other side's.
+  // What a TLS connection does that is not half open: its own end follows the other side's. The server sees it gone.
   client.near.once('end', () => client.near.destroy());
+  client.near.once('close', () => stop.abort());
   client.peer.resume();
   client.peer.end('x'.repeat(8_000_000));
   t.is((await readAll(runtime.peer)).length, 8_000_000);

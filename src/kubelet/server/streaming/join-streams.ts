@@ -13,6 +13,7 @@ export interface JoinOptions {
   clock: Clock;
   /** After this many milliseconds without a byte either way (up to a quarter more) both are cut; 0: never. */
   idleTimeoutMs: number;
+  /** Aborted when the server stops; also when the client's connection is closed, as servers have it. */
   signal: AbortSignal;
 }
 
@@ -68,7 +69,8 @@ export function joinStreams(client: Duplex, runtime: Duplex, options: JoinOption
       runtime.destroy();
     };
     const clientIsClosed = (): void => {
-      if (client.errored || !client.readableEnded) {
+      // Not whether it has an error: what could not be written to it is none of the runtime's.
+      if (!client.readableEnded) {
         runtime.destroy();
         return;
       }
@@ -80,6 +82,8 @@ export function joinStreams(client: Duplex, runtime: Duplex, options: JoinOption
       if (!client.closed) lingerWhileSilent();
     };
     const onAbort = (): void => {
+      // A client that is gone aborts it, too, and was seen to.
+      if (client.closed) return;
       end = 'stopped';
       cut();
     };

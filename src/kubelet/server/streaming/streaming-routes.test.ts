@@ -104,6 +104,8 @@ for (const tls of [false, true]) {
         while (!socket.destroyed && socket.write(chunk));
       };
       socket.on('drain', flood);
+      // As containerd: the end of the client ends the stream.
+      socket.on('end', () => socket.destroy()).resume();
       flood();
     };
     const talks = await Promise.all(Array.from({ length: 10 }, () => talk(api, execPath)));
