@@ -2,17 +2,21 @@
  * The kubelet role on this machine, from flags, configuration and facts.
  * Layer: agent (composition). Where pods come from is the caller's to say.
  */
+import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { sleep, systemClock } from '../base/clock.ts';
 import type { RunOptions } from '../config/flags.ts';
 import type { RuntimeService } from '../cri/service.ts';
 import { kernelMounts } from '../kernel/mounts.ts';
+import type { ImageCollector } from '../kubelet/images/image-collector.ts';
+import { dockerConfigFiles } from '../kubelet/images/node-credentials.ts';
 import { createPodIsolator, type HandlerLookup } from '../kubelet/isolation/isolate-pod.ts';
 import { UserNamespaces } from '../kubelet/isolation/user-namespaces.ts';
 import { type Kubelet, type KubeletOptions, startKubelet } from '../kubelet/kubelet.ts';
 import { startLogRotation } from '../kubelet/logs/rotate-logs.ts';
 import { readContainerHost } from '../kubelet/node/container-host.ts';
 import { hostReader } from '../kubelet/node/host-reader.ts';
+import type { NodeEvent } from '../kubelet/node/node-conditions.ts';
 import type { ObjectSources } from '../kubelet/plan/environment.ts';
 import type { PodSource } from '../kubelet/pod-source.ts';
 import { createFolderSource } from '../kubelet/static/folder-source.ts';
@@ -21,6 +25,7 @@ import { createPodVolumes } from '../kubelet/volumes/pod-volumes.ts';
 import type { ServiceAccountTokens } from '../kubelet/volumes/service-account-tokens.ts';
 import type { VolumeSources } from '../kubelet/volumes/volume-plan.ts';
 import type { Logger } from '../observe/logger.ts';
+import { createImageCollector } from './image-collection.ts';
 import type { MachineFacts } from './node-facts.ts';
 import type { Runtime } from './node-start.ts';
 import { readRuntimeFacts } from './runtime-facts.ts';
@@ -39,8 +44,13 @@ export function folderSource(folder: string, options: RunOptions, machine: Machi
 /** What an API server adds. */
 export interface ClusterParts
   extends Pick<KubeletOptions, 'objects' | 'services' | 'admission' | 'recordEvent' | 'mirrorUidOf' | 'board'> {
+  recordNodeEvent: (event: NodeEvent) => void;
   tokens: ServiceAccountTokens;
   runtimeClasses: HandlerLookup;
+}
+
+export interface KubeletRole extends Kubelet {
+  imageCollector: ImageCollector;
 }
 
 export async function startKubeletRole(
@@ -51,11 +61,12 @@ export async function startKubeletRole(
   log: Logger,
   signal: AbortSignal,
   cluster?: ClusterParts,
-): Promise<Kubelet> {
+): Promise<KubeletRole> {
   const { kubelet: config, rootDir, podLogDir } = options;
   const host = await readContainerHost(hostReader);
   const maxPods =
     config.podsPerCore > 0 ? Math.min(config.maxPods, machine.cores * config.podsPerCore) : config.maxPods;
+  const imageCollector = createImageCollector(options, connection, cluster?.recordNodeEvent ?? (() => {}), log);
   const kubelet = await startKubelet(
     {
       runtime: connection.runtime,
@@ -107,6 +118,8 @@ export async function startKubeletRole(
       parallelStarts: 2 * machine.cores,
       parallelPulls: config.maxParallelImagePulls ?? Number.MAX_SAFE_INTEGER,
       pullRate: { perSecond: config.registryPullQPS, burst: config.registryBurst },
+      onImageUse: (ref) => imageCollector.promise(ref),
+      nodeCredentials: [dockerConfigFiles(rootDir, homedir(), systemClock, log)],
       maxPods,
       syncFrequencyMs: config.syncFrequencyMs,
       networkReady: networkGate(connection.runtime),
@@ -136,10 +149,14 @@ export async function startKubeletRole(
     },
     signal,
   );
+  const collection = new AbortController();
+  const collecting = imageCollector.run(AbortSignal.any([signal, collection.signal]));
   return {
     ...kubelet,
+    imageCollector,
     async stop() {
-      await Promise.all([kubelet.stop(), rotation.stop()]);
+      collection.abort(new Error('the kubelet role stops'));
+      await Promise.all([kubelet.stop(), rotation.stop(), collecting]);
     },
   };
 }

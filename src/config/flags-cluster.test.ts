@@ -35,6 +35,7 @@ test('defaults', (t) => {
     kind: 'cluster',
     roles: new Set(['kubelet', 'proxy', 'network'] as const),
     kubeconfig: '/etc/kubernetes/kubelet.conf',
+    bootstrapKubeconfig: undefined,
     networkKubeconfig: '/etc/kubernetes/kubelet.conf',
     additionalAPIServers: [],
     allowInsecureAPIServer: false,
@@ -51,6 +52,8 @@ test('defaults', (t) => {
 test('each flag arrives', (t) => {
   const options = resolveRunOptions({
     kubeconfig: '/k//a.conf',
+    bootstrapKubeconfig: '/k/boot.conf',
+    rotateCertificates: 'true',
     networkKubeconfig: '/k/b.conf',
     roles: 'proxy, network,kubelet,proxy',
     additionalApiServers: 'https://10.0.0.2:6443/,https://[fd00::2]:6443',
@@ -65,6 +68,7 @@ test('each flag arrives', (t) => {
     kind: 'cluster',
     roles: new Set(['proxy', 'network', 'kubelet'] as const),
     kubeconfig: '/k/a.conf',
+    bootstrapKubeconfig: '/k/boot.conf',
     networkKubeconfig: '/k/b.conf',
     additionalAPIServers: ['https://10.0.0.2:6443', 'https://[fd00::2]:6443'],
     allowInsecureAPIServer: false,
@@ -76,6 +80,7 @@ test('each flag arrives', (t) => {
     externalCloudProvider: true,
   });
   t.false(options.kubelet.registerNode);
+  t.true(options.kubelet.rotateCertificates);
   t.deepEqual(options.kubelet.registerWithTaints, [
     { key: 'dedicated', value: 'web', effect: 'NoSchedule' },
     { key: 'gone', effect: 'NoExecute' },

@@ -32,6 +32,8 @@ export interface ClusterMode {
   readonly roles: ReadonlySet<Role>;
   /** The node's own identity. */
   readonly kubeconfig: string;
+  /** With which a certificate is asked for while `kubeconfig` has none; that file is then written. */
+  readonly bootstrapKubeconfig: string | undefined;
   /** The identity of the proxy and network roles; may be the same file. */
   readonly networkKubeconfig: string;
   /** Further addresses of the same API server, as parseKubeconfig takes them (extraServers). */
@@ -55,6 +57,9 @@ export interface ModeFlags {
   readonly serviceCidr?: string | undefined;
   /** --kubeconfig FILE */
   readonly kubeconfig?: string | undefined;
+  readonly bootstrapKubeconfig?: string | undefined;
+  /** A text, or true without one. */
+  readonly rotateCertificates?: string | true | undefined;
   readonly networkKubeconfig?: string | undefined;
   readonly additionalApiServers?: string | undefined;
   /** A text, or true without one. */
@@ -101,6 +106,10 @@ const kubeletApiFlags: readonly FlagName[] = [
   ['readOnlyPort', '--read-only-port'],
   ['certDir', '--cert-dir'],
 ];
+const certificateFlags: readonly FlagName[] = [
+  ['bootstrapKubeconfig', '--bootstrap-kubeconfig'],
+  ['rotateCertificates', '--rotate-certificates'],
+];
 const clusterFlags: readonly FlagName[] = [
   ['networkKubeconfig', '--network-kubeconfig'],
   ['additionalApiServers', '--additional-api-servers'],
@@ -109,6 +118,7 @@ const clusterFlags: readonly FlagName[] = [
   ['clusterCidr', '--cluster-cidr'],
   ...registrationFlags,
   ...kubeletApiFlags,
+  ...certificateFlags,
 ];
 
 /** The mode, or undefined after its problems were told. */
@@ -160,6 +170,14 @@ function clusterMode(
     values.fail('--service-cidr', 'has a meaning with --standalone only', fix);
   }
   const kubeconfig = values.path('--kubeconfig', kubeconfigFlag);
+  const bootstrapKubeconfig = values.path('--bootstrap-kubeconfig', flags.bootstrapKubeconfig);
+  if (bootstrapKubeconfig !== undefined && bootstrapKubeconfig === kubeconfig) {
+    values.fail(
+      '--bootstrap-kubeconfig',
+      'must not be the file of --kubeconfig, which is written',
+      'name another file',
+    );
+  }
   const networkKubeconfig = values.path('--network-kubeconfig', flags.networkKubeconfig ?? proxyKubeconfig);
   const chosen = flags.roles === undefined ? new Set(roles) : parseRoles(flags.roles, values);
   if (chosen !== undefined && !chosen.has('kubelet')) refuseKubeletFlags(flags, values);
@@ -177,6 +195,7 @@ function clusterMode(
     kind: 'cluster',
     roles: chosen,
     kubeconfig,
+    bootstrapKubeconfig,
     networkKubeconfig: networkKubeconfig ?? kubeconfig,
     additionalAPIServers,
     allowInsecureAPIServer,
@@ -188,7 +207,7 @@ function clusterMode(
 
 /** Without the kubelet role nobody registers a Node or serves its API, and a flag that says how would be without effect. */
 function refuseKubeletFlags(flags: ModeFlags, values: FlagValues): void {
-  for (const [key, flag] of [...registrationFlags, ...kubeletApiFlags]) {
+  for (const [key, flag] of [...registrationFlags, ...kubeletApiFlags, ...certificateFlags]) {
     if (flags[key] !== undefined) values.fail(flag, 'needs the role kubelet', 'remove it, or add kubelet to --roles');
   }
 }

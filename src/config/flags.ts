@@ -32,6 +32,8 @@ export type { ClusterMode, Role, RunMode, StandaloneMode } from './flags-mode.ts
 export interface RunFlags extends ModeFlags {
   /** --config FILE; its content comes separately, already loaded. */
   readonly config?: string | undefined;
+  /** --config-dir DIR; likewise. */
+  readonly configDir?: string | undefined;
   readonly podCidr?: string | undefined;
   readonly containerRuntimeEndpoint?: string | undefined;
   readonly cniConfDir?: string | undefined;
@@ -64,7 +66,7 @@ export interface RunOptions<Mode extends RunMode = RunMode> {
   /** undefined: ask the runtime (CRI Status). */
   readonly cniBinDir: string | undefined;
   readonly rootDir: string;
-  /** Where a self-signed serving certificate is kept. */
+  /** Where the node's certificates are kept. */
   readonly certDir: string;
   readonly podLogDir: string;
   readonly runDir: string;
@@ -190,6 +192,7 @@ function mergeKubelet(flags: RunFlags, file: KubeletConfig, values: FlagValues):
     clusterDNS: values.addresses('--cluster-dns', flags.clusterDns) ?? file.clusterDNS,
     clusterDomain: values.domain('--cluster-domain', flags.clusterDomain) ?? file.clusterDomain,
     healthz: mergeHealthz(flags, file, values),
+    rotateCertificates: values.bool('--rotate-certificates', flags.rotateCertificates) ?? file.rotateCertificates,
     registerNode: values.bool('--register-node', flags.registerNode) ?? file.registerNode,
     registerWithTaints: flags.registerWithTaints === undefined ? file.registerWithTaints : taints,
     server: mergeServer(flags, file.server, values),

@@ -27,6 +27,7 @@ function inEffect(fields: KubeletConfigurationValues, config: KubeletConfig): Ku
     healthzBindAddress: config.healthz?.address ?? fields.healthzBindAddress,
     nodeStatusReportFrequency: config.nodeStatusReportFrequencyMs,
     evictionHard: config.evictionHard,
+    rotateCertificates: config.rotateCertificates,
     registerNode: config.registerNode,
     registerWithTaints: config.registerWithTaints.map((taint) => ({
       key: taint.key,

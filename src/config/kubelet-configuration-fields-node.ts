@@ -16,7 +16,6 @@ import { checkCipherSuite, cipherSuiteFix, curve, tlsVersions } from './tls-sett
 const second = 1_000;
 const minute = 60 * second;
 const port = { min: 0, max: 65_535 };
-const noCertificates = 'certificates are neither requested nor served yet';
 
 const taint = object(
   {
@@ -55,8 +54,16 @@ export const serverFields = {
     'VersionTLS12',
     'VersionTLS10 and VersionTLS11 mean VersionTLS12: OpenSSL allows no older ones here',
   ),
-  rotateCertificates: warned(bool(), false, noCertificates),
-  serverTLSBootstrap: warned(bool(), false, `${noCertificates}; the serving certificate is self-signed or given`),
+  rotateCertificates: honoured(
+    bool(),
+    false,
+    'with --kubeconfig: the client certificate is renewed; the flag --rotate-certificates wins',
+  ),
+  serverTLSBootstrap: honoured(
+    bool(),
+    false,
+    'the cluster signs the serving certificate once somebody approves; without effect beside tlsCertFile',
+  ),
   'authentication.x509.clientCAFile': honoured(absolutePath(), undefined, 'read again when it changes'),
   'authentication.webhook.enabled': honoured(bool(), true, 'bearer tokens by TokenReview'),
   'authentication.webhook.cacheTTL': honoured(duration(), 2 * minute, 'at most 2,048 tokens are remembered'),

@@ -5,7 +5,7 @@
  * pkg/kubelet/apis/config/validation. Rules between fields are in kubelet-configuration-rules.ts.
  */
 
-import { accepted, honoured, refused, warned } from './field-spec.ts';
+import { honoured, refused, warned } from './field-spec.ts';
 import { checkDns1123Subdomain } from './names.ts';
 import { checkAbsolutePath } from './paths.ts';
 import { parsePodCidr } from './pod-cidr.ts';
@@ -15,7 +15,6 @@ import { absolutePath, cleanDirectory, ipAddress, quantity, runtimeEndpoint } fr
 
 const second = 1_000;
 const minute = 60 * second;
-const noImageGc = 'images are not garbage-collected yet';
 const noUrl = 'static pods are read from files only, so pods of this URL do not run';
 
 const podCidr = text((value) => {
@@ -68,7 +67,9 @@ export const podFields = {
     'pods with user namespaces (hostUsers: false) are not there yet',
     { explicitZero: true },
   ),
-  localStorageCapacityIsolation: accepted(bool(), true, 'ephemeral storage is not limited with either value yet'),
+  localStorageCapacityIsolation: honoured(bool(), true, 'false: the limits of pods and emptyDir volumes evict nobody', {
+    explicitZero: true,
+  }),
 };
 
 export const runtimeFields = {
@@ -127,10 +128,17 @@ export const imageFields = {
     undefined,
     'which credentials pulled an image is not recorded yet',
   ),
-  imageMinimumGCAge: warned(duration(), 2 * minute, noImageGc),
-  imageMaximumGCAge: warned(duration(), 0, noImageGc),
-  imageGCHighThresholdPercent: warned(integer({ min: 0, max: 100 }), 85, noImageGc, { explicitZero: true }),
-  imageGCLowThresholdPercent: warned(integer({ min: 0, max: 100 }), 80, noImageGc, { explicitZero: true }),
+  imageMinimumGCAge: honoured(duration(), 2 * minute, 'counts from when this process first saw the image'),
+  imageMaximumGCAge: honoured(duration(), 0, '0 means no limit'),
+  imageGCHighThresholdPercent: honoured(
+    integer({ min: 0, max: 100 }),
+    85,
+    'of the disk of images; 100 without imageMaximumGCAge means never',
+    { explicitZero: true },
+  ),
+  imageGCLowThresholdPercent: honoured(integer({ min: 0, max: 100 }), 80, 'down to which images are removed', {
+    explicitZero: true,
+  }),
 };
 
 export const containerLogFields = {

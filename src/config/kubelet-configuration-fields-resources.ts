@@ -18,7 +18,7 @@ const noEviction = 'pods are not evicted under pressure yet';
 const noCgroupLimit = 'the cgroups of the system are not limited yet';
 const reservation =
   "lowers the Node's allocatable; no cgroup is limited yet, so a pod without limits may still use what is reserved";
-const pressure = 'for the pressure conditions of the Node; no pod is evicted yet';
+const pressure = 'for the conditions of the Node, admission and evictions';
 const noExclusive = 'containers would share CPUs and memory that the policy promises to keep apart';
 const noNuma = 'pods would be placed without regard to NUMA nodes';
 
@@ -132,18 +132,14 @@ export const evictionFields = {
     { explicitZero: true },
   ),
   evictionSoft: honoured(mapOf(threshold(), checkSignal), undefined, pressure),
-  evictionSoftGracePeriod: honoured(
-    mapOf(duration(), checkSignal),
-    undefined,
-    'required for each soft threshold; matters for evictions only, which are not there yet',
-  ),
+  evictionSoftGracePeriod: honoured(mapOf(duration(), checkSignal), undefined, 'required for each soft threshold'),
   evictionMinimumReclaim: honoured(mapOf(threshold(), checkSignal), undefined, pressure),
   evictionPressureTransitionPeriod: honoured(
     duration(),
     5 * minute,
     'how long a pressure condition stays after its last sign',
   ),
-  evictionMaxPodGracePeriod: warned(integer(), 0, noEviction),
+  evictionMaxPodGracePeriod: honoured(integer(), 0, 'seconds, for soft thresholds; 0 and less count as 1'),
   mergeDefaultEvictionSettings: honoured(
     bool(),
     false,

@@ -15,6 +15,8 @@ export interface KubeletServerConfig {
   readonly readOnlyPort: number | undefined;
   /** Files in PEM; undefined: self-signed. */
   readonly servingCertificate: { readonly certificateFile: string; readonly keyFile: string } | undefined;
+  /** The cluster signs the serving certificate; until then there is none. */
+  readonly isServingCertificateRequested: boolean;
   readonly tls: TlsSettings;
   /** Client certificates of these authorities are identities; undefined: none is asked for. */
   readonly clientCAFile: string | undefined;
@@ -42,6 +44,8 @@ export function toServerConfig(values: KubeletConfigurationValues): KubeletServe
       tlsCertFile === undefined || tlsPrivateKeyFile === undefined
         ? undefined
         : { certificateFile: tlsCertFile, keyFile: tlsPrivateKeyFile },
+    isServingCertificateRequested:
+      values.serverTLSBootstrap && tlsCertFile === undefined && tlsPrivateKeyFile === undefined,
     tls: tlsSettings({
       minVersion: values.tlsMinVersion,
       cipherSuites: values.tlsCipherSuites ?? [],

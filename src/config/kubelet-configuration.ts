@@ -57,6 +57,13 @@ export interface KubeletConfig {
   readonly serializeImagePulls: boolean;
   /** 1 when pulls are serialised; undefined: no limit. */
   readonly maxParallelImagePulls: number | undefined;
+  /** Image garbage collection: percents of the disk, milliseconds; maxAgeMs 0 means no limit. */
+  readonly imageGc: {
+    readonly highThresholdPercent: number;
+    readonly lowThresholdPercent: number;
+    readonly minAgeMs: number;
+    readonly maxAgeMs: number;
+  };
   readonly failSwapOn: boolean;
   readonly cpuCFSQuota: boolean;
   /** 1,000 to 1,000,000, as CRI's cpu_period takes it. */
@@ -70,6 +77,8 @@ export interface KubeletConfig {
   readonly kubeAPI: { readonly qps: number; readonly burst: number };
   /** Events a second (0 means no limit) and at once. */
   readonly events: { readonly qps: number; readonly burst: number };
+  /** The client certificate is renewed before it expires. */
+  readonly rotateCertificates: boolean;
   readonly registerNode: boolean;
   readonly registerWithTaints: readonly RegisteredTaint[];
   readonly providerID: string | undefined;
@@ -89,6 +98,8 @@ export interface KubeletConfig {
   readonly evictionSoftGracePeriod: ReadonlyMap<string, number>;
   readonly evictionMinimumReclaim: ReadonlyMap<string, string>;
   readonly evictionPressureTransitionPeriodMs: number;
+  readonly evictionMaxPodGracePeriodSeconds: number;
+  readonly localStorageCapacityIsolation: boolean;
   /** The kubelet's API, which a node of a cluster serves. */
   readonly server: KubeletServerConfig;
 }
@@ -178,6 +189,12 @@ function toConfig(values: KubeletConfigurationValues, set: ReadonlySet<string>):
     registryBurst: values.registryBurst,
     serializeImagePulls: serialize,
     maxParallelImagePulls: serialize ? 1 : parallel,
+    imageGc: {
+      highThresholdPercent: values.imageGCHighThresholdPercent,
+      lowThresholdPercent: values.imageGCLowThresholdPercent,
+      minAgeMs: values.imageMinimumGCAge,
+      maxAgeMs: values.imageMaximumGCAge,
+    },
     failSwapOn: values.failSwapOn,
     cpuCFSQuota: values.cpuCFSQuota,
     cpuCFSQuotaPeriodMicros: Math.round(values.cpuCFSQuotaPeriod * 1_000),
@@ -195,6 +212,7 @@ function toNodeConfig(values: KubeletConfigurationValues, set: ReadonlySet<strin
     healthz: healthzPort === 0 ? undefined : { address: values.healthzBindAddress, port: healthzPort },
     kubeAPI: { qps: values.kubeAPIQPS, burst: values.kubeAPIBurst },
     events: { qps: values.eventRecordQPS, burst: values.eventBurst },
+    rotateCertificates: values.rotateCertificates,
     registerNode: values.registerNode,
     registerWithTaints: (values.registerWithTaints ?? []).flatMap(toTaint),
     providerID: values.providerID,
@@ -217,6 +235,8 @@ function toNodeConfig(values: KubeletConfigurationValues, set: ReadonlySet<strin
     evictionSoftGracePeriod: values.evictionSoftGracePeriod ?? new Map(),
     evictionMinimumReclaim: values.evictionMinimumReclaim ?? new Map(),
     evictionPressureTransitionPeriodMs: values.evictionPressureTransitionPeriod,
+    evictionMaxPodGracePeriodSeconds: values.evictionMaxPodGracePeriod,
+    localStorageCapacityIsolation: values.localStorageCapacityIsolation,
   };
 }
 

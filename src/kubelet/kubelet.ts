@@ -3,7 +3,7 @@
  * predecessor left. Layer: kubelet (composition of the role). Knows no kernel and no other role: edges are handed in.
  */
 import { mkdir } from 'node:fs/promises';
-import type { Pod } from '../api/core.ts';
+import type { Pod, ResourceList } from '../api/core.ts';
 import type { BackoffLimits } from '../base/backoff.ts';
 import type { Clock } from '../base/clock.ts';
 import { createSemaphore } from '../base/semaphore.ts';
@@ -11,7 +11,11 @@ import type { ImageService, RuntimeService } from '../cri/service.ts';
 import { errorLine } from '../observe/keelson-error.ts';
 import type { Logger } from '../observe/logger.ts';
 import type { NodeAdmission, NodeObjects, ServiceVariables } from './api/node-view.ts';
-import { createImageEnsurer } from './images/ensure-image.ts';
+import { createEvictablePods } from './eviction/evictable-pods.ts';
+import { PodReleases } from './eviction/pod-releases.ts';
+import { removeEndedContainers } from './eviction/remove-ended-containers.ts';
+import type { StartEvictionOptions } from './eviction/start-eviction.ts';
+import { createImageEnsurer, type EnsureImageOptions } from './images/ensure-image.ts';
 import type { IsolatePod } from './isolation/isolate-pod.ts';
 import { removeLeftovers } from './leftovers.ts';
 import { createRunHook } from './lifecycle/run-hook.ts';
@@ -31,6 +35,8 @@ import { createServedPods } from './pods/served-pods.ts';
 import { terminationMessageReader } from './pods/termination-message.ts';
 import type { ProbeCount } from './probes/probe-counts.ts';
 import { ProbeWorkers } from './probes/probe-workers.ts';
+import { AllocationFiles } from './resize/allocation-files.ts';
+import { PodResizes } from './resize/pod-resizes.ts';
 import type { ServedPods } from './server/served-pods.ts';
 import { timestamp } from './status/container-status.ts';
 import { type PodWithStatus, StatusBoard } from './status/status-board.ts';
@@ -51,6 +57,10 @@ export interface KubeletOptions {
   /** Image pulls at a time. */
   parallelPulls: number;
   pullRate: { perSecond: number; burst: number };
+  /** Told of each image that a container is about to be made of. */
+  onImageUse?: EnsureImageOptions['onUse'];
+  /** Registry credentials that any pod may pull with. */
+  nodeCredentials?: EnsureImageOptions['nodeCredentials'];
   /** KubeletConfiguration maxPods. */
   maxPods: number;
   /** KubeletConfiguration syncFrequency: milliseconds between safety relists of the runtime. */
@@ -67,6 +77,8 @@ export interface KubeletOptions {
   mirrorUidOf?: (pod: Pod) => string | undefined;
   /** Default: nothing is set apart. */
   isolate?: IsolatePod;
+  /** Sets the cgroup of a pod that is resized. Default: pods have none of their own. */
+  updatePodCgroup?: (pod: Pod) => Promise<void>;
   /** Whether the kernel confines processes by AppArmor. */
   appArmor?: boolean;
   /** Default: those of probes/ and lifecycle/; tests hand in others. */
@@ -98,6 +110,10 @@ export interface Kubelet {
   loggedContainers(): { id: string; logPath: string }[];
   /** Whether the runtime may still run a container of the pod. */
   mayRun(uid: string): boolean;
+  /** For evictions. */
+  evictable: StartEvictionOptions['pods'];
+  /** Makes room: what the runtime has of pods that ended. @throws AggregateError of what stayed */
+  removeEndedContainers(): Promise<void>;
   /** Stops watching and working; pods go on. */
   stop(): Promise<void>;
 }
@@ -142,7 +158,8 @@ export async function startKubelet(options: KubeletOptions, signal: AbortSignal)
     log: log.child({ component: 'pleg' }),
     resyncPeriodMs: options.syncFrequencyMs,
   });
-  const volumes = options.volumes(sources);
+  const releases = new PodReleases();
+  const volumes = releases.watch(options.volumes(sources));
   const nodeIP = options.node.hostIPs[0] ?? '127.0.0.1';
   const probeWorkers = new ProbeWorkers({
     runtime,
@@ -166,6 +183,8 @@ export async function startKubelet(options: KubeletOptions, signal: AbortSignal)
       recordEvent,
       maxParallelPulls: options.parallelPulls,
       pullRate: options.pullRate,
+      ...(options.onImageUse ? { onUse: options.onImageUse } : {}),
+      ...(options.nodeCredentials ? { nodeCredentials: options.nodeCredentials } : {}),
     }),
     probes: options.probes ?? probeWorkers,
     isolate: options.isolate,
@@ -184,27 +203,48 @@ export async function startKubelet(options: KubeletOptions, signal: AbortSignal)
       await options.services?.known(waiting);
     },
     publish: (pod, status) => board.set(pod, status),
+    resizeOf: (uid) => resizes.of(uid),
+    updatePodCgroup: options.updatePodCgroup,
     // A manifest's pod begins anew: it may have been rejected for want of room that there is now.
     statusBefore: (pod) => (isApiPod(pod) ? (board.get(pod.metadata.uid)?.status ?? pod.status) : undefined),
     recordEvent,
   };
   await mkdir(paths.containerLogLinkDir, { recursive: true, mode: 0o755 });
   const workers = new PodWorkers(context, (identity) => board.delete(identity.uid));
+  const allocationFiles = new AllocationFiles(paths.rootDir, log);
+  const resizes = new PodResizes({
+    files: allocationFiles,
+    records: await allocationFiles.load(),
+    annotationsOf: (uid) => cache.annotationsOf(uid),
+    statusOf: (uid) => board.get(uid)?.status,
+    node: options.node.resources,
+    clock,
+    log,
+    recordEvent,
+    wake: (uid) => workers.get(uid)?.wake(),
+    takeAgain: () => take(),
+  });
+  board.onChange(({ pod, status }, change) =>
+    resizes.onStatus(pod.metadata.uid, change === 'deleted' ? undefined : status),
+  );
 
   /** Pods for which the Node was read anew because of its labels. */
   const nodeReadFor = new Set<string>();
   const take = (): void => {
-    const { pods, api, brokenFiles } = snapshot;
+    const { api, brokenFiles } = snapshot;
     const isPresent = (uid: string): boolean => workers.has(uid) || hasAny(cache.get(uid));
+    const pods = snapshot.pods.map((pod) => resizes.allocated(pod, isPresent(pod.metadata.uid)));
     const known = new Set(pods.filter(({ metadata }) => isPresent(metadata.uid)).map(({ metadata }) => metadata.uid));
     const { wanted, verdicts, rejected, held } = takePods(pods, {
       nodeName: options.node.nodeName,
       node: options.admission?.node(),
       maxPods: options.maxPods,
       allowedUnsafeSysctls: options.admission?.allowedUnsafeSysctls ?? [],
+      pressures: options.admission?.pressures?.(),
       unsupported: (uid) => api?.askedFor.get(uid)?.unsupported ?? [],
       appArmor: options.appArmor,
       isPresent,
+      held: (pod) => resizes.held(pod),
       statusOf: (uid) => board.get(uid)?.status,
       nodeIsFresh: (uid) => options.admission === undefined || nodeReadFor.has(uid),
     });
@@ -215,6 +255,11 @@ export async function startKubelet(options: KubeletOptions, signal: AbortSignal)
       if (isNews) recordEvent(pod, warning(reason, message));
     }
     const named = new Set(pods.map(({ metadata }) => metadata.uid));
+    const holders = wanted.filter(({ metadata: { uid, deletionTimestamp }, status }) => {
+      if (isTerminal(board.get(uid)?.status.phase) || isTerminal(status?.phase)) return false;
+      return deletionTimestamp === undefined || isPresent(uid);
+    });
+    for (const pod of holders) resizes.admit(pod);
     for (const uid of nodeReadFor) if (!named.has(uid)) nodeReadFor.delete(uid);
     for (const { pod } of board.list()) {
       const { uid } = pod.metadata;
@@ -222,6 +267,12 @@ export async function startKubelet(options: KubeletOptions, signal: AbortSignal)
     }
     objects?.want(wanted.filter((pod) => isApiPod(pod) && !isTerminal(board.get(pod.metadata.uid)?.status.phase)));
     for (const pod of wanted) if (!known.has(pod.metadata.uid)) noteIgnored(pod, snapshot, recordEvent);
+    // Before the workers hear of the pods: what waits is told with their first status.
+    if (api?.synced) {
+      resizes.retain((uid) => named.has(uid) || workers.has(uid));
+      const pressures = options.admission?.pressures?.();
+      resizes.decide({ holders, allocatable: allocatableOf(options), pressures });
+    }
     workers.setWanted({
       pods: wanted,
       verdicts,
@@ -278,9 +329,15 @@ export async function startKubelet(options: KubeletOptions, signal: AbortSignal)
     workers.wakeAll();
   });
 
+  const mayRun = (uid: string): boolean =>
+    cache.get(uid).containers.some(({ phase }) => phase === 'running' || phase === 'unknown');
+  const served = createServedPods({ board, cache, mirrorUidOf: options.mirrorUidOf });
   return {
     board,
-    served: createServedPods({ board, cache, mirrorUidOf: options.mirrorUidOf }),
+    served,
+    evictable: createEvictablePods({ board, mayRun, worker: (uid) => workers.get(uid), releases }),
+    removeEndedContainers: () =>
+      removeEndedContainers({ pods: () => served.list(), runtime, refresh: (pod) => cache.refresh(pod), paths }),
     probeCounts: () => probeWorkers.counts(),
     loggedContainers: () =>
       cache.pods().flatMap(({ identity }) =>
@@ -290,7 +347,7 @@ export async function startKubelet(options: KubeletOptions, signal: AbortSignal)
           .map(({ id, logPath }) => ({ id, logPath })),
       ),
     volumesDue: (uid) => workers.get(uid)?.wakeForVolumes(),
-    mayRun: (uid) => cache.get(uid).containers.some(({ phase }) => phase === 'running' || phase === 'unknown'),
+    mayRun,
     status: () => ({
       pods: board.list().map((entry) => ({
         ...entry,
@@ -302,6 +359,7 @@ export async function startKubelet(options: KubeletOptions, signal: AbortSignal)
     }),
     async stop() {
       workers.stop();
+      resizes.stop();
       probeWorkers.stop();
       scope.abort(new Error('the kubelet role stops'));
       await following;
@@ -320,6 +378,12 @@ function noteIgnored(pod: Pod, { api }: PodSnapshot, recordEvent: RecordPodEvent
 }
 
 const isEnding = (phase: PodPhaseOfWork): boolean => phase === 'terminating' || phase === 'removing';
+
+/** Without an API server nobody knows it better than the machine. */
+function allocatableOf({ admission, node: { allocatable } }: KubeletOptions): ResourceList | undefined {
+  if (admission) return admission.node()?.allocatable;
+  return { cpu: `${allocatable.milliCores}m`, memory: String(allocatable.memoryBytes) };
+}
 
 const hasAny = ({ sandboxes, containers }: PodRuntimeState): boolean => sandboxes.length > 0 || containers.length > 0;
 

@@ -39,6 +39,10 @@ const start = (): Promise<void> =>
       nodeLeaseDurationSeconds: 4,
       nodeStatusUpdateFrequency: '1s',
       evictionPressureTransitionPeriod: '3s',
+      // The condition comes with the first sight; nobody is evicted for it here (eviction.test.ts).
+      evictionHard: { 'memory.available': '100Mi' },
+      evictionSoft: { 'nodefs.available': '10%' },
+      evictionSoftGracePeriod: { 'nodefs.available': '10m' },
     }),
   });
 

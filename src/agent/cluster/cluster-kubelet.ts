@@ -19,8 +19,11 @@ import { createRecordPodEvent } from '../../kubelet/api/record-pod-event.ts';
 import { followRuntimeClasses, RuntimeClasses } from '../../kubelet/api/runtime-classes.ts';
 import { ServiceLinks } from '../../kubelet/api/service-links.ts';
 import { startStatusSync } from '../../kubelet/api/status-sync.ts';
+import type { RotationStatus } from '../../kubelet/certificates/certificate-rotation.ts';
 import type { Kubelet } from '../../kubelet/kubelet.ts';
 import { hostReader } from '../../kubelet/node/host-reader.ts';
+import type { NodeEvent } from '../../kubelet/node/node-conditions.ts';
+import { NodePressure } from '../../kubelet/node/node-pressure.ts';
 import { type NodeRole, startNode } from '../../kubelet/node/start-node.ts';
 import { isMirrorPod } from '../../kubelet/plan/pod-origin.ts';
 import { kubeletStats } from '../../kubelet/server/stats/kubelet-stats.ts';
@@ -32,6 +35,7 @@ import type { Logger } from '../../observe/logger.ts';
 import { folderSource, startKubeletRole } from '../kubelet-role.ts';
 import type { MachineFacts } from '../node-facts.ts';
 import { type Runtime, readVersion } from '../node-start.ts';
+import { startClusterEviction } from './cluster-eviction.ts';
 import { kubernetesVersion, nodeOptions } from './node-options.ts';
 import { type ServeKubeletApiContext, serveKubeletApi } from './serve-kubelet-api.ts';
 
@@ -40,6 +44,8 @@ export interface ClusterKubelet {
   kubelet: Kubelet;
   /** Pods whose status is not in the API server yet. */
   pendingStatuses(): number;
+  /** Of the kubelet's API, where the cluster signs it. */
+  servingCertificate(): RotationStatus | undefined;
   stop(): Promise<void>;
 }
 
@@ -48,6 +54,8 @@ export interface ClusterKubeletContext {
   machine: MachineFacts;
   connection: Runtime;
   client: ApiClient;
+  /** Resolves when there are credentials; undefined: there are. */
+  mayWrite: Promise<void> | undefined;
   /** Reasons of other roles for which the node is not ready. */
   otherReasons: () => readonly string[];
   log: Logger;
@@ -55,7 +63,7 @@ export interface ClusterKubeletContext {
 
 /** Manifests run and the Node is registered in the background: an API server need not answer. @throws what startKubelet throws */
 export async function startClusterKubelet(
-  { options, machine, connection, client, otherReasons, log }: ClusterKubeletContext,
+  { options, machine, connection, client, mayWrite, otherReasons, log }: ClusterKubeletContext,
   signal: AbortSignal,
 ): Promise<ClusterKubelet> {
   const { nodeName } = machine;
@@ -71,24 +79,30 @@ export async function startClusterKubelet(
     rateLimit: options.kubelet.events,
     log: log.child({ component: 'events' }),
   });
+  const recordNodeEvent = ({ type, reason, message }: NodeEvent): void =>
+    // The kubelet names the Node by its name in place of its uid, so that `kubectl describe node` finds the event.
+    events.record({
+      object: { apiVersion: 'v1', kind: 'Node', name: nodeName, uid: nodeName },
+      type,
+      reason,
+      message,
+    });
+  const aboutNode = nodeOptions(options, machine);
+  const { thresholds, pressureTransitionMs } = aboutNode;
+  const pressure = new NodePressure({ thresholds, transitionMs: pressureTransitionMs, clock });
   let role: Kubelet | undefined;
   const node = await startNode(
-    nodeOptions(options, machine),
+    aboutNode,
     {
+      pressure,
       client,
+      mayWrite,
       runtime: connection.runtime,
       images: connection.image,
       host: hostReader,
       plegActiveMs: plegActivity(() => role),
       otherReasons,
-      recordEvent: ({ type, reason, message }) =>
-        // The kubelet names the Node by its name in place of its uid, so that `kubectl describe node` finds the event.
-        events.record({
-          object: { apiVersion: 'v1', kind: 'Node', name: nodeName, uid: nodeName },
-          type,
-          reason,
-          message,
-        }),
+      recordEvent: recordNodeEvent,
       clock,
       log: log.child({ component: 'node' }),
     },
@@ -138,6 +152,7 @@ export async function startClusterKubelet(
     log: podLog,
   });
   cleanup.defer(() => statuses.stop());
+  const recordPodEvent = createRecordPodEvent(events);
   const metrics = new KubeletMetrics({ version: await readVersion(), kubernetesVersion, nodeName, clock });
   metrics.watch(board);
   const { runtimeOperations } = metrics;
@@ -158,8 +173,10 @@ export async function startClusterKubelet(
       api: createNodeClient(client),
       nodeName,
       allowedUnsafeSysctls: [],
+      pressures: () => pressure.conditions(),
     }),
-    recordEvent: createRecordPodEvent(events),
+    recordEvent: recordPodEvent,
+    recordNodeEvent,
     tokens,
     board,
     mirrorUidOf({ metadata: { namespace, name } }) {
@@ -170,7 +187,7 @@ export async function startClusterKubelet(
   role = kubelet;
   cleanup.defer(() => kubelet.stop());
   metrics.read(kubelet.served);
-  const { routes } = kubeletStats({
+  const { routes, collector } = kubeletStats({
     nodeName,
     rootDir: options.rootDir,
     podLogDir: options.podLogDir,
@@ -185,15 +202,28 @@ export async function startClusterKubelet(
     log: log.child({ component: 'stats' }),
     signal: stopping,
   });
+  const eviction = startClusterEviction(
+    { options, pressure, kubelet, collector, images: counted.image, recordPodEvent, recordNodeEvent, log },
+    stopping,
+  );
+  cleanup.defer(() => eviction.stop());
+  const { imageCollector } = kubelet;
+  metrics.readRoomMade({ evictions: () => eviction.evictions, imagesRemoved: () => imageCollector.removed });
   const onAnswered: ServeKubeletApiContext['onAnswered'] = (answered) => metrics.answered(answered);
   const api = await serveKubeletApi(
-    { options, machine, runtime: counted.runtime, client, kubelet, routes, onAnswered, log },
+    { options, machine, runtime: counted.runtime, client, kubelet, node: node.known, routes, onAnswered, log },
     stopping,
   );
   cleanup.defer(async () => api?.stop());
 
   const parts = cleanup.move();
-  return { node, kubelet, pendingStatuses: () => statuses.pending, stop: () => parts.disposeAsync() };
+  return {
+    node,
+    kubelet,
+    pendingStatuses: () => statuses.pending,
+    servingCertificate: () => api?.certificate(),
+    stop: () => parts.disposeAsync(),
+  };
 }
 
 /** Events count as arriving while the runtime answers. */

@@ -9,12 +9,13 @@ export interface NodeAdmissionOptions {
   known: KnownNode;
   api: Pick<NodeApi, 'getNode'>;
   nodeName: string;
+  pressures?: NodeAdmission['pressures'];
   /** KubeletConfiguration allowedUnsafeSysctls. */
   allowedUnsafeSysctls: readonly string[];
 }
 
 export function createNodeAdmission(options: NodeAdmissionOptions): NodeAdmission {
-  const { known, api, nodeName, allowedUnsafeSysctls } = options;
+  const { known, api, nodeName, allowedUnsafeSysctls, pressures } = options;
   return {
     node: () => {
       const { node } = known;
@@ -29,5 +30,6 @@ export function createNodeAdmission(options: NodeAdmissionOptions): NodeAdmissio
     },
     refresh: async (signal) => known.answered(await api.getNode(nodeName, { fromCache: false }, signal)),
     allowedUnsafeSysctls,
+    ...(pressures ? { pressures } : {}),
   };
 }

@@ -3,7 +3,7 @@
  * Layer: kubelet/api (types only). object-watches.ts, service-links.ts and node-admission.ts implement it.
  */
 import type { Pod } from '../../api/core.ts';
-import type { AdmittingNode } from '../plan/admission-checks.ts';
+import type { AdmittingNode, PressureCondition } from '../plan/admission-checks.ts';
 import type { ObjectSources } from '../plan/environment.ts';
 
 export interface NodeObjects extends ObjectSources {
@@ -28,4 +28,6 @@ export interface NodeAdmission {
   refresh(signal: AbortSignal): Promise<void>;
   /** KubeletConfiguration allowedUnsafeSysctls. */
   allowedUnsafeSysctls: readonly string[];
+  /** Conditions of pressure that hold now. Default: none. */
+  pressures?(): readonly PressureCondition[];
 }

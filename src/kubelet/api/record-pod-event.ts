@@ -6,7 +6,7 @@ import type { EventRecorder } from '../../api/events.ts';
 import { containerFieldPath, type RecordPodEvent } from '../pods/pod-events.ts';
 
 export function createRecordPodEvent(recorder: Pick<EventRecorder, 'record'>): RecordPodEvent {
-  return (pod, { type, reason, message, container }) => {
+  return (pod, { type, reason, message, container, annotations }) => {
     const { namespace, name, uid, resourceVersion } = pod.metadata;
     recorder.record({
       object: {
@@ -21,6 +21,7 @@ export function createRecordPodEvent(recorder: Pick<EventRecorder, 'record'>): R
       type,
       reason,
       message,
+      ...(annotations === undefined ? {} : { annotations }),
     });
   };
 }

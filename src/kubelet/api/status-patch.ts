@@ -15,6 +15,8 @@ const ownConditions: ReadonlySet<string> = new Set([
   'ContainersReady',
   'PodReadyToStartContainers',
   'AllContainersRestarting',
+  'PodResizePending',
+  'PodResizeInProgress',
 ]);
 
 const containerLists = ['containerStatuses', 'initContainerStatuses', 'ephemeralContainerStatuses'] as const;

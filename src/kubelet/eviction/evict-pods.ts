@@ -14,7 +14,7 @@ import type { NodeEvent } from '../node/node-conditions.ts';
 import type { NodePressure } from '../node/node-pressure.ts';
 import { isAnyUnresolved, type SignalObservations } from '../node/pressure.ts';
 import { isCriticalPod } from '../plan/critical-pod.ts';
-import { type PodEvent, warning } from '../pods/pod-events.ts';
+import { type RecordPodEvent, warning } from '../pods/pod-events.ts';
 import type { PodStats } from '../stats/summary-types.ts';
 import type { PodVerdict } from '../status/pod-status.ts';
 import { evictionText } from './eviction-message.ts';
@@ -44,7 +44,7 @@ export interface EvictionOptions {
   readonly pods: EvictablePods;
   /** Makes room without pods; what fails is told by throwing, and the round goes on. */
   readonly reclaim: Readonly<Record<ReclaimStep, () => Promise<unknown>>>;
-  readonly recordPodEvent: (pod: Pod, event: PodEvent, annotations?: Readonly<Record<string, string>>) => void;
+  readonly recordPodEvent: RecordPodEvent;
   readonly recordNodeEvent: (event: NodeEvent) => void;
   readonly clock: Clock;
   readonly log: Logger;
@@ -145,7 +145,7 @@ export class PodEvictor {
     }
     if (!pods.end(pod.metadata.uid, verdict)) return [];
     log.warn({ ...fields, message: verdict.message }, 'pod evicted');
-    recordPodEvent(pod, warning('Evicted', verdict.message), annotations);
+    recordPodEvent(pod, { ...warning('Evicted', verdict.message), ...(annotations ? { annotations } : {}) });
     this.evictions.set(signal, (this.evictions.get(signal) ?? 0) + 1);
     return [pod.metadata.uid];
   }

@@ -38,7 +38,9 @@ const checkName = (name: string): string[] => {
 };
 
 const checkMatchImage = (pattern: string): string[] =>
-  /^[^/\s?#@]+(?:\/[^\s?#@]*)?$/.test(pattern) ? [] : ['must be a host, with optional port and path'];
+  /^(?:[^/\s?#@:[\]]+|\[[\da-f:]+\])(?::\d+)?(?:\/[^\s?#@]*)?$/i.test(pattern)
+    ? []
+    : ['must be a host, with optional port and path'];
 
 const checkVariable = (name: string): string[] =>
   name === '' || /[=\0]/.test(name) ? ['must be the name of an environment variable'] : [];

@@ -350,3 +350,89 @@ test('an image that is gone again after its pull is told, not returned', async (
   });
   await fails(t, ensurer.ensure(podWith({}), 0, never), 'ErrImagePull');
 });
+
+for (const [said, reason, message] of [
+  [
+    'RegistryUnavailable: 503 from r',
+    'RegistryUnavailable',
+    `image pull failed for ${app} because the registry is unavailable: 503 from r`,
+  ],
+  [
+    'SignatureValidationFailed',
+    'SignatureValidationFailed',
+    `image pull failed for ${app} because the signature validation failed`,
+  ],
+  [
+    'no RegistryUnavailable here',
+    'ErrImagePull',
+    `failed to pull image "${app}": CRI PullImage: no RegistryUnavailable here`,
+  ],
+] as const) {
+  test(`the runtime says ${said}: ${reason}`, async (t) => {
+    const { fake, ensurer } = setUp();
+    fake.failNext('pullImage', CriError.fromStatus('PullImage', 2, said));
+    t.is((await fails(t, ensurer.ensure(podWith({}), 0, never), reason)).message, message);
+  });
+}
+
+test('the event of a pull tells what it took itself, what waiting took, and the size', async (t) => {
+  const events: string[] = [];
+  const record = (_: Pod, { reason, message }: { reason: string; message: string }): void =>
+    void events.push(`${reason}: ${message}`);
+  const { clock, fake, ensurer } = setUp({ maxParallelPulls: 1, recordEvent: record });
+  fake.offerImage(app, { size: 5_000 });
+  fake.offerImage('registry.example/team/other:1');
+  const release = fake.holdNext('pullImage');
+  const first = ensurer.ensure(podWith({ image: 'registry.example/team/other:1' }, 'u1'), 0, never);
+  await settle();
+  const releaseSecond = fake.holdNext('pullImage');
+  const second = ensurer.ensure(podWith({}, 'u2'), 0, never);
+  await clock.advance(2_000);
+  release();
+  await first;
+  await clock.advance(345);
+  releaseSecond();
+  await second;
+  t.is(
+    events.at(-1),
+    `Pulled: Successfully pulled image "${app}" in 345ms (2.345s including waiting). Image size: 5000 bytes.`,
+  );
+});
+
+test("the node's credentials come after the pod's own, each source in turn", async (t) => {
+  const secrets = [pullSecret('mine', { 'registry.example': { username: 'pod', password: 'x' } })];
+  const asked: string[] = [];
+  const source =
+    (username: string, location = 'registry.example') =>
+    async (image: string) => {
+      asked.push(image);
+      return [{ location, auth: { username } }];
+    };
+  const nodeCredentials = [source('plugin'), source('elsewhere', 'other.example'), source('file')];
+  const { fake, ensurer, pulls } = setUp({ nodeCredentials }, secrets);
+  fake.offerImage(app, {}, accept('file'));
+  await ensurer.ensure(podWith({}, 'u1', ['mine']), 0, never);
+  t.deepEqual(
+    pulls().map(({ auth }) => auth?.username),
+    ['pod', 'plugin', 'file'],
+  );
+  t.deepEqual(asked, Array(3).fill('registry.example/team/app'));
+});
+
+test('a pod that leaves waits for no credential provider', async (t) => {
+  const { ensurer } = setUp({ nodeCredentials: [() => new Promise(() => {})] });
+  const leaving = new AbortController();
+  const left = ensurer.ensure(podWith({}), 0, leaving.signal);
+  await settle();
+  leaving.abort(new Error('gone'));
+  await t.throwsAsync(left, { message: 'gone' });
+});
+
+test('each image that a container is made of is told, pulled or present', async (t) => {
+  const used: string[] = [];
+  const { fake, ensurer } = setUp({ onUse: (ref) => void used.push(ref) });
+  fake.offerImage(app, { id: 'sha256:1' });
+  await ensurer.ensure(podWith({}), 0, never);
+  await ensurer.ensure(podWith({}), 0, never);
+  t.deepEqual(used, ['sha256:1', 'sha256:1']);
+});

@@ -43,6 +43,7 @@ export class KnownNode {
   #node: Node | undefined;
   #watched = false;
   readonly #listeners = new Set<() => void>();
+  readonly #everyChange = new Set<() => void>();
 
   /** undefined before the first sight, and after the Node was seen to be gone. */
   get node(): Node | undefined {
@@ -57,6 +58,7 @@ export class KnownNode {
   /** An answer of the API server. */
   answered(node: Node): void {
     this.#node = node;
+    for (const listener of this.#everyChange) listener();
   }
 
   /** An answer said that there is no such Node. */
@@ -94,8 +96,14 @@ export class KnownNode {
     return () => this.#listeners.delete(listener);
   }
 
+  /** Likewise; this one hears of our own answers as well. */
+  onKnown(listener: () => void): () => void {
+    this.#everyChange.add(listener);
+    return () => this.#everyChange.delete(listener);
+  }
+
   #tell(): void {
-    for (const listener of this.#listeners) listener();
+    for (const listener of [...this.#listeners, ...this.#everyChange]) listener();
   }
 }
 

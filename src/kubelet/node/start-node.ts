@@ -19,10 +19,10 @@ import type { NodeEvent } from './node-conditions.ts';
 import type { NodeSettings } from './node-labels.ts';
 import { NodeLease } from './node-lease.ts';
 import { type HostReader, measureNode, readNodeIdentity } from './node-measurements.ts';
+import { NodePressure } from './node-pressure.ts';
 import type { ResourceSettings } from './node-resources.ts';
 import type { NodeImage, NodeStatusFacts } from './node-status.ts';
 import { NodeStatusSync } from './node-status-sync.ts';
-import { isUnderPressure, noPressure, observePressure, type PressureState } from './pressure.ts';
 import { RuntimeHealth } from './runtime-health.ts';
 
 export interface NodeOptions {
@@ -50,9 +50,13 @@ export interface NodeOptions {
 
 export interface NodeEdges {
   readonly client: ApiClient;
+  /** Nothing is written before: a node that joins has no certificate yet. */
+  readonly mayWrite?: Promise<void> | undefined;
   readonly runtime: RuntimeService;
   readonly images: ImageService;
   readonly host: HostReader;
+  /** Who evicts measures, too; then this is where both put what they see. */
+  readonly pressure?: NodePressure;
   /** Epoch milliseconds at which pod lifecycle events were last known to arrive. */
   readonly plegActiveMs: () => number | undefined;
   /** Reasons of other parts for which the node is not ready. */
@@ -169,9 +173,15 @@ export async function startNode(options: NodeOptions, edges: NodeEdges, signal: 
     clock,
     log,
   });
+  const deaf = edges.pressure?.onChange(() => sync.wake());
   health.start();
-  sync.start();
-  lease.start();
+  const startWriting = (): void => {
+    if (stopping.aborted) return;
+    sync.start();
+    lease.start();
+  };
+  if (edges.mayWrite === undefined) startWriting();
+  else void edges.mayWrite.then(startWriting);
   return {
     known,
     get trouble() {
@@ -179,6 +189,7 @@ export async function startNode(options: NodeOptions, edges: NodeEdges, signal: 
     },
     wake: () => sync.wake(),
     async stop() {
+      deaf?.();
       scope.abort(new Error('the node role stops'));
       await Promise.all([health.stop(), sync.stop(), lease.stop()]);
     },
@@ -197,9 +208,10 @@ type MachineFacts = Pick<NodeStatusFacts, 'machine' | 'swapBytes' | 'pressure' |
 /** One measurement a call, with what is remembered between them; never rejects. */
 function machineFacts(
   { rootDir, thresholds, pressureTransitionMs }: NodeOptions,
-  { host, images, clock, log }: NodeEdges,
+  edges: NodeEdges,
 ): () => Promise<MachineFacts> {
-  let pressure: PressureState = noPressure;
+  const { host, images, clock, log } = edges;
+  const pressure = edges.pressure ?? new NodePressure({ thresholds, transitionMs: pressureTransitionMs, clock });
   let imageFsPath: string | undefined;
   let listed: { images: readonly NodeImage[]; atMs: number } | undefined;
   let problemsSaid = '';
@@ -218,18 +230,15 @@ function machineFacts(
     const { machine, swapBytes, observations, problems } = await measureNode(host, rootDir, imageFsPath);
     if (problems.join() !== problemsSaid) for (const problem of problems) log.warn({ problem }, 'cannot be measured');
     problemsSaid = problems.join();
-    const nowMs = clock.now();
-    pressure = observePressure(pressure, thresholds, observations, nowMs);
-    const under = (condition: 'MemoryPressure' | 'DiskPressure' | 'PIDPressure'): boolean =>
-      isUnderPressure(pressure, condition, nowMs, pressureTransitionMs);
+    pressure.observe(observations);
     return {
       machine,
       swapBytes,
       images: listed?.images,
       pressure: {
-        MemoryPressure: under('MemoryPressure'),
-        DiskPressure: under('DiskPressure'),
-        PIDPressure: under('PIDPressure'),
+        MemoryPressure: pressure.isUnder('MemoryPressure'),
+        DiskPressure: pressure.isUnder('DiskPressure'),
+        PIDPressure: pressure.isUnder('PIDPressure'),
       },
     };
   };

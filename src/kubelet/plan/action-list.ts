@@ -3,9 +3,11 @@
  * ends, what starts, and what waits for its backoff. Attempts and backoffs are counted here, in one place.
  * Layer: kubelet/plan (pure). Must not decide whether a container is to run.
  */
-import type { Container } from '../../api/core.ts';
+import type { Container, Pod } from '../../api/core.ts';
 import type { BackoffLimits } from '../../base/backoff.ts';
 import type { ProbeVerdict } from '../pods/pod-context.ts';
+import { containerResize } from '../resize/container-resize.ts';
+import type { ContainerUpdate, ResizeState } from '../resize/plan-resize.ts';
 import { containerHashAnnotation, restartBackoffAnnotation } from './annotations.ts';
 import { containerHash } from './container-hash.ts';
 import type { ContainerKind } from './container-kind.ts';
@@ -18,6 +20,8 @@ export interface PlanContext {
   restartBackoff: BackoffLimits;
   /** Of a running instance; must be a pure read. */
   verdict(container: Container, record: ContainerRecord): ProbeVerdict;
+  /** Of a pod that was resized. */
+  resize?: ResizeState | undefined;
 }
 
 /** A container that waits for its backoff. */
@@ -31,6 +35,8 @@ export class ActionList {
   readonly kills: KillOperation[] = [];
   readonly starts: StartOperation[] = [];
   readonly backingOff: BackingOff[] = [];
+  /** Running containers that get other resources as they are. */
+  readonly updates: ContainerUpdate[] = [];
   readonly #state: PodRuntimeState;
   readonly #context: PlanContext;
   /** The sandbox that containers start in; undefined when one is to be made first. */
@@ -103,6 +109,17 @@ export class ActionList {
     }
     const { nextBackoffMs } = restartDecision({ ...killed, finishedAtMs: nowMs }, restartBackoff);
     this.#add({ op: 'startContainer', kind, name, attempt: nextAttempt(killed), backoffMs: nextBackoffMs });
+  }
+
+  /** @returns whether the running instance goes on; otherwise its resources can only be changed by a restart */
+  resize(pod: Pod, kind: ContainerKind, container: Container, record: ContainerRecord): boolean {
+    const { resize } = this.#context;
+    const change = resize && containerResize(pod, container, record, resize);
+    if (change === undefined) return true;
+    // An init container runs once: validation allows it no restart.
+    if (change.restart && kind !== 'init') return false;
+    if (change.memory || change.cpu) this.updates.push({ record, change });
+    return true;
   }
 
   #add(start: StartOperation): void {

@@ -86,7 +86,7 @@ const hostPortsOf = ({ spec }: Pod): ContainerPort[] =>
 export function refusalOf(pod: Pod, used: NodeUsage, context: CheckContext): Refusal | undefined {
   return (
     checkFeatures(pod, context) ??
-    checkPressure(pod, context) ??
+    pressureRefusal(pod, context) ??
     checkSysctls(pod, context) ??
     checkOs(pod) ??
     checkSupplementalGroups(pod, context) ??
@@ -109,7 +109,7 @@ function checkFeatures(pod: Pod, context: CheckContext): Refusal | undefined {
 const memoryPressureTaint: Taint = { key: 'node.kubernetes.io/memory-pressure', effect: 'NoSchedule' };
 
 /** Source: Admit in pkg/kubelet/eviction/eviction_manager.go. */
-function checkPressure(pod: Pod, { pressures = [] }: CheckContext): Refusal | undefined {
+export function pressureRefusal(pod: Pod, { pressures = [] }: Pick<CheckContext, 'pressures'>): Refusal | undefined {
   if (pressures.length === 0 || isCriticalPod(pod)) return undefined;
   if (pressures.every((condition) => condition === 'MemoryPressure')) {
     if (qosClass(pod) !== 'BestEffort') return undefined;
@@ -152,14 +152,30 @@ function checkResources(pod: Pod, used: NodeUsage, { node, maxPods }: CheckConte
   if (used.pods + 1 > maxPods) return outOf('pods', 1n, BigInt(used.pods), BigInt(maxPods));
   // Static pods are critical: the stock kubelet makes room for them, and this version takes them as they are.
   if (node === undefined || !isApiPod(pod)) return undefined;
-  for (const [name, nanos] of podRequests(pod)) {
-    const limit = amountOf(node.allocatable, name);
+  return shortage(podRequests(pod), used.requests, node.allocatable);
+}
+
+export interface Shortage extends Refusal {
+  readonly requested: bigint;
+  readonly capacity: bigint;
+}
+
+/** The first resource of which the node has too little. Amounts are billionths, by resource. */
+export function shortage(
+  requests: ReadonlyMap<string, bigint>,
+  used: ReadonlyMap<string, bigint>,
+  allocatable: ResourceList,
+): Shortage | undefined {
+  for (const [name, nanos] of requests) {
+    const limit = amountOf(allocatable, name);
     // A resource that the node does not know is the cluster's affair (removeMissingExtendedResources).
     if (nanos === 0n || limit === undefined) continue;
-    const inUse = used.requests.get(name) ?? 0n;
+    const inUse = used.get(name) ?? 0n;
     // CPU counts in thousandths, everything else in whole units.
     const unit = name === 'cpu' ? nano / 1000n : nano;
-    if (inUse + nanos > limit) return outOf(name, roundUp(nanos, unit), roundUp(inUse, unit), roundUp(limit, unit));
+    if (inUse + nanos <= limit) continue;
+    const [requested, capacity] = [roundUp(nanos, unit), roundUp(limit, unit)];
+    return { ...outOf(name, requested, roundUp(inUse, unit), capacity), requested, capacity };
   }
   return undefined;
 }

@@ -23,6 +23,8 @@ export interface Admission {
 export interface AdmissionContext extends CheckContext {
   /** Whether the pod was taken before: the runtime has something of it, or it has a worker. */
   isPresent(uid: string): boolean;
+  /** The pod with what it holds, which may be more than it was given: it is being resized. Default: the pod itself. */
+  held?(pod: Pod): Pod;
 }
 
 /** @param pods without those that ended or are being deleted: they use nothing any more */
@@ -30,7 +32,7 @@ export function admitPods(pods: readonly Pod[], context: AdmissionContext): Admi
   const used = new NodeUsage();
   const admission: Admission = { admitted: [], rejected: [] };
   const admit = (pod: Pod): void => {
-    used.add(pod);
+    used.add(context.held?.(pod) ?? pod);
     admission.admitted.push(pod);
   };
   const reject = (pod: Pod, reason: string, message: string): void => {

@@ -5,6 +5,7 @@
  */
 import type { Container, Pod, Volume, VolumeMount } from '../../api/core.ts';
 import type * as cri from '../../cri/messages.generated.ts';
+import { createdWith, createdWithAnnotation } from '../resize/container-resize.ts';
 import {
   containerHashAnnotation,
   containerNameLabel,
@@ -89,6 +90,7 @@ export function containerConfig(pod: Pod, container: Container, context: Contain
 function annotations(pod: Pod, container: Container, context: ContainerContext): Record<string, string> {
   const ports = container.ports ?? [];
   const preStop = preStopAnnotation(container);
+  const resources = createdWith(pod, container);
   const { deletionGracePeriodSeconds } = pod.metadata;
   return {
     [containerHashAnnotation]: containerHash(container),
@@ -99,6 +101,7 @@ function annotations(pod: Pod, container: Container, context: ContainerContext):
     [terminationGracePeriodAnnotation]: String(pod.spec.terminationGracePeriodSeconds ?? 30),
     ...(ports.length > 0 ? { [containerPortsAnnotation]: JSON.stringify(ports) } : {}),
     ...(preStop === undefined ? {} : { [preStopHandlerAnnotation]: preStop }),
+    ...(resources === undefined ? {} : { [createdWithAnnotation]: resources }),
     ...(deletionGracePeriodSeconds === undefined
       ? {}
       : { [deletionGracePeriodAnnotation]: String(deletionGracePeriodSeconds) }),

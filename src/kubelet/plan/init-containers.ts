@@ -40,7 +40,10 @@ export function planInitContainers(
       continue;
     }
     if (passed && kind === 'init') continue;
-    const step = kind === 'sidecar' ? sidecarStep(container, record, context) : initStep(pod, container, record);
+    const step =
+      kind === 'sidecar'
+        ? sidecarStep(pod, container, record, context, actions)
+        : initStep(pod, container, record, actions);
     if (step.failed) return 'failed';
     if (step.kill) {
       actions.kill(record, step.kill.reason, step.kill);
@@ -73,11 +76,12 @@ interface Step {
   kill?: { reason: string; message: string; graceSeconds?: number; anew?: true };
 }
 
-function initStep(pod: Pod, container: Container, record: ContainerRecord): Step {
+function initStep(pod: Pod, container: Container, record: ContainerRecord, actions: ActionList): Step {
   switch (record.phase) {
     case 'created':
       return { start: true };
     case 'running':
+      actions.resize(pod, 'init', container, record);
       return {};
     case 'exited':
       if (record.exitCode === 0) return { complete: true };
@@ -87,7 +91,13 @@ function initStep(pod: Pod, container: Container, record: ContainerRecord): Step
   }
 }
 
-function sidecarStep(container: Container, record: ContainerRecord, context: PlanContext): Step {
+function sidecarStep(
+  pod: Pod,
+  container: Container,
+  record: ContainerRecord,
+  context: PlanContext,
+  actions: ActionList,
+): Step {
   const { name } = container;
   switch (record.phase) {
     case 'created':
@@ -109,7 +119,11 @@ function sidecarStep(container: Container, record: ContainerRecord, context: Pla
     const message = `Init container ${name} definition changed`;
     return { complete: true, kill: { reason: 'container definition changed', message, anew: true } };
   }
-  if (failed === undefined) return { complete: true };
+  if (failed === undefined) {
+    if (actions.resize(pod, 'sidecar', container, record)) return { complete: true };
+    const message = `Container ${name} resize requires restart`;
+    return { complete: true, kill: { reason: 'resize requires restart', message, anew: true } };
+  }
   const message = `Init container ${name} failed liveness probe`;
   return { complete: true, kill: { reason: 'liveness probe failed', message, ...grace } };
 }

@@ -4,6 +4,7 @@
  * Layer: kubelet/plan (pure): no I/O, no clock of its own; pods/sync-pod.ts applies the result.
  */
 import type { Container, Pod } from '../../api/core.ts';
+import { type ContainerUpdate, resizeOperations } from '../resize/plan-resize.ts';
 import { ActionList, type BackingOff, type PlanContext, sameHash } from './action-list.ts';
 import { containersOf, initKind } from './container-kind.ts';
 import { planInitContainers } from './init-containers.ts';
@@ -87,7 +88,9 @@ function inSandbox(pod: Pod, state: PodRuntimeState, sandbox: SandboxRecord, con
   if (initialization === 'failed') return complete(state, actions.kills, 'initialization failed');
   if (initialization === 'under way') {
     endStrays(pod, state, sandbox, actions);
-    return { operations: [...actions.kills, ...actions.starts], backingOff: actions.backingOff, completed: false };
+    const { kills, starts, backingOff } = actions;
+    const resize = planResize(pod, actions.updates, context);
+    return { operations: [...kills, ...resize, ...starts], backingOff, completed: false };
   }
   const mains = new ActionList(state, sandbox.id, context);
   let kept = 0;
@@ -97,12 +100,17 @@ function inSandbox(pod: Pod, state: PodRuntimeState, sandbox: SandboxRecord, con
   actions.kills.push(...mains.kills);
   if (kept === 0 && !mains.starting) return complete(state, actions.kills, 'pod completed');
   endStrays(pod, state, sandbox, actions);
+  const resize = planResize(pod, [...actions.updates, ...mains.updates], context);
   return {
-    operations: [...actions.kills, ...actions.starts, ...mains.starts],
+    operations: [...actions.kills, ...resize, ...actions.starts, ...mains.starts],
     backingOff: [...actions.backingOff, ...mains.backingOff],
     completed: false,
   };
 }
+
+/** Before anything starts, so that it starts in a cgroup of the right size. */
+const planResize = (pod: Pod, updates: ContainerUpdate[], { resize }: PlanContext): PodOperation[] =>
+  resize === undefined ? [] : resizeOperations(pod, updates, resize);
 
 /** They are started once, also while the pod initializes. */
 function planEphemeralContainers({ spec }: Pod, state: PodRuntimeState, actions: ActionList): void {
@@ -151,7 +159,12 @@ function keepRunning(
     return false;
   }
   const { failed } = context.verdict(container, record);
-  if (failed === undefined) return true;
+  if (failed === undefined) {
+    if (actions.resize(pod, 'container', container, record)) return true;
+    actions.kill(record, 'resize requires restart', { message: `Container ${name} resize requires restart` });
+    actions.startAnew('container', container);
+    return false;
+  }
   const restarts = restartsAtAll(pod, container);
   actions.kill(record, `${failed.probe} probe failed`, {
     message: `Container ${name} failed ${failed.probe} probe${restarts ? ', will be restarted' : ''}`,

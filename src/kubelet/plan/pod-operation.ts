@@ -2,6 +2,7 @@
  * What a pass does for a pod, as plain data that prints well: planned in pod-actions.ts, applied in pods/sync-pod.ts.
  * Layer: kubelet/plan (pure).
  */
+import type { ResizeOperation } from '../resize/plan-resize.ts';
 import type { ContainerKind } from './container-kind.ts';
 
 export type PodOperation =
@@ -9,6 +10,7 @@ export type PodOperation =
   /** The record of an instance that does not run; its log stays. */
   | { op: 'removeContainer'; id: string; name: string }
   | { op: 'stopSandbox'; id: string; reason: string }
+  | ResizeOperation
   | { op: 'createSandbox'; attempt: number }
   | StartOperation;
 
@@ -49,6 +51,13 @@ export function describeOperation(operation: PodOperation): string {
       return `remove container ${operation.name} (${operation.id.slice(0, 12)})`;
     case 'stopSandbox':
       return `stop sandbox ${operation.id.slice(0, 12)}: ${operation.reason}`;
+    case 'updatePodCgroup':
+      return 'update the cgroup of the pod';
+    case 'updateContainer': {
+      const { memoryLimitInBytes, cpuShares, cpuQuota, cpuPeriod } = operation.resources;
+      const to = operation.resource === 'memory' ? memoryLimitInBytes : `${cpuShares} shares, ${cpuQuota}/${cpuPeriod}`;
+      return `update ${operation.resource} of ${operation.name} (${operation.id.slice(0, 12)}): ${to}`;
+    }
     case 'createSandbox':
       return `create sandbox, attempt ${operation.attempt}`;
     case 'startContainer': {

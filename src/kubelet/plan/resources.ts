@@ -128,12 +128,21 @@ function swapOnV2(pod: Pod, container: Container, node: NodeResources): Record<s
 
 /** A Burstable container's part of the swap is its request's part of the memory. */
 function swapLimit(pod: Pod, container: Container, node: NodeResources): number {
-  if (node.swapBehavior !== 'LimitedSwap' || isCriticalPod(pod) || qosClass(pod) !== 'Burstable') return 0;
+  if (!mayUseSwap(pod, container, node)) return 0;
   const request = bytes(container.resources?.requests ?? {}, 'memory');
-  const limit = bytes(container.resources?.limits ?? {}, 'memory');
-  if (request === limit || request > node.memoryBytes) return 0;
   return Math.floor((request / node.memoryBytes) * (node.swapBytes ?? 0));
 }
+
+function mayUseSwap(pod: Pod, container: Container, node: NodeResources): boolean {
+  if (node.swapBehavior !== 'LimitedSwap' || isCriticalPod(pod) || qosClass(pod) !== 'Burstable') return false;
+  const request = bytes(container.resources?.requests ?? {}, 'memory');
+  const limit = bytes(container.resources?.limits ?? {}, 'memory');
+  return request !== limit && request <= node.memoryBytes;
+}
+
+/** Whether the container may swap here. Source: GetContainerSwapBehavior in kuberuntime_container_linux.go. */
+export const canSwap = (pod: Pod, container: Container, node: NodeResources): boolean =>
+  (node.swapController ?? false) && (node.unifiedCgroups ?? false) && mayUseSwap(pod, container, node);
 
 /** One limit for each page size that the kernel has, 0 where nothing is asked for. */
 function hugepageLimits(limits: ResourceList, pageSizes: readonly string[]): cri.HugepageLimitInput[] {

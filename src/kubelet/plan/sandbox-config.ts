@@ -5,12 +5,19 @@
  */
 import type { Pod, SELinuxOptions } from '../../api/core.ts';
 import type * as cri from '../../cri/messages.generated.ts';
+import {
+  allocatedResourcesAnnotation,
+  allocationOf,
+  formatAllocation,
+  isEmptyAllocation,
+} from '../resize/allocation.ts';
 import { podNameLabel, podNamespaceLabel, podUidLabel } from './annotations.ts';
 import { containersOf } from './container-kind.ts';
 import type { ResolverConfig } from './dns-config.ts';
 import { kernelHostname, podHostname } from './hostname.ts';
 import { type PodIsolation, userNamespaceOption, usualIsolation } from './isolation.ts';
 import { podLogDirectory } from './log-paths.ts';
+import { isApiPod } from './pod-origin.ts';
 import { type NodeResources, sandboxResources } from './resources.ts';
 
 export { podHostname };
@@ -49,7 +56,7 @@ export function sandboxConfig(pod: Pod, attempt: number, context: SandboxContext
       [podNamespaceLabel]: namespace,
       [podUidLabel]: uid,
     },
-    annotations: { ...pod.metadata.annotations },
+    annotations: annotations(pod),
     linux: {
       cgroupParent: '',
       sysctls: Object.fromEntries(
@@ -59,6 +66,14 @@ export function sandboxConfig(pod: Pod, attempt: number, context: SandboxContext
       ...(context.node === undefined ? {} : sandboxResources(pod, context.node)),
     },
   };
+}
+
+/** A pod may carry any annotation: what it was given is never its own word. */
+function annotations(pod: Pod): Record<string, string> {
+  const { [allocatedResourcesAnnotation]: _, ...own } = pod.metadata.annotations ?? {};
+  const allocation = allocationOf(pod);
+  if (!isApiPod(pod) || isEmptyAllocation(allocation)) return own;
+  return { ...own, [allocatedResourcesAnnotation]: formatAllocation(allocation) };
 }
 
 function sandboxSecurityContext(pod: Pod, isolation: PodIsolation | undefined): cri.LinuxSandboxSecurityContextInput {

@@ -13,8 +13,10 @@ import type { IsolatePod } from '../isolation/isolate-pod.ts';
 import type { ClusterDns } from '../plan/dns-config.ts';
 import type { ObjectSources } from '../plan/environment.ts';
 import type { NodeResources } from '../plan/resources.ts';
-import type { ContainerRecord, PodRuntimeState } from '../plan/runtime-state.ts';
+import type { ActualResources, ContainerRecord, PodRuntimeState } from '../plan/runtime-state.ts';
 import type { SecurityDefaults } from '../plan/security-context.ts';
+import type { Allocation } from '../resize/allocation.ts';
+import type { PodResize } from '../resize/resize-conditions.ts';
 import type { WaitingReason } from '../status/container-status.ts';
 import type { PodVerdict } from '../status/pod-status.ts';
 import type { InspectDependencies } from './inspect-pod.ts';
@@ -103,6 +105,10 @@ export interface PodContext extends InspectDependencies {
   images: PodImages;
   probes: PodProbes;
   runHook: RunHook;
+  /** What is known of the pod's resizes; nothing for one that asks for what it was admitted with. */
+  resizeOf?(uid: string): PodResize | undefined;
+  /** Sets the pod's own cgroup to its resources; none where pods have no cgroup. */
+  updatePodCgroup?: ((pod: Pod) => Promise<void>) | undefined;
   /** What sets the pod's sandbox apart from the usual. */
   isolate?: IsolatePod;
   sources: ObjectSources;
@@ -139,6 +145,10 @@ export interface PodMemory {
   volumesGone: boolean;
   /** Ids of containers whose preStop hook was begun while the pod ends: a repeated attempt does not run it again. */
   preStopped: Set<string>;
+  /** See ResizeFacts. */
+  told?: Map<string, ActualResources>;
+  /** See ResizeState. */
+  podCgroup?: Allocation | undefined;
 }
 
 /** Priorities of startSlots: a pod that has its sandbox goes before one that has nothing yet, so that pods finish early. */

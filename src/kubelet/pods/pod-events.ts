@@ -12,6 +12,7 @@ export interface PodEvent {
   message: string;
   /** The container that it is about. */
   container?: string;
+  annotations?: Readonly<Record<string, string>>;
 }
 
 /** Must return at once and never throw: a worker waits for nothing here. */

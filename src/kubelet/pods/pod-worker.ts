@@ -103,16 +103,21 @@ export class PodWorker {
     if (before === pod) return;
     this.#pod = pod;
     if (before === undefined || this.#phase !== 'syncing') return;
-    const labelled = JSON.stringify([before.metadata.labels, before.metadata.annotations]);
-    if (labelled !== JSON.stringify([pod.metadata.labels, pod.metadata.annotations])) this.#memory.volumesStale = true;
+    // Files may tell labels, annotations and resources.
+    if (toldInFiles(before) !== toldInFiles(pod)) this.#memory.volumesStale = true;
     else if (workOf(before) === workOf(pod)) return;
     this.wake();
   }
 
-  /** The node ends the pod for good, though it stays in its source: its containers end, its status says why. */
+  /**
+   * The node ends the pod for good, though it stays in its source: its containers end, its status says why. The pass under
+   * way is told to stop, as by `terminate`.
+   */
   fail(verdict: PodVerdict): void {
     if (this.#memory.verdict !== undefined || this.#phase !== 'syncing') return;
     this.#memory.verdict = verdict;
+    this.#syncScope.abort(new Error('the pod was ended by the node'));
+    this.#syncScope = new AbortController();
     this.wake();
   }
 
@@ -166,6 +171,7 @@ export class PodWorker {
   }
 
   async #pass(): Promise<void> {
+    const { signal } = this.#syncScope;
     try {
       if (this.#phase === 'syncing') await this.#sync();
       else await this.#terminate();
@@ -173,7 +179,8 @@ export class PodWorker {
       this.#lastError = undefined;
     } catch (error) {
       if (this.#stopped) return;
-      if (this.#syncScope.signal.aborted && this.#phase === 'terminating' && error === this.#syncScope.signal.reason) {
+      // Ended otherwise meanwhile: that is no failure, and the next pass sees to it.
+      if (signal.aborted && error === signal.reason) {
         this.#pending = true;
         return;
       }
@@ -235,6 +242,9 @@ export class PodWorker {
     this.#cancelTimer = this.#context.clock.after(Math.max(0, delayMs), () => this.wake());
   }
 }
+
+const toldInFiles = ({ metadata: { labels, annotations }, spec }: Pod): string =>
+  JSON.stringify([labels, annotations, spec]);
 
 /** What of a pod a pass looks at, besides labels and annotations; its own status coming back is nothing new. */
 function workOf(pod: Pod): string {

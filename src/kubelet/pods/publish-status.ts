@@ -1,20 +1,23 @@
 /**
  * Computes what is to be said of a pod now and hands it on. Layer: kubelet/pods. What it says is decided in status/.
  */
-import type { ContainerStatus, Pod } from '../../api/core.ts';
+import type { ContainerStatus, Pod, PodCondition, PodStatus } from '../../api/core.ts';
 import { findContainer } from '../plan/container-kind.ts';
 import { isTerminal } from '../plan/pod-origin.ts';
 import type { PodRuntimeState } from '../plan/runtime-state.ts';
+import { resizeInProgress, resizeMessage } from '../resize/resize-conditions.ts';
 import { podConditions } from '../status/pod-conditions.ts';
 import { podStatus } from '../status/pod-status.ts';
 import type { PodContext, PodMemory } from './pod-context.ts';
+import { normal } from './pod-events.ts';
+import { resizeReport } from './resize-state.ts';
 
 export function publishStatus(
   pod: Pod,
   state: PodRuntimeState,
   memory: PodMemory,
   context: PodContext,
-  stage: { terminating?: boolean; ended?: boolean } = {},
+  stage: { terminating?: boolean; ended?: boolean; resizeError?: string } = {},
 ): void {
   const status = podStatus(pod, state, {
     nowMs: context.clock.now(),
@@ -25,11 +28,22 @@ export function publishStatus(
     terminating: stage.terminating ?? false,
     ended: stage.ended ?? false,
     verdict: memory.verdict,
+    resize: resizeReport(pod, state, memory, context, stage.resizeError),
     previous: memory.lastStatus,
     startTimeMs: memory.firstSeenMs,
   });
+  if (stage.terminating !== true) noteResized(pod, memory.lastStatus, status, context);
   memory.lastStatus = status;
   context.publish(pod, status);
+}
+
+/** Nothing of a resize is left to do. */
+function noteResized(pod: Pod, before: PodStatus | undefined, now: PodStatus, context: PodContext): void {
+  const progress = ({ conditions }: PodStatus): PodCondition | undefined =>
+    conditions.find(({ type }) => type === resizeInProgress);
+  const done = before && progress(before);
+  if (done === undefined || progress(now) !== undefined || isTerminal(now.phase)) return;
+  context.recordEvent(pod, normal('ResizeCompleted', resizeMessage('completed', pod, done.observedGeneration)));
 }
 
 /**
@@ -64,6 +78,7 @@ export function publishProbes(pod: Pod, state: PodRuntimeState, memory: PodMemor
     network: is('PodReadyToStartContainers'),
     allRestart: is('AllContainersRestarting'),
     disruption: undefined,
+    resize: resizeReport(pod, state, memory, context),
     previous: before,
   });
   memory.lastStatus = { ...status, conditions };

@@ -89,6 +89,11 @@ export class PodRuntimeCache {
     return [...this.#entries.values()].map(({ identity, annotations }) => ({ identity, annotations }));
   }
 
+  /** Of the pod's newest sandbox; {} when the runtime has none. */
+  annotationsOf(uid: string): Readonly<Record<string, string>> {
+    return this.#entries.get(uid)?.annotations ?? {};
+  }
+
   /** A worker's own knowledge after an operation; notifies nobody. */
   record(identity: PodIdentity, state: PodRuntimeState): void {
     this.#store(identity, state).version++;

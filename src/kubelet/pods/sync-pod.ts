@@ -9,10 +9,12 @@ import { computePodActions, endEverything, type PodActions } from '../plan/pod-a
 import { describeOperation, type PodOperation } from '../plan/pod-operation.ts';
 import { isApiPod, isTerminal } from '../plan/pod-origin.ts';
 import { podAddresses } from '../status/pod-status.ts';
+import { applyResize } from './apply-resize.ts';
 import { mountVolumes } from './mount-pod-volumes.ts';
 import type { PodContext, PodMemory } from './pod-context.ts';
 import { warning } from './pod-events.ts';
 import { publishStatus } from './publish-status.ts';
+import { resizeState } from './resize-state.ts';
 import { startWhatMustStart } from './start-containers.ts';
 import { type ContainerStop, stopContainers } from './stop-containers.ts';
 import { removePodGarbage } from './terminate-pod.ts';
@@ -42,6 +44,7 @@ export async function syncPod(
     nowMs: context.clock.now(),
     restartBackoff: context.restartBackoff,
     verdict: (container, record) => context.probes.verdict(container, record),
+    resize: resizeState(uid, memory, context),
   });
   noteBackoff(pod, actions, memory, context);
   publishStatus(pod, before, memory, context);
@@ -51,6 +54,8 @@ export async function syncPod(
   const removed = await endWhatMustEnd(pod, actions.operations, memory, context, signal);
   const wakes = actions.backingOff.map(({ untilMs }) => untilMs);
   if (removed) wakes.push(context.clock.now());
+  const resizeAtMs = await applyResize(pod, actions.operations, memory, context, signal);
+  if (resizeAtMs !== undefined) wakes.push(resizeAtMs);
   if (Number.isFinite(deadlineMs)) wakes.push(deadlineMs);
   if (actions.failed !== undefined) memory.verdict ??= { reason: 'SandboxLost', message: actions.failed };
   if (actions.operations.some(({ op }) => op === 'startContainer')) {

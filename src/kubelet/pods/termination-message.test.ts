@@ -86,7 +86,7 @@ test('the file before the log, the log only when there is none', async (t) => {
   await writeFile(join(podDir, 'empty'), '');
   await writeFile(join(podDir, 'log'), line('logged'));
   t.is(await read(join(podDir, 'message'), join(podDir, 'log')), 'said');
-  t.is(await read(join(podDir, 'empty'), join(podDir, 'log')), 'logged');
+  t.is(await read(join(podDir, 'empty'), join(podDir, 'log')), 'logged\n');
   t.is(await read(join(podDir, 'empty')), '');
   t.is(await read(undefined, join(podDir, 'nolog')), '');
 });
@@ -95,25 +95,25 @@ test('of a long log the end, even when its last line is as long as lines get', a
   const { podDir, read } = await makeRoot(t);
   const log = join(podDir, 'log');
   await writeFile(log, `${line('early').repeat(5_000)}${line('x'.repeat(16_383))}`);
-  t.is(await read(undefined, log), 'x'.repeat(2048));
+  t.is(await read(undefined, log), `${'x'.repeat(2047)}\n`);
   await writeFile(log, `${line('y'.repeat(16_384), 'P')}${line('end')}`);
-  t.is(await read(undefined, log), `${'y'.repeat(2045)}end`);
+  t.is(await read(undefined, log), `${'y'.repeat(2044)}end\n`);
 });
 
 for (const [what, text, expected] of [
   ['nothing', '', ''],
-  ['both streams', `${line('a')}2026-01-01T00:00:00Z stderr F b\n`, 'a\nb'],
-  ['empty lines stay', line('a') + line('') + line('b'), 'a\n\nb'],
-  ['pieces are joined', line('a', 'P') + line('b', 'P') + line('c') + line('d'), 'abc\nd'],
-  ['what is no log line is left out', `half a line\n${line('a')}{"log":"docker"}\n`, 'a'],
-  ['a line that is still being written', `${line('a')}2026-01-01T00:00:00Z stdout F b`, 'a\nb'],
+  ['both streams', `${line('a')}2026-01-01T00:00:00Z stderr F b\n`, 'a\nb\n'],
+  ['empty lines stay', line('a') + line('') + line('b'), 'a\n\nb\n'],
+  ['pieces are joined', line('a', 'P') + line('b', 'P') + line('c') + line('d'), 'abc\nd\n'],
+  ['what is no log line is left out', `half a line\n${line('a')}{"log":"docker"}\n`, 'a\n'],
+  ['a last line that did not end', `${line('a')}2026-01-01T00:00:00Z stdout F b`, 'a\nb'],
 ] as const) {
   test(`log tail: ${what}`, (t) => t.is(logTail(text), expected));
 }
 
 test('log tail: the last 80 lines, and of those the last 2048 bytes', (t) => {
   const numbered = Array.from({ length: 100 }, (_, i) => line(`${i}`)).join('');
-  t.is(logTail(numbered).split('\n').length, 80);
+  t.is(logTail(numbered).split('\n').length, 81);
   t.true(logTail(numbered).startsWith('20\n'));
   t.is(Buffer.byteLength(logTail(line('z'.repeat(3_000)))), 2048);
 });

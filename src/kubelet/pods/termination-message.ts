@@ -35,17 +35,19 @@ export function terminationMessageReader(rootDir: string): (request: Termination
   };
 }
 
-/** CRI log lines (`<time> <stream> <tag> <text>`) -> their text, the last `maxLogLines` within `maxLogBytes`. */
+/**
+ * CRI log lines (`<time> <stream> <tag> <text>`) -> their text, the last `maxLogLines` within `maxLogBytes`. Whole lines keep
+ * their line feed, the last one, too.
+ */
 export function logTail(text: string): string {
   const lines = text
-    .split('\n')
-    .map((line) => /^\S+ (?:stdout|stderr) ([FP]) ?(.*)$/.exec(line))
+    .split(/(?<=\n)/)
+    .map((line) => /^\S+ (?:stdout|stderr) ([FP]) ?(.*)(\n?)$/.exec(line))
     .filter((match) => match !== null)
     .slice(-maxLogLines)
     // P marks a piece of a line that goes on.
-    .map(([, tag, piece = '']) => (tag === 'P' ? piece : `${piece}\n`))
-    .join('')
-    .replace(/\n$/, '');
+    .map(([, tag, piece = '', end = '']) => (tag === 'P' ? piece : piece + end))
+    .join('');
   return Buffer.from(lines).subarray(-maxLogBytes).toString('utf8');
 }
 

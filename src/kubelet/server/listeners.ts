@@ -29,7 +29,8 @@ export interface SecureListener extends ApiListener {
 }
 
 export interface TlsMaterial {
-  serving: ServingCertificate;
+  /** Undefined while the cluster has not signed one: no handshake succeeds then. */
+  serving: ServingCertificate | undefined;
   settings: TlsSettings;
 }
 
@@ -94,10 +95,9 @@ export async function listenSecure(
 
 function secureContext({ serving, settings }: TlsMaterial, certificates: ClientCertificates | undefined) {
   const context: SecureContextOptions = {
-    cert: serving.certificate,
-    key: serving.key,
-    // Without one, Node would load and trust every public authority.
-    ca: certificates?.authorities.bundle ?? serving.certificate,
+    ...(serving !== undefined && { cert: serving.certificate, key: serving.key }),
+    // Without any, Node would load and trust every public authority.
+    ca: certificates?.authorities.bundle ?? [],
     minVersion: settings.minVersion,
     ciphers: settings.ciphers,
     honorCipherOrder: true,

@@ -32,7 +32,7 @@ import { podRoutes } from './pod-routes.ts';
 import type { NodeSubresource, Route } from './route.ts';
 import { createRouteTable } from './route-table.ts';
 import type { ServedPods } from './served-pods.ts';
-import { followServingCertificate } from './serving-certificate.ts';
+import { followServingCertificate, type ServingCertificate } from './serving-certificate.ts';
 
 /** The API server's judgement. Both throw when it cannot be asked. */
 export interface Reviews {
@@ -46,6 +46,8 @@ export interface KubeletApiOptions {
   hostname: string;
   addresses: readonly string[];
   certDir: string;
+  /** In place of files and of the self-signed certificate, where the cluster signs it. */
+  issued?: IssuedCertificate;
   /** Checkpoints go below it. */
   rootDir: string;
   /** Of the other parts: logs, streams, stats. */
@@ -61,6 +63,13 @@ export interface KubeletApiOptions {
   clock: Clock;
   log: Logger;
   onAnswered?(answered: AnsweredRequest, server: 'readwrite' | 'readonly'): void;
+}
+
+/** A serving certificate that the cluster signs. */
+export interface IssuedCertificate {
+  /** Undefined while there is none. */
+  readonly current: ServingCertificate | undefined;
+  onChange(listener: (next: ServingCertificate) => void): void;
 }
 
 export interface KubeletApi {
@@ -89,20 +98,21 @@ export async function startKubeletApi(
 
   let listener: SecureListener | undefined;
   const refreshTls = (): void => listener?.setTls({ serving, settings: config.tls });
-  const followed = await followServingCertificate({
-    given: config.servingCertificate,
-    directory: options.certDir,
-    hostname: options.hostname,
-    addresses: options.addresses,
-    onChange(next) {
-      serving = next;
-      refreshTls();
-    },
-    clock,
-    log,
-  });
-  cleanup.defer(() => followed.stop());
-  let serving = followed.content;
+  const onChange = (next: ServingCertificate): void => {
+    serving = next;
+    refreshTls();
+  };
+  let serving: ServingCertificate | undefined;
+  if (options.issued !== undefined) {
+    options.issued.onChange(onChange);
+    serving = options.issued.current;
+  } else {
+    const { certDir: directory, hostname, addresses } = options;
+    const given = config.servingCertificate;
+    const followed = await followServingCertificate({ given, directory, hostname, addresses, onChange, clock, log });
+    cleanup.defer(() => followed.stop());
+    serving ??= followed.content;
+  }
   const clients = await followClientCA(options, refreshTls);
   if (clients !== undefined) cleanup.defer(() => clients.stop());
 

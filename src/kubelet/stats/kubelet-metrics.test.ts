@@ -87,6 +87,19 @@ test('the start of a pod is counted from its first sight, once, and not for a po
   t.true(now.includes('kubelet_pod_start_duration_seconds_sum 2.5'));
 });
 
+test('evictions and removed images are read from who made room', async (t) => {
+  const { it, lines } = metrics();
+  const evictions = new Map([['memory.available', 2]]);
+  it.readRoomMade({ evictions: () => evictions, imagesRemoved: () => ({ age: 0, space: 7 }) });
+  for (const count of [2, 3]) {
+    evictions.set('memory.available', count);
+    const now = await lines();
+    t.true(now.includes(`kubelet_evictions{eviction_signal="memory.available"} ${count}`));
+    t.true(now.includes('kubelet_image_garbage_collected_total{reason="space"} 7'));
+    t.true(now.includes('kubelet_image_garbage_collected_total{reason="age"} 0'));
+  }
+});
+
 test('requests are counted without letting a client make series', async (t) => {
   const { it, lines } = metrics();
   it.answered({ method: 'GET', path: '/pods', status: 200 });

@@ -86,6 +86,34 @@ export class KubeletMetrics {
     });
   }
 
+  /** What was ended or removed to make room, by signal and by reason. Once. */
+  readRoomMade(made: {
+    evictions: () => ReadonlyMap<string, number>;
+    imagesRemoved: () => Readonly<Record<string, number>>;
+  }): void {
+    const registers = [this.registry];
+    new Counter({
+      name: 'kubelet_evictions',
+      help: 'Pods evicted, by the signal that they were evicted for.',
+      labelNames: ['eviction_signal'],
+      registers,
+      collect() {
+        this.reset();
+        for (const [signal, count] of made.evictions()) this.inc({ eviction_signal: signal }, count);
+      },
+    });
+    new Counter({
+      name: 'kubelet_image_garbage_collected_total',
+      help: 'Images removed by garbage collection, by reason.',
+      labelNames: ['reason'],
+      registers,
+      collect() {
+        this.reset();
+        for (const [reason, count] of Object.entries(made.imagesRemoved())) this.inc({ reason }, count);
+      },
+    });
+  }
+
   /** Gauges of what runs. Once. */
   read(pods: ServedPods): void {
     const registers = [this.registry];

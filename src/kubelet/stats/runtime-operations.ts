@@ -25,6 +25,7 @@ const operationTypes: Readonly<Record<CallName, string>> = {
   listContainers: 'list_containers',
   containerStatus: 'container_status',
   updateContainerResources: 'update_container',
+  updatePodSandboxResources: 'update_podsandbox',
   reopenContainerLog: 'reopen_container_log',
   execSync: 'exec_sync',
   exec: 'exec',

@@ -5,7 +5,7 @@
  */
 import type { Container, ContainerStatus, ResourceList, VolumeMount, VolumeMountStatus } from '../../api/core.ts';
 import { formatQuantity, type QuantityFormat } from '../../config/quantity.ts';
-import { millicoresOf } from '../plan/resource-values.ts';
+import { bytesOf, millicoresOf } from '../plan/resource-values.ts';
 import type { ActualResources, ContainerRecord } from '../plan/runtime-state.ts';
 
 /** In cgroups there is no less; what is no more than this is told as it was asked for. */
@@ -27,10 +27,14 @@ function volumeMountStatus({ name, mountPath, readOnly, recursiveReadOnly }: Vol
   };
 }
 
-/** What was asked for, and, for a running instance, what the runtime has set instead. */
+/**
+ * What was asked for, and, for a running instance, what the runtime has set instead.
+ * @param previous what was said of the same instance last
+ */
 export function resourceStatus(
   container: Container,
   record: ContainerRecord,
+  previous?: ContainerStatus,
 ): Pick<ContainerStatus, 'allocatedResources' | 'resources'> {
   const { requests, limits } = container.resources ?? {};
   const actual = record.phase === 'running' ? record.resources : undefined;
@@ -38,7 +42,7 @@ export function resourceStatus(
     ...(requests === undefined ? {} : { allocatedResources: requests }),
     resources: {
       ...(limits === undefined ? {} : { limits: actual ? actualLimits(limits, actual) : limits }),
-      ...(requests === undefined ? {} : { requests: actual ? actualRequests(requests, actual) : requests }),
+      ...(requests === undefined ? {} : { requests: actual ? actualRequests(requests, limits, actual, previous) : requests }),
     },
   };
 }
@@ -53,10 +57,19 @@ function actualLimits(limits: ResourceList, actual: ActualResources): ResourceLi
   };
 }
 
-function actualRequests(requests: ResourceList, { cpuShares }: ActualResources): ResourceList {
+function actualRequests(
+  requests: ResourceList,
+  limits: ResourceList | undefined,
+  { cpuShares, memoryLimitBytes }: ActualResources,
+  previous: ContainerStatus | undefined,
+): ResourceList {
   const milliCores = Math.ceil((cpuShares * 1000) / 1024);
+  // No cgroup has a memory request: it changes with the limit.
+  const isOld = limits?.memory !== undefined && memoryLimitBytes > 0 && bytesOf(limits.memory) !== memoryLimitBytes;
+  const memory = isOld ? previous?.resources?.requests?.memory : undefined;
   return {
     ...requests,
+    ...(memory === undefined ? {} : { memory }),
     ...(cpuShares > 0 && isTold(milliCores, requests.cpu, minShares) ? { cpu: milli(milliCores) } : {}),
   };
 }

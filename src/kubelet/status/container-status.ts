@@ -42,6 +42,7 @@ export function containerStatus(
   const [newest, ...older] = instances;
   const base = { name, image, imageID: '', ...volumeMountStatuses(container) };
   if (!newest) return { ...base, ...withoutInstance(pod, kind, container, state, context) };
+  const { previous } = context;
   const containerID = `${context.runtimeName}://${newest.id}`;
   const current = stateOf(pod, newest, context);
   const waiting = comesBack(pod, kind, container, newest, context) ? context.waiting.get(name) : undefined;
@@ -56,7 +57,7 @@ export function containerStatus(
     ...progress(kind, container, newest, context),
     restartCount: restartCount(newest, containerID, context),
     containerID,
-    ...resourceStatus(container, newest),
+    ...resourceStatus(container, newest, previous?.containerID === containerID ? previous : undefined),
     ...userStatus(newest),
   };
 }

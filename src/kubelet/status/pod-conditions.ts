@@ -6,6 +6,7 @@ import type { ContainerStatus, Pod, PodCondition, PodPhase, PodStatus } from '..
 import { isSidecar } from '../plan/container-kind.ts';
 import { isTerminal } from '../plan/pod-origin.ts';
 import { mayRestartAll } from '../plan/restart-rules.ts';
+import { type ResizeReport, resizeConditions } from '../resize/resize-conditions.ts';
 import { timestamp } from './container-status.ts';
 
 export interface ConditionContext {
@@ -19,6 +20,8 @@ export interface ConditionContext {
   allRestart: boolean;
   /** The node ended the pod for another's sake (eviction, preemption, shutdown): what it says of that. */
   disruption: string | undefined;
+  /** Of a pod that asks for other resources or was given some. */
+  resize?: ResizeReport | undefined;
   previous: PodStatus | undefined;
 }
 
@@ -48,7 +51,9 @@ export function podConditions(pod: Pod, context: ConditionContext): PodCondition
       lastTransitionTime: before?.status === verdict.status ? (before.lastTransitionTime ?? now) : now,
     };
   });
-  return [...conditions, ...disruptionTarget(pod, context, now)];
+  const { resize = {}, phase, previous } = context;
+  const resized = isTerminal(phase) ? [] : resizeConditions(resize, previous, now);
+  return [...conditions, ...resized, ...disruptionTarget(pod, context, now)];
 }
 
 /** Said once; it stays as it was said. */

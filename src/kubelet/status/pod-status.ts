@@ -12,6 +12,7 @@ import { restartsAll } from '../plan/restart-all.ts';
 import { mayRestartAll } from '../plan/restart-rules.ts';
 import { type ContainerRecord, newestInSandbox, type PodRuntimeState } from '../plan/runtime-state.ts';
 import type { ProbeVerdict } from '../pods/pod-context.ts';
+import type { ResizeReport } from '../resize/resize-conditions.ts';
 import { containerStatus, timestamp, unknownEnd, type WaitingReason } from './container-status.ts';
 import { podConditions } from './pod-conditions.ts';
 import { podPhase } from './pod-phase.ts';
@@ -37,6 +38,7 @@ export interface PodStatusContext {
   /** The pod was ended and nothing of it runs: this is its last status. */
   ended?: boolean;
   verdict?: PodVerdict | undefined;
+  resize?: ResizeReport | undefined;
   /** The status before, from this process or from the API server. */
   previous: PodStatus | undefined;
   /** First seen; the runtime's oldest record for an adopted pod. */
@@ -67,6 +69,7 @@ export function podStatus(pod: Pod, state: PodRuntimeState, context: PodStatusCo
     network: hasNetwork(pod, state),
     allRestart: asksToRestartAll(pod, state),
     disruption: context.verdict?.disruption ? context.verdict.message : undefined,
+    resize: context.resize,
     previous: before,
   });
   return {

@@ -19,12 +19,14 @@ export interface JoinOptions {
 
 /** How long a side that was sent the end may take to end, too. */
 const lingerMs = 10_000;
+/** How long the runtime may take to read a closed client's last words: its stream's process runs on meanwhile. */
+const lastWordsMs = 1_000;
 
 /**
  * Resolves when both are closed; never rejects. The two do not end alike. The runtime's end is the end of the session:
  * what it sent before is still delivered to the client, however slowly that reads; what the client sends then goes
- * nowhere. The client's end is passed on, and the runtime may send on, but not be silent for long; some seconds are all
- * it gets when nobody is there to receive. A client that breaks off instead ends the runtime's connection at once.
+ * nowhere. The client's end is passed on, and the runtime may send on, but not be silent for long; a second is all it
+ * gets when nobody is there to receive. A client that breaks off instead ends the runtime's connection at once.
  */
 export function joinStreams(client: Duplex, runtime: Duplex, options: JoinOptions): Promise<JoinEnd> {
   const { clock, idleTimeoutMs, signal } = options;
@@ -57,9 +59,9 @@ export function joinStreams(client: Duplex, runtime: Duplex, options: JoinOption
         else lingerWhileSilent();
       });
     };
-    const linger = (): void => {
+    const lingerFor = (delayMs: number): void => {
       cancelLinger();
-      cancelLinger = clock.after(lingerMs, cut);
+      cancelLinger = clock.after(delayMs, cut);
     };
     const runtimeIsOver = (): void => {
       client.unpipe(runtime);
@@ -76,7 +78,7 @@ export function joinStreams(client: Duplex, runtime: Duplex, options: JoinOption
       }
       runtime.unpipe(client);
       runtime.resume();
-      linger();
+      lingerFor(lastWordsMs);
     };
     const runtimeHasAll = (): void => {
       if (!client.closed) lingerWhileSilent();
@@ -106,7 +108,7 @@ export function joinStreams(client: Duplex, runtime: Duplex, options: JoinOption
         settle();
       });
     }
-    client.on('finish', linger);
+    client.on('finish', () => lingerFor(lingerMs));
     runtime.on('finish', runtimeHasAll);
     runtime.on('end', runtimeIsOver);
     if (idleTimeoutMs > 0) watchIdle(moves, 0);

@@ -3,8 +3,8 @@
  * Layer: kubelet/server/streaming. Rules: pkg/kubelet/server/server.go getRun, kuberuntime RunInContainer.
  */
 import type { RuntimeService } from '../../../cri/service.ts';
-import { errorLine } from '../../../observe/keelson-error.ts';
 import { HttpStatusError } from '../http-status-error.ts';
+import { refusalOf } from './stream-refusal.ts';
 
 /**
  * @param command as in the query: words between single spaces, nothing is quoted
@@ -23,7 +23,7 @@ export async function runCommand(
     result = await runtime.execSync({ containerId, cmd, timeout: 0 }, { signal });
   } catch (cause) {
     signal.throwIfAborted();
-    throw new HttpStatusError(500, errorLine(cause), { cause });
+    throw new HttpStatusError(500, refusalOf(cause).message, { cause });
   }
   const { stdout, stderr, exitCode } = result;
   if (exitCode !== 0) {

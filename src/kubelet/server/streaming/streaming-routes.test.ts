@@ -142,6 +142,48 @@ test("the client's headers go on as they are, but no token and no body length", 
     t.is(headers[name], undefined);
 });
 
+test('a POST goes on as one without a body', async (t) => {
+  const api = await start(t);
+  const { head } = await talk(api, execPath);
+  t.is((await head).status, 101);
+  const { method, headers } = api.fake.streams[0]!.request;
+  t.is(method, 'POST');
+  t.is(headers['content-length'], '0');
+  t.is(headers['transfer-encoding'], undefined);
+});
+
+test('a refused client that does not end is cut', async (t) => {
+  const api = await start(t);
+  api.fake.answerInstead = (socket) => socket.write('HTTP/1.1 403 No\r\nContent-Length: 2\r\n\r\nno');
+  for (const path of [execPath, '/exec/shop/none/main?output=1']) {
+    const socket = await api.connect();
+    socket.resume();
+    socket.write(`GET ${path} HTTP/1.1\r\nHost: x\r\n${spdy.join('\r\n')}\r\n\r\n`);
+    await once(socket, 'end');
+    // It is half open: its own end does not follow.
+    await api.clock.advance(9_999);
+    t.is(api.connections.size, 1);
+    await api.clock.advance(1);
+    await eventually(() => api.connections.size === 0);
+    socket.destroy();
+  }
+});
+
+test('a client that breaks off while the runtime thinks', async (t) => {
+  const api = await start(t);
+  let answer: (() => void) | undefined;
+  api.fake.answerInstead = (socket) => {
+    answer = () => socket.end('HTTP/1.1 500 Oh\r\nContent-Length: 2\r\n\r\nno');
+  };
+  const { socket } = await talk(api, execPath);
+  await eventually(() => answer !== undefined);
+  socket.resetAndDestroy();
+  await delay(20);
+  answer?.();
+  await nothingOpen(api);
+  t.pass();
+});
+
 test('what the client and the runtime send together with their heads is not lost', async (t) => {
   const api = await start(t);
   api.fake.serve = ({ socket }) => {
