@@ -13,6 +13,7 @@ import {
   RT_TABLE_MAIN,
 } from '../linux/netlink/constants.ts';
 import { describe } from '../linux/netlink/describe.ts';
+import { decodeForwardingEntry, encodeForwardingDump } from '../linux/netlink/forwarding.ts';
 import { decodeLink, encodeLinkDump, encodeLinkGet } from '../linux/netlink/link.ts';
 import { MessageCursor, readAcknowledgement } from '../linux/netlink/message-reader.ts';
 import { MessageWriter } from '../linux/netlink/message-writer.ts';
@@ -21,6 +22,7 @@ import { decodeNotification, encodeOperation, messageTypeOf } from '../linux/net
 import { decodeRoute, encodeRouteDump } from '../linux/netlink/route.ts';
 import type {
   Address,
+  ForwardingEntry,
   Link,
   LinkRef,
   Neighbour,
@@ -123,6 +125,17 @@ class KernelRtnetlink implements Rtnetlink {
 
   neighbours(): Promise<Neighbour[]> {
     return this.#socket.dump('RTM_GETNEIGH', encodeNeighbourDump, decodeNeighbour);
+  }
+
+  forwardingEntries(ifindex: number): Promise<ForwardingEntry[]> {
+    return this.#socket.dump(
+      'RTM_GETNEIGH',
+      (writer, sequence) => encodeForwardingDump(writer, sequence, ifindex),
+      (message) => {
+        const entry = decodeForwardingEntry(message);
+        return entry?.ifindex === ifindex ? entry : undefined;
+      },
+    );
   }
 
   close(): void {

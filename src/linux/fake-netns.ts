@@ -8,6 +8,7 @@ import { networkOf, parseMac, parsePrefix, prefixContains } from './ip-bytes.ts'
 import { defaultScope, defaultTable } from './netlink/route.ts';
 import {
   type Address,
+  type ForwardingEntry,
   keelsonRouteProtocol,
   type Link,
   type LinkRef,
@@ -32,6 +33,9 @@ export class FakeNetns {
   addresses: Address[] = [];
   routes: Route[] = [];
   neighbours: Neighbour[] = [];
+  forwardingEntries: ForwardingEntry[] = [];
+  /** UDP ports that programs have: a VXLAN link on one of them does not come up. */
+  readonly usedPorts = new Set<number>();
   readonly listeners = new Set<(notification: RtnetlinkNotification) => void>();
   /** The name by which others refer to it in `linkNetnsId`. */
   readonly id: number;
@@ -81,6 +85,19 @@ export class FakeNetns {
   }
 
   /** @throws Refusal */
+  linkAddVxlan({ name, mac, mtu, vni, port, local }: Operation<'linkAddVxlan'>): void {
+    checkName(name);
+    if (((parseMac(mac)[0] ?? 0) & 1) === 1) throw new Refusal(errno.EADDRNOTAVAIL);
+    if (mtu < 68 || mtu > 65_535) throw new Refusal(errno.EINVAL);
+    if (this.find({ name })) throw new Refusal(errno.EEXIST);
+    const taken = [...this.links.values()].some(({ vxlan }) => vxlan?.vni === vni && vxlan.port === port);
+    if (taken) throw new Refusal(errno.EEXIST, 'A VXLAN device with the specified VNI already exists');
+    const link = this.#add({ name, kind: 'vxlan', mtu, mac });
+    link.vxlan = { vni, port, local, lower: undefined, learning: false };
+    this.#announce(link);
+  }
+
+  /** @throws Refusal */
   linkSet(operation: Operation<'linkSet'>): void {
     const link = this.#existing(operation.link);
     const { mac, mtu, rename, alias, masterIfindex, up } = operation;
@@ -110,8 +127,11 @@ export class FakeNetns {
         link.masterIfindex = masterIfindex;
       }
     }
-    if (up === true && !link.up) this.#up(link);
-    else if (up === false && link.up) this.#down(link);
+    if (up === true && !link.up) {
+      if (link.vxlan !== undefined && this.usedPorts.has(link.vxlan.port)) throw new Refusal(errno.EADDRINUSE);
+      this.#up(link);
+    }
+    if (up === false && link.up) this.#down(link);
     this.#announce(link);
   }
 
@@ -234,6 +254,30 @@ export class FakeNetns {
     this.#notify({ event: 'neighDelete', neighbour });
   }
 
+  /** @throws Refusal */
+  fdbReplace(operation: Operation<'fdbReplace'>): void {
+    if (this.#existing(operation).kind !== 'vxlan') throw new Refusal(errno.EOPNOTSUPP);
+    const { ifindex, ip } = operation;
+    const mac = operation.mac.toLowerCase();
+    if (mac === '00:00:00:00:00:00') throw new Refusal(errno.EOPNOTSUPP);
+    const entry: ForwardingEntry = { ifindex, mac, ip, permanent: true };
+    this.forwardingEntries = this.forwardingEntries.filter((other) => other.ifindex !== ifindex || other.mac !== mac);
+    this.forwardingEntries.push(entry);
+    this.#notify({ event: 'fdbNew', entry });
+  }
+
+  /** @throws Refusal */
+  fdbDelete(operation: Operation<'fdbDelete'>): void {
+    this.#existing(operation);
+    const mac = operation.mac.toLowerCase();
+    const entry = this.forwardingEntries.find((other) => other.ifindex === operation.ifindex && other.mac === mac);
+    if (entry === undefined) throw new Refusal(errno.ENOENT);
+    // Of another host: nothing happens, and nothing is said (__vxlan_fdb_delete).
+    if (operation.ip !== undefined && operation.ip !== entry.ip) return;
+    this.forwardingEntries = this.forwardingEntries.filter((other) => other !== entry);
+    this.#notify({ event: 'fdbDelete', entry });
+  }
+
   /** The end of the namespace: its virtual links go, and their other ends with them. */
   destroy(): void {
     for (const link of [...this.links.values()]) if (this.links.has(link.ifindex)) this.#remove(link);
@@ -270,6 +314,7 @@ export class FakeNetns {
       netns.#down(gone);
       for (const address of netns.addresses.filter((other) => other.ifindex === ifindex)) netns.#dropAddress(address);
       netns.neighbours = netns.neighbours.filter((other) => other.ifindex !== ifindex);
+      netns.forwardingEntries = netns.forwardingEntries.filter((other) => other.ifindex !== ifindex);
       netns.routes = netns.routes.filter((route) => route.ifindex !== ifindex || route.type === 'unreachable');
       netns.links.delete(ifindex);
       for (const port of netns.links.values()) if (port.masterIfindex === ifindex) port.masterIfindex = undefined;

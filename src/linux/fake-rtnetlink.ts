@@ -11,6 +11,7 @@ import { MessageWriter } from './netlink/message-writer.ts';
 import { encodeOperation, messageTypeOf } from './netlink/operation.ts';
 import type {
   Address,
+  ForwardingEntry,
   Link,
   LinkRef,
   Neighbour,
@@ -126,6 +127,9 @@ export class FakeRtnetlink implements RtnetlinkOpener {
       case 'linkAddBridge':
         netns.linkAddBridge(operation);
         break;
+      case 'linkAddVxlan':
+        netns.linkAddVxlan(operation);
+        break;
       case 'linkSet':
         netns.linkSet(operation);
         break;
@@ -149,6 +153,12 @@ export class FakeRtnetlink implements RtnetlinkOpener {
         break;
       case 'neighDelete':
         netns.neighDelete(operation);
+        break;
+      case 'fdbReplace':
+        netns.fdbReplace(operation);
+        break;
+      case 'fdbDelete':
+        netns.fdbDelete(operation);
         break;
     }
   }
@@ -207,6 +217,11 @@ class FakeSocket implements Rtnetlink {
     return structuredClone(this.#netns.neighbours);
   }
 
+  async forwardingEntries(ifindex: number): Promise<ForwardingEntry[]> {
+    this.#check('RTM_GETNEIGH');
+    return structuredClone(this.#netns.forwardingEntries.filter((entry) => entry.ifindex === ifindex));
+  }
+
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
@@ -231,6 +246,8 @@ function groupOf(notification: RtnetlinkNotification): NotificationGroup | undef
       return notification.route.destination.includes(':') ? 'route6' : 'route4';
     case 'neighNew':
     case 'neighDelete':
+    case 'fdbNew':
+    case 'fdbDelete':
       return 'neigh';
     case 'overrun':
       return undefined;

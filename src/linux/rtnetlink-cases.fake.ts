@@ -441,6 +441,79 @@ export const cases: Case[] = [
     },
   },
   {
+    name: 'VXLAN: a link with its settings, one for each VNI and port',
+    async run(t, kit) {
+      const { a } = await pair(t, kit);
+      const add = {
+        op: 'linkAddVxlan',
+        name: 'x0',
+        mac: '02:00:00:00:00:0a',
+        mtu: 1350,
+        vni: 7,
+        port: 8472,
+        local: '10.1.0.1',
+      } as const;
+      await expectOutcomes(t, a, [
+        [add, 'ok'],
+        [add, 'EEXIST'],
+        [{ ...add, name: 'x1' }, 'EEXIST'],
+        [{ ...add, name: 'x1', mac: '01:00:00:00:00:0a', vni: 8 }, 'EADDRNOTAVAIL'],
+        [{ ...add, name: 'x1', mtu: 60, vni: 8 }, 'EINVAL'],
+        [{ ...add, name: 'x1', vni: 1 << 24 }, 'NETLINK_UNENCODABLE'],
+        [{ ...add, name: 'x1', local: 'here', vni: 8 }, 'ADDRESS_MALFORMED'],
+        [{ ...add, name: 'x1', vni: 8 }, 'ok'],
+        [{ ...add, name: 'x2', port: 8473 }, 'ok'],
+      ]);
+      const x0 = await linkNamed(t, a, 'x0');
+      t.like(x0, { kind: 'vxlan', mtu: 1350, mac: add.mac, up: false });
+      const settings = { vni: 7, port: 8472, local: '10.1.0.1', lower: undefined, learning: false };
+      t.deepEqual(x0.vxlan, settings);
+      t.deepEqual((await a.links()).find(({ name }) => name === 'x2')?.vxlan, { ...settings, port: 8473 });
+      t.is((await a.link({ name: 'v0' }))?.vxlan, undefined);
+      await expectOutcomes(t, a, [
+        [{ op: 'linkSet', link: { name: 'x0' }, up: true }, 'ok'],
+        [{ op: 'linkSet', link: { name: 'x1' }, up: true }, 'ok'],
+      ]);
+    },
+  },
+  {
+    name: 'forwarding entries: made, moved to another host, deleted, kept while the link is down',
+    async run(t, kit) {
+      const { a } = await pair(t, kit);
+      const mac = '02:00:00:00:00:05';
+      const add = { op: 'linkAddVxlan', name: 'x0', mac, mtu: 1350, vni: 7, port: 8472, local: '10.1.0.1' } as const;
+      t.deepEqual(await outcomes(a, [add, { op: 'linkSet', link: { name: 'x0' }, up: true }]), ['ok', 'ok']);
+      const { ifindex } = await linkNamed(t, a, 'x0');
+      await expectOutcomes(t, a, [
+        [{ op: 'fdbReplace', ifindex: 4711, mac, ip: '10.1.0.5' }, 'ENODEV'],
+        [{ op: 'fdbReplace', ifindex, mac: '00:00:00:00:00:00', ip: '10.1.0.5' }, 'EOPNOTSUPP'],
+        [{ op: 'fdbReplace', ifindex, mac: 'zz', ip: '10.1.0.5' }, 'ADDRESS_MALFORMED'],
+        [{ op: 'fdbDelete', ifindex, mac }, 'ENOENT'],
+        [{ op: 'fdbReplace', ifindex, mac, ip: '10.1.0.5' }, 'ok'],
+        [{ op: 'fdbReplace', ifindex, mac, ip: '10.1.0.5' }, 'ok'],
+        [{ op: 'fdbReplace', ifindex, mac, ip: '10.1.0.6' }, 'ok'],
+        [{ op: 'fdbReplace', ifindex, mac: '02:00:00:00:00:06', ip: '10.1.0.6' }, 'ok'],
+        [{ op: 'fdbReplace', ifindex, mac: '02:00:00:00:00:07', ip: '10.1.0.6' }, 'ok'],
+        [{ op: 'fdbDelete', ifindex, mac: '02:00:00:00:00:06', ip: '10.1.0.9' }, 'ok'],
+        [{ op: 'fdbDelete', ifindex, mac: '02:00:00:00:00:06', ip: '10.1.0.6' }, 'ok'],
+        [{ op: 'fdbDelete', ifindex, mac: '02:00:00:00:00:06', ip: '10.1.0.6' }, 'ENOENT'],
+        [{ op: 'fdbDelete', ifindex, mac: '02:00:00:00:00:07' }, 'ok'],
+      ]);
+      const entries = [{ ifindex, mac, ip: '10.1.0.6', permanent: true }];
+      t.deepEqual(await a.forwardingEntries(ifindex), entries);
+      t.deepEqual(await a.forwardingEntries(4711), []);
+      t.deepEqual(
+        (await a.neighbours()).filter((entry) => entry.ifindex === ifindex && !entry.ip.includes(':')),
+        [],
+        'they are no neighbours',
+      );
+      t.deepEqual(await outcomes(a, [{ op: 'linkSet', link: { ifindex }, up: false }]), ['ok']);
+      t.deepEqual(await a.forwardingEntries(ifindex), entries);
+      t.deepEqual(await outcomes(a, [{ op: 'linkDelete', link: { ifindex } }]), ['ok']);
+      t.deepEqual(await a.forwardingEntries(ifindex), []);
+    },
+  },
+  {
     name: 'deleting one end deletes the other, with its addresses and routes',
     async run(t, kit) {
       const { a, b, p0 } = await pair(t, kit);

@@ -27,6 +27,22 @@ export interface Link {
   linkNetnsId: number | undefined;
   /** ifindex of the bridge or bond this link is enslaved to. */
   masterIfindex: number | undefined;
+  /** Of a link of kind `vxlan` only. */
+  vxlan?: VxlanSettings;
+}
+
+/** What a VXLAN link was made with (if_link.h, IFLA_VXLAN_*). The kernel lets `vni`, `port` and `learning` never change. */
+export interface VxlanSettings {
+  /** 0 to 16,777,215. */
+  vni: number;
+  /** UDP port that it receives on and sends to. */
+  port: number;
+  /** Source of the packets it sends; undefined: what the route says. */
+  local: IpAddress | undefined;
+  /** ifindex of the link that packets must leave by; undefined: what the route says. */
+  lower: number | undefined;
+  /** Whether received packets make forwarding entries. */
+  learning: boolean;
 }
 
 export interface Address {
@@ -63,6 +79,18 @@ export interface Neighbour {
   permanent: boolean;
 }
 
+/**
+ * A forwarding entry of a VXLAN link (`bridge fdb`, NTF_SELF): frames for `mac` go to the host `ip`. The all-zero address
+ * stands for every unknown one; a link may have several entries for it.
+ */
+export interface ForwardingEntry {
+  ifindex: number;
+  mac: MacAddress;
+  /** Undefined for an entry that names no host. */
+  ip: IpAddress | undefined;
+  permanent: boolean;
+}
+
 /** A link is named by ifindex where it is known, else by name; rtnetlink takes either for links. */
 export type LinkRef = { ifindex: number } | { name: string };
 
@@ -79,6 +107,8 @@ export type RtnetlinkOperation =
       peer: { name: string; netnsPath?: string; mac?: MacAddress; mtu?: number };
     }
   | { op: 'linkAddBridge'; name: string }
+  /** With UDP checksums, without learning, no lower link. EEXIST also when another link has the VNI and port. */
+  | { op: 'linkAddVxlan'; name: string; mac: MacAddress; mtu: number; vni: number; port: number; local: IpAddress }
   | {
       op: 'linkSet';
       link: LinkRef;
@@ -118,7 +148,11 @@ export type RtnetlinkOperation =
       protocol?: number;
     }
   | { op: 'neighReplace'; ifindex: number; ip: IpAddress; mac: MacAddress }
-  | { op: 'neighDelete'; ifindex: number; ip: IpAddress };
+  | { op: 'neighDelete'; ifindex: number; ip: IpAddress }
+  /** Permanent. Changes the host of the entry when there is one; not for the all-zero address, which has several. */
+  | { op: 'fdbReplace'; ifindex: number; mac: MacAddress; ip: IpAddress }
+  /** With an `ip` only an entry for that host: another stays, and that is no error. */
+  | { op: 'fdbDelete'; ifindex: number; mac: MacAddress; ip?: IpAddress };
 
 export type RtnetlinkNotification =
   | { event: 'linkNew'; link: Link }
@@ -126,9 +160,11 @@ export type RtnetlinkNotification =
   | { event: 'addressNew' | 'addressDelete'; address: Address }
   | { event: 'routeNew' | 'routeDelete'; route: Route }
   | { event: 'neighNew' | 'neighDelete'; neighbour: Neighbour }
+  | { event: 'fdbNew' | 'fdbDelete'; entry: ForwardingEntry }
   /** ENOBUFS: notifications were lost; the listener must list again. */
   | { event: 'overrun' };
 
+/** `neigh` tells of neighbours and of forwarding entries. */
 export type NotificationGroup = 'link' | 'address4' | 'address6' | 'route4' | 'route6' | 'neigh';
 
 /** One rtnetlink socket bound to one network namespace for its whole life. */
@@ -145,6 +181,8 @@ export interface Rtnetlink {
   /** Both families, main table only unless `table` is given. */
   routes(filter?: { table?: number }): Promise<Route[]>;
   neighbours(): Promise<Neighbour[]>;
+  /** Of one VXLAN link; empty when there is none of that index. */
+  forwardingEntries(ifindex: number): Promise<ForwardingEntry[]>;
   /** Closes the socket; calls under way reject. */
   close(): void;
 }

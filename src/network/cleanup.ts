@@ -13,6 +13,7 @@ import { removeCniFiles } from './cni/install.ts';
 import { formerSetups, loopbackOf, readHostState, removeSetup } from './host-setup.ts';
 import { isHostLinkName, parseAlias } from './links/link-identity.ts';
 import { masqueradeTableText, removeMasquerade } from './masquerade.ts';
+import { isOurVxlan } from './overlay/vxlan-link.ts';
 
 export interface CleanupOptions {
   cniConfDir: string;
@@ -70,10 +71,11 @@ async function removeFromKernel(edge: Rtnetlink, failed: string[]): Promise<stri
     else if (!isNotFound(error)) failed.push(`${what}: ${errorLine(error)}`);
   };
 
-  const links = state.links.filter(
-    ({ alias, kind, name }) =>
-      parseAlias(alias) !== undefined || (alias === undefined && kind === 'veth' && isHostLinkName(name)),
-  );
+  const links = state.links.filter((link) => {
+    const { alias, kind, name } = link;
+    if (parseAlias(alias) !== undefined || isOurVxlan(link)) return true;
+    return alias === undefined && kind === 'veth' && isHostLinkName(name);
+  });
   const linkResults = await edge.apply(links.map(({ ifindex }) => ({ op: 'linkDelete', link: { ifindex } })));
   links.forEach(({ name }, index) => void note(`link ${name}`, linkResults[index]));
 

@@ -39,6 +39,14 @@ const fine: [string, HostState][] = [
     state([address(1, '127.0.0.1/8'), address(2, '192.0.2.2/24'), address(2, 'fd00::2/64')], [route('192.0.2.0/24')]),
   ],
   ['our gateway on lo', state([address(1, '10.244.3.1/32')])],
+  [
+    'our end of a VXLAN',
+    {
+      links: [...links, { ...link(9, 'keelson-vxlan'), alias: 'keelson:vxlan' }],
+      addresses: [address(9, '10.244.3.0/32')],
+      routes: [],
+    },
+  ],
   ['our pod routes', state([], [route('10.244.3.7/32', { protocol: keelsonRouteProtocol })])],
   ['default routes, a VPN’s halves too', state([], [route('0.0.0.0/0'), route('0.0.0.0/1'), route('128.0.0.0/1')])],
   ['a wide route that only refuses', state([], [route('10.0.0.0/8', { type: 'blackhole', ifindex: undefined })])],

@@ -4,6 +4,7 @@
  */
 import { type Address, keelsonRouteProtocol, type Link, type Route } from '../linux/rtnetlink.ts';
 import { type Ipv4Prefix, overlaps, parseIpv4Prefix, parsePodCIDR } from './ipam/ipv4.ts';
+import { aliasPrefix } from './links/link-identity.ts';
 import { NetworkError } from './network-error.ts';
 
 export interface HostState {
@@ -26,6 +27,8 @@ export function refuseOverlap(podCIDR: string, gateway: string, state: HostState
     const subnet = parseIpv4Prefix(prefix);
     if (!subnet || !overlaps(pods, subnet)) continue;
     if (prefix === `${gateway}/32` && nameOf(ifindex) === 'lo') continue;
+    // The end of a VXLAN has an address of the pod network.
+    if (state.links.some((link) => link.ifindex === ifindex && link.alias?.startsWith(aliasPrefix))) continue;
     throw overlap(podCIDR, `address ${prefix} of ${nameOf(ifindex)}`);
   }
   for (const route of state.routes) {

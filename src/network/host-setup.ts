@@ -134,7 +134,8 @@ function podRoutes(state: HostState, setup: HostSetup): HostState['routes'] {
   const pods = parseIpv4Prefix(setup.podCIDR);
   return state.routes.filter((route) => {
     const destination = parseIpv4Prefix(route.destination);
-    const ours = route.protocol === keelsonRouteProtocol && route.type === 'unicast';
+    // With a gateway it is one to pods of another node.
+    const ours = route.protocol === keelsonRouteProtocol && route.type === 'unicast' && route.gateway === undefined;
     return ours && pods !== undefined && destination !== undefined && overlaps(pods, destination);
   });
 }

@@ -1,38 +1,132 @@
 import test from 'ava';
+import { FakeClock, settle } from '../base/fake-clock.ts';
 import { FakeNftables } from '../linux/fake-nftables.ts';
 import { describe } from '../linux/nftables/describe.ts';
-import { masqueradeTable, planMasquerade, removeMasquerade } from './masquerade.ts';
+import { planTableDifference } from '../linux/nftables/table-difference.ts';
+import { silentLogger } from '../observe/logger.ts';
+import { KeptMasquerade } from './kept-masquerade.ts';
+import { masqueradeTable, networksOf, planMasquerade, planNetworkChange, removeMasquerade } from './masquerade.ts';
 import { NetworkError } from './network-error.ts';
 
+const words = (networks: Parameters<typeof planMasquerade>[0]): string[] =>
+  planMasquerade(networks).map((operation) => describe(operation));
+const end =
+  'ip daddr & 240.0.0.0 != 224.0.0.0 masquerade fully-random comment "keelson: pods leave with the address of the node"';
+
 test('the plan in the words of nft', (t) => {
-  t.deepEqual(
-    planMasquerade('10.244.0.0/20').map((operation) => describe(operation)),
-    [
-      'add table ip keelson-network { comment "keelson-network schema 1"; }',
-      'add chain ip keelson-network postrouting { type nat hook postrouting priority 100; policy accept; }',
-      'add rule ip keelson-network postrouting ip saddr & 255.255.240.0 10.244.0.0 ' +
-        'ip daddr & 255.255.240.0 != 10.244.0.0 ip daddr & 240.0.0.0 != 224.0.0.0 ' +
-        'masquerade fully-random comment "keelson: pods leave with the address of the node"',
-    ],
-  );
-  t.deepEqual(
-    planMasquerade('10.0.1.0/24', ['10.0.2.0/24'])
-      .slice(2)
-      .map((operation) => describe(operation)),
-    ['10.0.1.0', '10.0.2.0'].map(
-      (pods) =>
-        `add rule ip keelson-network postrouting ip saddr & 255.255.255.0 ${pods} ` +
-        'ip daddr & 255.255.255.0 != 10.0.1.0 ip daddr & 255.255.255.0 != 10.0.2.0 ip daddr & 240.0.0.0 != 224.0.0.0 ' +
-        'masquerade fully-random comment "keelson: pods leave with the address of the node"',
+  t.deepEqual(words({ own: ['10.244.0.0/20'], peers: [] }), [
+    'add table ip keelson-network { comment "keelson-network schema 2"; }',
+    'add set ip keelson-network pods-20 { type ipv4_addr; }',
+    'add chain ip keelson-network postrouting { type nat hook postrouting priority 100; policy accept; }',
+    `add rule ip keelson-network postrouting ip saddr & 255.255.240.0 10.244.0.0 ip daddr & 255.255.240.0 != @pods-20 ${end}`,
+    'add element ip keelson-network pods-20 { 0x0af40000 }',
+  ]);
+  t.throws(() => planMasquerade({ own: ['10.244.0.1/20'], peers: [] }), { instanceOf: NetworkError });
+});
+
+test('a set for each prefix length; former networks leave as the own one does', (t) => {
+  t.deepEqual(words({ own: ['10.0.1.0/24', '10.1.0.0/22'], peers: ['10.0.2.0/24', '10.0.3.0/24'] }).slice(1), [
+    'add set ip keelson-network pods-22 { type ipv4_addr; }',
+    'add set ip keelson-network pods-24 { type ipv4_addr; }',
+    'add chain ip keelson-network postrouting { type nat hook postrouting priority 100; policy accept; }',
+    ...['ip saddr & 255.255.255.0 10.0.1.0', 'ip saddr & 255.255.252.0 10.1.0.0'].map(
+      (from) =>
+        `add rule ip keelson-network postrouting ${from} ` +
+        `ip daddr & 255.255.252.0 != @pods-22 ip daddr & 255.255.255.0 != @pods-24 ${end}`,
     ),
-  );
-  t.throws(() => planMasquerade('10.244.0.1/20'), { instanceOf: NetworkError });
+    'add element ip keelson-network pods-22 { 0x0a010000 }',
+    'add element ip keelson-network pods-24 { 0x0a000100, 0x0a000200, 0x0a000300 }',
+  ]);
+});
+
+test('one network more or less is one element, unless its length is new', (t) => {
+  const change = (...parameters: Parameters<typeof planNetworkChange>): string[] | undefined =>
+    planNetworkChange(...parameters)?.map((operation) => describe(operation));
+  const lengths = new Set([24]);
+  t.deepEqual(change({ add: ['10.0.2.0/24', '10.0.3.0/24'] }, lengths), [
+    'add element ip keelson-network pods-24 { 0x0a000200, 0x0a000300 }',
+  ]);
+  t.deepEqual(change({ remove: ['10.0.2.0/24'] }, lengths), [
+    'delete element ip keelson-network pods-24 { 0x0a000200 }',
+  ]);
+  t.is(change({ add: ['10.0.4.0/22'] }, lengths), undefined);
+});
+
+test('kept: networks come and go, pass from one peer to another, and are there again after a foreign change', async (t) => {
+  const kernel = new FakeNftables();
+  const [ours, foreign] = [await kernel.open(), await kernel.open()];
+  const kept = await KeptMasquerade.start(ours, ['10.0.1.0/24'], false, { log: silentLogger, clock: new FakeClock() });
+  t.teardown(() => kept.stop());
+  const state = { own: ['10.0.1.0/24'], peers: [] as string[] };
+  const isRight = async (): Promise<boolean> =>
+    planTableDifference(await foreign.dump(masqueradeTable), planMasquerade(state)).length === 0;
+  const lastBatch = (): string[] => kernel.applied.at(-1)?.map((operation) => describe(operation)) ?? [];
+
+  state.peers = ['10.0.2.0/24', '10.0.3.0/24'];
+  await kept.add(state.peers);
+  t.true(await isRight());
+  t.deepEqual(lastBatch(), ['add element ip keelson-network pods-24 { 0x0a000200, 0x0a000300 }']);
+  // Another peer has it before the first gives it up.
+  await kept.add(['10.0.2.0/24']);
+  await kept.remove(['10.0.2.0/24', '10.0.3.0/24']);
+  state.peers = ['10.0.2.0/24'];
+  t.true(await isRight());
+  t.deepEqual(lastBatch(), ['delete element ip keelson-network pods-24 { 0x0a000300 }']);
+  state.peers.push('10.0.4.0/22');
+  await kept.add(['10.0.4.0/22']);
+  t.true(await isRight(), 'of a new length');
+  await kept.remove(['10.0.4.0/22']);
+  state.peers.pop();
+  t.true(await isRight(), 'and without it');
+  // Its own network is not taken away with a peer's claim to it.
+  await kept.add(['10.0.1.0/24']);
+  await kept.remove(['10.0.1.0/24']);
+  t.true(await isRight());
+  state.own = ['10.0.9.0/24', '10.0.1.0/24'];
+  await kept.setOwn(state.own);
+  t.true(await isRight());
+  await foreign.apply([{ op: 'tableDelete', table: masqueradeTable }]);
+  await settle();
+  t.true(await isRight());
+});
+
+test('kept: what a predecessor knew stays until every node was told', async (t) => {
+  const kernel = new FakeNftables();
+  const [ours, foreign] = [await kernel.open(), await kernel.open()];
+  const own = ['10.0.1.0/24'];
+  const odd = { op: 'elementsAdd', family: 'ip', table: 'keelson-network', set: 'pods-24' } as const;
+  await ours.apply([
+    ...planMasquerade({ own, peers: ['10.0.2.0/24', '10.0.3.0/24', '10.0.4.0/22'] }),
+    // Not a network of that length, and no pods' network: whoever put them there, they go.
+    { ...odd, elements: [{ key: Uint8Array.of(10, 0, 9, 9) }, { key: Uint8Array.of(224, 0, 0, 0) }] },
+  ]);
+  const kept = await KeptMasquerade.start(ours, own, true, { log: silentLogger, clock: new FakeClock() });
+  t.teardown(() => kept.stop());
+  const isRight = async (peers: string[]): Promise<boolean> =>
+    planTableDifference(await foreign.dump(masqueradeTable), planMasquerade({ own, peers })).length === 0;
+  t.true(await isRight(['10.0.2.0/24', '10.0.3.0/24', '10.0.4.0/22']));
+  await kept.add(['10.0.2.0/24', '10.0.5.0/24']);
+  t.true(await isRight(['10.0.2.0/24', '10.0.3.0/24', '10.0.4.0/22', '10.0.5.0/24']));
+  await kept.remove(['10.0.5.0/24']);
+  await kept.settle();
+  t.true(await isRight(['10.0.2.0/24']));
+  await kept.settle();
+  await kept.remove(['10.0.2.0/24']);
+  t.true(await isRight([]));
+  await kept.stop();
+  const alone = await KeptMasquerade.start(ours, ['10.0.8.0/24'], false, { log: silentLogger, clock: new FakeClock() });
+  t.teardown(() => alone.stop());
+  t.deepEqual(networksOf(await foreign.dump(masqueradeTable)), ['10.0.8.0/24']);
+  t.deepEqual(networksOf(undefined), []);
 });
 
 test('removing takes the table, and says whether there was one', async (t) => {
   const kernel = new FakeNftables();
   const socket = await kernel.open();
-  await socket.apply([...planMasquerade('10.0.0.0/24'), { op: 'tableAdd', table: { family: 'ip', name: 'other' } }]);
+  await socket.apply([
+    ...planMasquerade({ own: ['10.0.0.0/24'], peers: [] }),
+    { op: 'tableAdd', table: { family: 'ip', name: 'other' } },
+  ]);
   t.true(await removeMasquerade(kernel));
   t.false(await removeMasquerade(kernel));
   t.is(await socket.dump(masqueradeTable), undefined);

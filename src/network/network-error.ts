@@ -35,6 +35,8 @@ export type NetworkErrorCode =
   | 'NETWORK_NFT_FAILED'
   /** The kernel refused the gateway address, the pod CIDR route or a sysctl at start. */
   | 'NETWORK_HOST_SETUP_FAILED'
+  /** The link of the VXLAN cannot be made: somebody else has its name, VNI or UDP port, or the kernel has no VXLAN. */
+  | 'NETWORK_OVERLAY_LINK'
   /** The CNI conf or bin directory cannot be written, or the plugin binary is missing. */
   | 'NETWORK_CNI_INSTALL_FAILED';
 

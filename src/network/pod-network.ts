@@ -7,9 +7,7 @@
 import { stat } from 'node:fs/promises';
 import { type Clock, systemClock } from '../base/clock.ts';
 import type { Sysctls } from '../linux/host.ts';
-import type { Nftables, NftablesOpener } from '../linux/nftables/edge.ts';
-import { type KeptTable, keepTable } from '../linux/nftables/keep-table.ts';
-import type { NftablesOperation } from '../linux/nftables/types.ts';
+import type { NftablesOpener } from '../linux/nftables/edge.ts';
 import type { RtnetlinkOpener } from '../linux/rtnetlink.ts';
 import { errorLine } from '../observe/keelson-error.ts';
 import type { Logger } from '../observe/logger.ts';
@@ -19,10 +17,12 @@ import { runVerb } from './cni/verbs.ts';
 import { FormerNetworks } from './former-networks.ts';
 import { setHostSysctls, setUpHost } from './host-setup.ts';
 import { Ipam } from './ipam/ipam.ts';
+import { KeptMasquerade } from './kept-masquerade.ts';
 import { PodLinks } from './links/pod-links.ts';
 import { type KnownSandbox, type ReconcileGrace, type ReconcileReport, reconcileLinks } from './links/reconcile.ts';
-import { masqueradeTable, masqueradeTableText, planMasquerade } from './masquerade.ts';
-import { NetworkError } from './network-error.ts';
+import type { Overlay, OverlayDependencies, OverlayOptions, OverlayStatus } from './overlay/contract.ts';
+import { startOverlay } from './overlay/overlay.ts';
+import type { PeerSource } from './overlay/peer.ts';
 
 export interface PodNetworkOptions {
   /** IPv4 prefix of /8 to /30 for the pods of this node. */
@@ -38,6 +38,8 @@ export interface PodNetworkOptions {
   shimPath: string;
   /** Namespace that holds the host ends; the agent's own when undefined (other values are for tests). */
   netnsPath?: string;
+  /** The way to pods of other nodes; undefined: there are none, or it is not known which. */
+  overlay?: Omit<OverlayOptions, 'podCIDRs' | 'mtu' | 'netnsPath'>;
   /** See ReconcileGrace; the defaults suit a daemon whose own death also ends the runtime's calls for it. */
   grace?: Partial<ReconcileGrace>;
 }
@@ -49,6 +51,8 @@ export interface PodNetworkDependencies {
   log: Logger;
   /** Every sandbox of the runtime; may reject while the runtime is away. */
   knownSandboxes: () => Promise<readonly KnownSandbox[]>;
+  /** The nodes of the cluster; with `overlay`. */
+  peers?: PeerSource;
   /** Stops the role when aborted. */
   signal: AbortSignal;
   clock?: Clock;
@@ -62,6 +66,8 @@ export interface PodNetworkStatus {
   free: number;
   /** Pod CIDRs of before, and how many pods still have addresses of each; absent when there are none. */
   former?: { podCIDR: string; pods: number }[];
+  /** Absent without an overlay. */
+  overlay?: OverlayStatus;
 }
 
 export interface PodNetwork {
@@ -113,26 +119,24 @@ export async function startPodNetwork(
     await setHostSysctls(sysctls, log);
     const nftables = await nftablesOpener.open(options.netnsPath);
     closers.push(() => nftables.close());
-    const masqueraded = (former: readonly { podCIDR: string }[]): Promise<KeptTable> =>
-      keepMasquerade(
-        nftables,
-        planMasquerade(
-          pool.cidr,
-          former.map(({ podCIDR }) => podCIDR),
-        ),
-        log,
-        clock,
-      );
-    let masquerade = await masqueraded(setups);
+    const withFormer = (former: readonly { podCIDR: string }[]): string[] => [
+      pool.cidr,
+      ...former.map(({ podCIDR }) => podCIDR),
+    ];
+    const masquerade = await KeptMasquerade.start(nftables, withFormer(setups), options.overlay !== undefined, {
+      log,
+      clock,
+    });
     closers.push(() => masquerade.stop());
+    const overlay = await overlayOf(options, withFormer(setups), { ...dependencies, networks: masquerade, log, clock });
+    closers.push(() => overlay?.stop());
     const former = new FormerNetworks({
       host,
       podCIDR: pool.cidr,
       setups,
       async onGone(remaining) {
-        if (stopping) return;
-        await masquerade.stop();
-        masquerade = await masqueraded(remaining);
+        await masquerade.setOwn(withFormer(remaining));
+        overlay?.setPodCIDRs(withFormer(remaining));
       },
       log,
     });
@@ -190,6 +194,7 @@ export async function startPodNetwork(
         gateway: pool.gateway,
         allocated: pool.allocated,
         free: pool.free,
+        ...(overlay && { overlay: overlay.status() }),
         ...(former.setups.length > 0 && { former: former.setups.map(({ podCIDR, pods }) => ({ podCIDR, pods })) }),
       }),
       withoutNftablesNotifications: (work) => masquerade.unwatched(work),
@@ -201,22 +206,14 @@ export async function startPodNetwork(
   }
 }
 
-/** @throws NetworkError NETWORK_NFT_FAILED */
-async function keepMasquerade(
-  nftables: Nftables,
-  plan: readonly NftablesOperation[],
-  log: Logger,
-  clock: Clock,
-): Promise<KeptTable> {
-  try {
-    return await keepTable(nftables, masqueradeTable, plan, { log, clock });
-  } catch (cause) {
-    throw new NetworkError('NETWORK_NFT_FAILED', `cannot make it: ${errorLine(cause)}`, {
-      object: masqueradeTableText,
-      fix: 'check that the kernel has nf_tables with NAT and that Keelson runs as root',
-      cause,
-    });
-  }
+function overlayOf(
+  { overlay, mtu, netnsPath }: PodNetworkOptions,
+  podCIDRs: readonly string[],
+  { peers, ...dependencies }: PodNetworkDependencies & Omit<OverlayDependencies, 'source'>,
+): Promise<Overlay> | undefined {
+  if (overlay === undefined || peers === undefined) return undefined;
+  const options = { ...overlay, podCIDRs, mtu, ...(netnsPath !== undefined && { netnsPath }) };
+  return startOverlay(options, { ...dependencies, source: peers });
 }
 
 /** Binary, socket, configuration, in this order: each relies on the one before. */

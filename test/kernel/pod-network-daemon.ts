@@ -1,7 +1,7 @@
 /**
  * A daemon with the pod network role only, on the real kernel, for pod-network.test.ts: started by `nsenter --net` in the
- * namespace that stands for the node. Reads one command a line (`reconcile`, `status`, `stop`, `cleanup`), answers one
- * JSON line each.
+ * namespace that stands for the node. Reads one command a line (`reconcile`, `status`, `memory`, `peers [...]`, `stop`,
+ * `cleanup`), answers one JSON line each.
  * Layer: test.
  */
 import { readFile } from 'node:fs/promises';
@@ -11,20 +11,54 @@ import { kernelRtnetlink } from '../../src/kernel/rtnetlink.ts';
 import { kernelSysctls } from '../../src/kernel/sysctls.ts';
 import { cleanupPodNetwork } from '../../src/network/cleanup.ts';
 import type { KnownSandbox } from '../../src/network/links/reconcile.ts';
+import type { PeerChange, PeerNode, PeerSource } from '../../src/network/overlay/peer.ts';
 import { type PodNetworkOptions, startPodNetwork } from '../../src/network/pod-network.ts';
 import { errorLine } from '../../src/observe/keelson-error.ts';
 import { createLogger } from '../../src/observe/logger.ts';
 
 const [optionsText = '{}', sandboxesFile = ''] = process.argv.slice(2);
 const options = JSON.parse(optionsText) as PodNetworkOptions;
+/** Nodes as `peers` told them: a name alone is one that is gone. */
+const nodes = new Map<string, PeerNode>();
+const followers = new Set<Parameters<PeerSource['follow']>[0]>();
+let isComplete = false;
+const peers: PeerSource = {
+  follow(listener) {
+    followers.add(listener);
+    listener(
+      [...nodes.values()].map((peer) => ({ type: 'set', peer })),
+      isComplete,
+    );
+    return () => followers.delete(listener);
+  },
+};
+
+function tell(changes: readonly (PeerNode | string)[]): void {
+  isComplete = true;
+  const told = changes.map((change): PeerChange => {
+    if (typeof change === 'string') nodes.delete(change);
+    else nodes.set(change.name, change);
+    return typeof change === 'string' ? { type: 'deleted', name: change } : { type: 'set', peer: change };
+  });
+  for (const follower of followers) follower(told, true);
+}
+
 const answer = (value: unknown): void => console.log(JSON.stringify(value));
 
+const cleanUp = async (): Promise<void> =>
+  answer(await cleanupPodNetwork(options, { rtnetlinkOpener: kernelRtnetlink, nftablesOpener: kernelNftables }));
+
 try {
+  if (sandboxesFile === 'cleanup') {
+    await cleanUp();
+    process.exit();
+  }
   const network = await startPodNetwork(options, {
     rtnetlinkOpener: kernelRtnetlink,
     sysctls: kernelSysctls,
     nftablesOpener: kernelNftables,
     log: createLogger(3),
+    peers,
     knownSandboxes: async () => JSON.parse(await readFile(sandboxesFile, 'utf8')) as KnownSandbox[],
     signal: new AbortController().signal,
   });
@@ -32,7 +66,11 @@ try {
   for await (const command of createInterface({ input: process.stdin })) {
     if (command === 'reconcile') answer(await network.reconcile());
     else if (command === 'status') answer(network.status());
-    else if (command === 'cleanup') {
+    else if (command === 'memory') answer({ rssBytes: process.memoryUsage.rss(), cpuMicros: process.cpuUsage() });
+    else if (command.startsWith('peers ')) {
+      tell(JSON.parse(command.slice('peers '.length)) as (PeerNode | string)[]);
+      answer({ told: true });
+    } else if (command === 'cleanup') {
       answer(await cleanupPodNetwork(options, { rtnetlinkOpener: kernelRtnetlink, nftablesOpener: kernelNftables }));
     } else if (command === 'stop') {
       await network.stop();

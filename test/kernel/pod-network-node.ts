@@ -8,7 +8,7 @@ import { once } from 'node:events';
 import { closeSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface, type Interface } from 'node:readline';
-import type { PodNetworkOptions } from '../../src/network/pod-network.ts';
+import type { PodNetworkOptions, PodNetworkStatus } from '../../src/network/pod-network.ts';
 import { exec, execResult, repositoryRoot, spawnIn } from '../support/exec.ts';
 import { createNetns, type TestNetwork } from '../support/netns.ts';
 import type { RunDir } from '../support/run-dir.ts';
@@ -107,7 +107,15 @@ export class Node {
     return this.daemon.answer();
   }
 
-  async status(): Promise<{ allocated: number; free: number }> {
+  /** As `keelson cleanup`, with no daemon running. */
+  async cleanup(): Promise<{ removed: string[]; failed: string[] }> {
+    const script = join(repositoryRoot, 'test/kernel/pod-network-daemon.ts');
+    const args = [script, JSON.stringify(this.options), 'cleanup'];
+    const output = await exec(process.execPath, args, { netns: this.network.netns });
+    return JSON.parse(output) as { removed: string[]; failed: string[] };
+  }
+
+  async status(): Promise<PodNetworkStatus> {
     return this.daemon!.ask('status');
   }
 

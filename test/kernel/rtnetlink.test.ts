@@ -249,7 +249,7 @@ test.serial('notifications arrive in order; lost ones are reported', async (t) =
             );
           if ('address' in entry) return entry.address.ifindex === ifindex;
           if ('route' in entry) return entry.route.ifindex === ifindex && entry.route.table === 254;
-          return entry.neighbour.ip === '198.18.78.2';
+          return 'neighbour' in entry && entry.neighbour.ip === '198.18.78.2';
         })
         .map(({ event }) => event);
     t.true(await eventually(async () => interesting().includes('linkDelete')));

@@ -136,20 +136,20 @@ test.serial('what nft does to a table is told, once for each transaction', async
 
 test.serial('the masquerade table outlives nft, other tables and a restart see nothing of it', async (t) => {
   const { path, nftables, nft } = await setUp(t);
-  const plan = planMasquerade('10.244.7.0/24');
+  const plan = planMasquerade({ own: ['10.244.7.0/24'], peers: ['10.244.8.0/24', '10.245.0.0/22'] });
   const dependencies = { log: silentLogger, clock: systemClock };
   // Of a former version, which had it made by nft.
   nft('table ip keelson-network { chain postrouting { type nat hook postrouting priority srcnat; }; }');
   nft('table ip theirs { chain c { counter; }; }');
   const theirs = nft('list table ip theirs');
-  const first = await keepTable(nftables, masqueradeTable, plan, dependencies);
+  const first = await keepTable(nftables, masqueradeTable, () => plan, dependencies);
   t.deepEqual(await left(nftables, masqueradeTable, plan), []);
   t.is(nft('list table ip theirs'), theirs);
 
   const listed = nft('list table ip keelson-network');
   t.regex(
     listed,
-    /ip saddr 10\.244\.7\.0\/24 ip daddr != 10\.244\.7\.0\/24 ip daddr != 224\.0\.0\.0\/4 masquerade fully-random comment/,
+    /ip saddr 10\.244\.7\.0\/24 ip daddr & 255\.255\.252\.0 != @pods-22 ip daddr & 255\.255\.255\.0 != @pods-24 ip daddr != 224\.0\.0\.0\/4 masquerade fully-random comment/,
   );
   t.regex(listed, /type nat hook postrouting priority srcnat; policy accept;/);
   const handle = /# handle (\d+)\n\t\}/.exec(
@@ -173,7 +173,7 @@ test.serial('the masquerade table outlives nft, other tables and a restart see n
   await first.stop();
 
   const generation = await nftables.generation();
-  const again = await keepTable(nftables, masqueradeTable, plan, dependencies);
+  const again = await keepTable(nftables, masqueradeTable, () => plan, dependencies);
   t.is(await nftables.generation(), generation);
   await again.stop();
   t.true(await removeMasquerade(kernelNftables, path));

@@ -29,6 +29,7 @@ export const NLA_TYPE_MASK = 0x3fff;
 
 export const AF_UNSPEC = 0;
 export const AF_INET = 2;
+export const AF_BRIDGE = 7;
 export const AF_INET6 = 10;
 
 export const RTM_NEWLINK = 16;
@@ -61,6 +62,13 @@ export const IFLA_LINK_NETNSID = 37;
 export const IFLA_INFO_KIND = 1;
 export const IFLA_INFO_DATA = 2;
 export const VETH_INFO_PEER = 1;
+export const IFLA_VXLAN_ID = 1;
+export const IFLA_VXLAN_LINK = 3;
+export const IFLA_VXLAN_LOCAL = 4;
+export const IFLA_VXLAN_LEARNING = 7;
+export const IFLA_VXLAN_PORT = 15;
+export const IFLA_VXLAN_LOCAL6 = 17;
+export const IFLA_VXLAN_UDP_CSUM = 18;
 /** rtnetlink.h: leave out the counters of IPv6 and of virtual functions. */
 export const RTEXT_FILTER_SKIP_STATS = 8;
 /** if.h */
@@ -90,6 +98,7 @@ export const NDA_LLADDR = 2;
 export const NUD_NONE = 0;
 export const NUD_NOARP = 0x40;
 export const NUD_PERMANENT = 0x80;
+export const NTF_SELF = 2;
 
 const messageNames: Readonly<Record<number, string>> = {
   [RTM_NEWLINK]: 'RTM_NEWLINK',

@@ -1,5 +1,5 @@
 /**
- * An operation as the ip(8) command that would do the same, for logs, plans and errors.
+ * An operation as the ip(8) or bridge(8) command that would do the same, for logs, plans and errors.
  * Layer: linux (pure). Links known by ifindex alone are written ifN, a form that ip(8) reads.
  */
 import { keelsonRouteProtocol, type LinkRef, type Route, type RtnetlinkOperation } from '../rtnetlink.ts';
@@ -15,6 +15,10 @@ export function describe(operation: RtnetlinkOperation): string {
     }
     case 'linkAddBridge':
       return `ip link add ${operation.name} type bridge`;
+    case 'linkAddVxlan': {
+      const { name, mac, mtu, vni, port, local } = operation;
+      return `ip link add ${name} address ${mac} mtu ${mtu} type vxlan id ${vni} local ${local} nolearning dstport ${port} udpcsum`;
+    }
     case 'linkSet': {
       const { link, up, alias, mtu, masterIfindex, mac, rename } = operation;
       const state = up === undefined ? '' : up ? ' up' : ' down';
@@ -43,6 +47,10 @@ export function describe(operation: RtnetlinkOperation): string {
       return `ip neigh replace ${operation.ip} lladdr ${operation.mac} dev if${operation.ifindex} nud permanent`;
     case 'neighDelete':
       return `ip neigh del ${operation.ip} dev if${operation.ifindex}`;
+    case 'fdbReplace':
+      return `bridge fdb replace ${operation.mac} dev if${operation.ifindex} dst ${operation.ip} self permanent`;
+    case 'fdbDelete':
+      return `bridge fdb del ${operation.mac} dev if${operation.ifindex}${words('dst', operation.ip)} self`;
   }
 }
 

@@ -2,8 +2,8 @@
  * Links in rtnetlink: RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK (struct ifinfomsg, if_link.h).
  * Layer: linux (pure). Attribute order is iproute2's, so that captures can be compared byte for byte.
  */
-import { formatMac, parseMac } from '../ip-bytes.ts';
-import type { Link, LinkRef, RtnetlinkOperation } from '../rtnetlink.ts';
+import { formatIp, formatMac, parseIp, parseMac } from '../ip-bytes.ts';
+import type { Link, LinkRef, RtnetlinkOperation, VxlanSettings } from '../rtnetlink.ts';
 import {
   AF_UNSPEC,
   IFF_UP,
@@ -19,6 +19,13 @@ import {
   IFLA_MASTER,
   IFLA_MTU,
   IFLA_NET_NS_FD,
+  IFLA_VXLAN_ID,
+  IFLA_VXLAN_LEARNING,
+  IFLA_VXLAN_LINK,
+  IFLA_VXLAN_LOCAL,
+  IFLA_VXLAN_LOCAL6,
+  IFLA_VXLAN_PORT,
+  IFLA_VXLAN_UDP_CSUM,
   NLM_F_ACK,
   NLM_F_CREATE,
   NLM_F_DUMP,
@@ -30,7 +37,7 @@ import {
   RTM_NEWLINK,
   VETH_INFO_PEER,
 } from './constants.ts';
-import type { MessageCursor } from './message-reader.ts';
+import type { AttributeCursor, MessageCursor } from './message-reader.ts';
 import { type MessageWriter, NetlinkEncodeError } from './message-writer.ts';
 
 type Operation<Name extends RtnetlinkOperation['op']> = Extract<RtnetlinkOperation, { op: Name }>;
@@ -79,6 +86,35 @@ export function encodeLinkAddBridge(
   writer.endAttribute(linkInfo);
   writer.end();
 }
+
+/** @throws NetlinkEncodeError for a VNI or port out of range, AddressFormatError */
+export function encodeLinkAddVxlan(
+  writer: MessageWriter,
+  sequence: number,
+  operation: Operation<'linkAddVxlan'>,
+): void {
+  const { name, vni, port } = operation;
+  if (!isWhole(vni, 0xffffff)) throw new NetlinkEncodeError(`VNI ${vni} is not one of 0 to 16777215`, `link ${name}`);
+  if (!isWhole(port, 0xffff)) throw new NetlinkEncodeError(`port ${port} is not one of 0 to 65535`, `link ${name}`);
+  const local = parseIp(operation.local);
+  writer.begin(RTM_NEWLINK, request | NLM_F_CREATE | NLM_F_EXCL, sequence);
+  ifinfomsg(writer);
+  macAndMtu(writer, operation.mac, operation.mtu);
+  writer.attributeString(IFLA_IFNAME, name);
+  const linkInfo = writer.beginAttribute(IFLA_LINKINFO);
+  writer.attributeString(IFLA_INFO_KIND, 'vxlan', false);
+  const data = writer.beginAttribute(IFLA_INFO_DATA);
+  writer.attributeBytes(IFLA_VXLAN_UDP_CSUM, Uint8Array.of(1));
+  writer.attributeU32(IFLA_VXLAN_ID, vni);
+  writer.attributeBytes(local.length === 4 ? IFLA_VXLAN_LOCAL : IFLA_VXLAN_LOCAL6, local);
+  writer.attributeBytes(IFLA_VXLAN_LEARNING, Uint8Array.of(0));
+  writer.attributeBytes(IFLA_VXLAN_PORT, Uint8Array.of(port >> 8, port & 0xff));
+  writer.endAttribute(data);
+  writer.endAttribute(linkInfo);
+  writer.end();
+}
+
+const isWhole = (value: number, max: number): boolean => Number.isInteger(value) && value >= 0 && value <= max;
 
 /** @throws NetlinkEncodeError for a rename of a link that is itself given by name: the message has room for one name. */
 export function encodeLinkSet(writer: MessageWriter, sequence: number, operation: Operation<'linkSet'>): void {
@@ -159,12 +195,41 @@ export function decodeLink(message: MessageCursor): Link | undefined {
         break;
       case IFLA_LINKINFO: {
         const info = attributes.nested();
-        while (info.next()) if (info.type === IFLA_INFO_KIND) link.kind = info.string();
+        while (info.next()) {
+          if (info.type === IFLA_INFO_KIND) link.kind = info.string();
+          // The kernel tells the kind first.
+          else if (info.type === IFLA_INFO_DATA && link.kind === 'vxlan') link.vxlan = decodeVxlan(info.nested());
+        }
         break;
       }
     }
   }
   return link;
+}
+
+function decodeVxlan(data: AttributeCursor): VxlanSettings {
+  const settings: VxlanSettings = { vni: 0, port: 0, local: undefined, lower: undefined, learning: false };
+  while (data.next()) {
+    switch (data.type) {
+      case IFLA_VXLAN_ID:
+        settings.vni = data.u32();
+        break;
+      case IFLA_VXLAN_PORT:
+        if (data.length === 2) settings.port = data.buffer.readUInt16BE(data.start);
+        break;
+      case IFLA_VXLAN_LOCAL:
+      case IFLA_VXLAN_LOCAL6:
+        if (data.length === 4 || data.length === 16) settings.local = formatIp(data.buffer, data.start, data.length);
+        break;
+      case IFLA_VXLAN_LINK:
+        settings.lower = data.u32() || undefined;
+        break;
+      case IFLA_VXLAN_LEARNING:
+        settings.learning = data.bytes()[0] === 1;
+        break;
+    }
+  }
+  return settings;
 }
 
 function linkRequest(writer: MessageWriter, type: number, sequence: number, ref: LinkRef): void {

@@ -18,6 +18,15 @@ interface Fixture {
 }
 
 const v0 = { ifindex: 2 };
+const vxlan = {
+  op: 'linkAddVxlan',
+  name: 'x',
+  mac: '02:00:00:00:00:01',
+  mtu: 1450,
+  vni: 1,
+  port: 1,
+  local: '192.0.2.9',
+} as const;
 /** The descriptor that `ip` happened to have for /run/netns/kb-peer. */
 const capturedDescriptor = 4;
 
@@ -43,6 +52,35 @@ const fixtures: Fixture[] = [
     command: 'ip link add br0 type bridge',
     operation: { op: 'linkAddBridge', name: 'br0' },
     hex: '38000000100005062d6f016b00000000000000000000000000000000000000000800030062723000100012000a0001006272696467650000',
+  },
+  {
+    command:
+      'ip link add keelson-vxlan address 02:00:00:00:00:01 mtu 1450 type vxlan id 1 local 192.0.2.9 nolearning dstport 8472 udpcsum',
+    operation: {
+      op: 'linkAddVxlan',
+      name: 'keelson-vxlan',
+      mac: '02:00:00:00:00:01',
+      mtu: 1450,
+      vni: 1,
+      port: 8472,
+      local: '192.0.2.9',
+    },
+    hex: '8400000010000506efd6016b00000000000000000000000000000000000000000a000100020000000001000008000400aa050000120003006b65656c736f6e2d76786c616e0000003c0012000900010076786c616e0000002c0002000500120001000000080001000100000008000400c0000209050007000000000006000f0021180000',
+  },
+  {
+    command: 'bridge fdb replace 02:00:00:00:00:05 dev if2 dst 192.0.2.8 self permanent',
+    operation: { op: 'fdbReplace', ifindex: 2, mac: '02:00:00:00:00:05', ip: '192.0.2.8' },
+    hex: '300000001c000505f0d6016b000000000700000002000000c00002000a000200020000000005000008000100c0000208',
+  },
+  {
+    command: 'bridge fdb del 02:00:00:00:00:05 dev if2 dst 192.0.2.8 self',
+    operation: { op: 'fdbDelete', ifindex: 2, mac: '02:00:00:00:00:05', ip: '192.0.2.8' },
+    hex: '300000001d000500f0d6016b000000000700000002000000c00002000a000200020000000005000008000100c0000208',
+  },
+  {
+    command: 'bridge fdb del 02:00:00:00:00:05 dev if2 self',
+    operation: { op: 'fdbDelete', ifindex: 2, mac: '02:00:00:00:00:05' },
+    hex: '280000001d000500f1d6016b000000000700000002000000c00002000a0002000200000000050000',
   },
   {
     command: 'ip link set dev if2 up',
@@ -225,6 +263,9 @@ test('what cannot be said is refused and leaves the batch alone', (t) => {
   const refused: RtnetlinkOperation[] = [
     { op: 'linkSet', link: { name: 'a' }, rename: 'b' },
     { op: 'routeReplace', destination: '10.0.0.0/8', type: 'other' },
+    { ...vxlan, vni: 0x1000000 },
+    { ...vxlan, port: 65_536 },
+    { ...vxlan, vni: -1 },
   ];
   for (const operation of refused) {
     t.throws(() => encodeOperation(writer, 1, operation, () => 0), { instanceOf: NetlinkEncodeError });
@@ -287,7 +328,7 @@ test('property: routes survive', (t) => {
   );
 });
 
-test('property: addresses and neighbours survive', (t) => {
+test('property: addresses, neighbours and forwarding entries survive', (t) => {
   fc.assert(
     fc.property(ip4, ifindex, mac, fc.integer({ min: 0, max: 32 }), (ip, ifindex, mac, length) => {
       const prefix = `${ip}/${length}`;
@@ -299,6 +340,31 @@ test('property: addresses and neighbours survive', (t) => {
         event: 'neighNew',
         neighbour: { ifindex, ip, mac, permanent: true },
       });
+      t.deepEqual(decode({ op: 'fdbReplace', ifindex, ip, mac }), {
+        event: 'fdbNew',
+        entry: { ifindex, ip, mac, permanent: true },
+      });
+      t.deepEqual(decode({ op: 'fdbDelete', ifindex, mac }), {
+        event: 'fdbDelete',
+        entry: { ifindex, ip: undefined, mac, permanent: true },
+      });
+    }),
+  );
+});
+
+test('property: VXLAN links survive', (t) => {
+  const local = fc.oneof(ip4, fc.constant('fd00::9'));
+  fc.assert(
+    fc.property(local, mac, fc.integer({ min: 0, max: 0xffffff }), fc.integer({ min: 0, max: 0xffff }), (...given) => {
+      const [local, mac, vni, port] = given;
+      const link = {
+        name: 'x',
+        kind: 'vxlan',
+        mac,
+        mtu: 1450,
+        vxlan: { vni, port, local, lower: undefined, learning: false },
+      };
+      t.like(decode({ ...vxlan, local, mac, vni, port }), { event: 'linkNew', link });
     }),
   );
 });

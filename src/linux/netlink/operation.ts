@@ -1,6 +1,7 @@
 /**
  * Operations to messages, messages to notifications: the table that joins the four kinds of object.
- * Layer: linux (pure). Must not decide anything; what an operation means is in link.ts, address.ts, route.ts, neighbour.ts.
+ * Layer: linux (pure). Must not decide anything; what an operation means is in link.ts, address.ts, route.ts, neighbour.ts,
+ * forwarding.ts.
  */
 import type { RtnetlinkNotification, RtnetlinkOperation } from '../rtnetlink.ts';
 import { decodeAddress, encodeAddressChange } from './address.ts';
@@ -14,10 +15,12 @@ import {
   RTM_NEWNEIGH,
   RTM_NEWROUTE,
 } from './constants.ts';
+import { decodeForwardingEntry, encodeForwardingChange } from './forwarding.ts';
 import {
   decodeLink,
   encodeLinkAddBridge,
   encodeLinkAddVeth,
+  encodeLinkAddVxlan,
   encodeLinkDelete,
   encodeLinkSet,
   type NetnsDescriptor,
@@ -45,6 +48,9 @@ export function encodeOperation(
       case 'linkAddBridge':
         encodeLinkAddBridge(writer, sequence, operation);
         break;
+      case 'linkAddVxlan':
+        encodeLinkAddVxlan(writer, sequence, operation);
+        break;
       case 'linkSet':
         encodeLinkSet(writer, sequence, operation);
         break;
@@ -65,6 +71,10 @@ export function encodeOperation(
       case 'neighDelete':
         encodeNeighbourChange(writer, sequence, operation);
         break;
+      case 'fdbReplace':
+      case 'fdbDelete':
+        encodeForwardingChange(writer, sequence, operation);
+        break;
     }
   } catch (error) {
     writer.cancel();
@@ -77,6 +87,7 @@ export function messageTypeOf(operation: RtnetlinkOperation): number {
   switch (operation.op) {
     case 'linkAddVeth':
     case 'linkAddBridge':
+    case 'linkAddVxlan':
     case 'linkSet':
       return RTM_NEWLINK;
     case 'linkDelete':
@@ -90,8 +101,10 @@ export function messageTypeOf(operation: RtnetlinkOperation): number {
     case 'routeDelete':
       return RTM_DELROUTE;
     case 'neighReplace':
+    case 'fdbReplace':
       return RTM_NEWNEIGH;
     case 'neighDelete':
+    case 'fdbDelete':
       return RTM_DELNEIGH;
   }
 }
@@ -117,7 +130,10 @@ export function decodeNotification(message: MessageCursor): RtnetlinkNotificatio
     case RTM_NEWNEIGH:
     case RTM_DELNEIGH: {
       const neighbour = decodeNeighbour(message);
-      return neighbour && { event: message.type === RTM_NEWNEIGH ? 'neighNew' : 'neighDelete', neighbour };
+      if (neighbour !== undefined)
+        return { event: message.type === RTM_NEWNEIGH ? 'neighNew' : 'neighDelete', neighbour };
+      const entry = decodeForwardingEntry(message);
+      return entry && { event: message.type === RTM_NEWNEIGH ? 'fdbNew' : 'fdbDelete', entry };
     }
     default:
       return undefined;

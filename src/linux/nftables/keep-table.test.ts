@@ -33,16 +33,17 @@ async function setUp(t: ExecutionContext) {
       void lines.push(`${level} ${said.at(-1)}`);
   const level = { info: line('info'), warn: line('warn'), error: line('error') };
   const log = { child: () => level } as unknown as Logger;
+  const current: { plan: readonly NftablesOperation[] } = { plan };
   const keep = async (nftables: Nftables = ours) => {
-    const kept = await keepTable(nftables, name, plan, { log, clock });
+    const kept = await keepTable(nftables, name, () => current.plan, { log, clock });
     t.teardown(() => kept.stop());
     return kept;
   };
   const isRight = async (): Promise<boolean> => {
     const dump = await foreign.dump(name);
-    return dump !== undefined && planTableDifference(dump, plan).length === 0;
+    return dump !== undefined && planTableDifference(dump, current.plan).length === 0;
   };
-  return { kernel, ours, foreign, clock, lines, keep, isRight };
+  return { kernel, ours, foreign, clock, lines, keep, isRight, current };
 }
 
 test('makes the table, repairs it when it is deleted or changed, and only then', async (t) => {
@@ -175,3 +176,48 @@ test('stopping ends watch and retries; a start that fails watches nothing', asyn
   foreign.close();
   t.is(kernel.openSockets, 0);
 });
+
+test('a new plan: by its step alone, or by comparing when that is refused', async (t) => {
+  const { kernel, ours, foreign, clock, lines, keep, isRight, current } = await setUp(t);
+  const kept = await keep();
+  const dumps = counted(ours);
+  current.plan = [...plan, drop];
+  await kept.replan([drop]);
+  t.true(await isRight());
+  t.is(dumps(), 0);
+  const chain: NftablesOperation = { op: 'chainAdd', chain: { ...at, name: 'd' }, exclusive: true };
+  current.plan = [...plan, { op: 'chainAdd', chain: { ...at, name: 'd' } }];
+  await kept.replan();
+  t.true(await isRight());
+  t.is(dumps(), 1);
+  // The step does not fit what is there.
+  await kept.replan([chain]);
+  t.true(await isRight());
+  t.is(dumps(), 2);
+  t.deepEqual(lines, []);
+  await foreign.apply([remove]);
+  await settle();
+  t.true(await isRight(), 'a repair takes the new plan');
+  await clock.advance(1_000);
+  kernel.intercept = (operations) => (operations.length > 0 ? new Error('no') : undefined);
+  current.plan = plan;
+  await kept.replan();
+  t.false(await isRight());
+  kernel.intercept = undefined;
+  await clock.advance(2_000);
+  t.true(await isRight(), 'tried again');
+  await kept.stop();
+  current.plan = [...plan, drop];
+  await kept.replan([drop]);
+  t.false(await isRight(), 'not after the end');
+});
+
+function counted(nftables: Nftables): () => number {
+  let count = 0;
+  const { dump } = nftables;
+  nftables.dump = (...parameters) => {
+    count++;
+    return dump.apply(nftables, parameters);
+  };
+  return () => count;
+}

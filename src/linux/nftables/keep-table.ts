@@ -1,7 +1,6 @@
 /**
  * Makes a small table what its plan says, and again whenever somebody else changes or deletes it.
- * Layer: linux, over the Nftables edge. For tables that are listed as a whole in a moment and whose plan stays. Touches no
- * other table.
+ * Layer: linux, over the Nftables edge. For tables that are listed as a whole in a moment. Touches no other table.
  */
 import { type BackoffLimits, nextDelay } from '../../base/backoff.ts';
 import { type Clock, sleep } from '../../base/clock.ts';
@@ -18,7 +17,16 @@ const attempts = 10;
 const restMs = 200;
 const backoff: BackoffLimits = { initialMs: 1_000, maxMs: 60_000 };
 
+/** The table from nothing (see planTableDifference), asked for whenever it is compared. */
+export type TablePlan = () => readonly NftablesOperation[];
+
 export interface KeptTable {
+  /**
+   * The plan gives something else now. Applies `step`, which leads there from what it gave before, without listing anything;
+   * whenever that is refused, and without a step, the table is listed and compared. Never rejects: what cannot be done is
+   * tried again, as every repair.
+   */
+  replan(step?: readonly NftablesOperation[]): Promise<void>;
   /**
    * Runs `work` without listening, then looks what was missed. For large batches to any table: while anybody listens, the
    * kernel takes several times as long over them (see Nftables.subscribe).
@@ -31,13 +39,12 @@ export interface KeptTable {
 /**
  * Dumps, compares and applies, so that nothing happens to a table that is right; then watches.
  * @param nftables stays the caller's, to be closed after `stop`
- * @param plan the table from nothing (see planTableDifference)
  * @throws KernelError when the table cannot be made; nothing is watched then
  */
 export async function keepTable(
   nftables: Nftables,
   table: TableRef,
-  plan: readonly NftablesOperation[],
+  plan: TablePlan,
   context: { log: Logger; clock: Clock },
 ): Promise<KeptTable> {
   const keeper = new TableKeeper(nftables, table, plan, context);
@@ -48,7 +55,7 @@ export async function keepTable(
 class TableKeeper implements KeptTable {
   readonly #nftables: Nftables;
   readonly #table: TableRef;
-  readonly #plan: readonly NftablesOperation[];
+  readonly #plan: TablePlan;
   readonly #clock: Clock;
   readonly #log: Logger;
   readonly #stopped = new AbortController();
@@ -56,15 +63,10 @@ class TableKeeper implements KeptTable {
   /** Calls of `unwatched` under way. */
   #paused = 0;
   /** What nobody has looked at yet. */
-  #due: { change: ForeignChange; by: string | undefined } | undefined;
+  #due: { change: ForeignChange | 'replanned'; by: string | undefined } | undefined;
   #repair: Promise<void> | undefined;
 
-  constructor(
-    nftables: Nftables,
-    table: TableRef,
-    plan: readonly NftablesOperation[],
-    { log, clock }: { log: Logger; clock: Clock },
-  ) {
+  constructor(nftables: Nftables, table: TableRef, plan: TablePlan, { log, clock }: { log: Logger; clock: Clock }) {
     this.#nftables = nftables;
     this.#table = table;
     this.#plan = plan;
@@ -98,13 +100,28 @@ class TableKeeper implements KeptTable {
     }
   }
 
+  async replan(step?: readonly NftablesOperation[]): Promise<void> {
+    if (this.#stopped.signal.aborted) return;
+    try {
+      if (step !== undefined) return await this.#nftables.apply(step);
+    } catch {
+      // Somebody else has changed the table meanwhile: what is there shows.
+    }
+    try {
+      // Not as a repair, which rests afterwards.
+      await this.#lookAgain();
+    } catch {
+      this.#notice('replanned', undefined);
+    }
+  }
+
   async stop(): Promise<void> {
     this.#stopped.abort();
     this.#unlisten();
     await this.#repair;
   }
 
-  #notice(change: ForeignChange, by: string | undefined): void {
+  #notice(change: ForeignChange | 'replanned', by: string | undefined): void {
     this.#due = { change, by };
     this.#begin();
   }
@@ -124,7 +141,7 @@ class TableKeeper implements KeptTable {
       this.#due = undefined;
       try {
         const operations = await this.#lookAgain();
-        if (operations > 0)
+        if (operations > 0 && cause.change !== 'replanned')
           this.#log.warn({ ...cause, operations }, 'another program changed our nft table; repaired it');
         else if (delayMs > 0) this.#log.info(cause, 'our nft table is as it should be again');
         delayMs = 0;
@@ -157,12 +174,12 @@ class TableKeeper implements KeptTable {
 }
 
 /** @returns how many operations it took @throws KernelError */
-async function converge(nftables: Nftables, table: TableRef, plan: readonly NftablesOperation[]): Promise<number> {
+async function converge(nftables: Nftables, table: TableRef, plan: TablePlan): Promise<number> {
   for (let attempt = 1; ; attempt++) {
     // Of before the dump: a table that comes into being after it is then noticed.
     const before = await nftables.generation();
     const actual = await nftables.dump(table);
-    const operations = planTableDifference(actual, plan);
+    const operations = planTableDifference(actual, plan());
     try {
       await nftables.apply(operations, { generation: actual?.generation ?? before });
       return operations.length;

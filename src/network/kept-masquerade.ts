@@ -1,0 +1,132 @@
+/**
+ * The masquerade table while the role runs: there from the start, repaired, and changed as pod networks come and go.
+ * Layer: network, over the nf_tables edge. What the table is, is masquerade.ts'.
+ */
+import type { Clock } from '../base/clock.ts';
+import type { Nftables } from '../linux/nftables/edge.ts';
+import { type KeptTable, keepTable } from '../linux/nftables/keep-table.ts';
+import { errorLine } from '../observe/keelson-error.ts';
+import type { Logger } from '../observe/logger.ts';
+import { parsePodCIDR } from './ipam/ipv4.ts';
+import { masqueradeTable, masqueradeTableText, networksOf, planMasquerade, planNetworkChange } from './masquerade.ts';
+import { NetworkError } from './network-error.ts';
+import type { PeerNetworks } from './overlay/contract.ts';
+
+export class KeptMasquerade implements PeerNetworks {
+  readonly #table: KeptTable;
+  readonly #networks: Networks;
+
+  private constructor(table: KeptTable, networks: Networks) {
+    this.#table = table;
+    this.#networks = networks;
+  }
+
+  /**
+   * @param own of this node's pods, former ones too
+   * @param mayInherit networks that a predecessor knew stay until `settle`, so that no connection of theirs is masqueraded
+   * @throws NetworkError NETWORK_NFT_FAILED, NETWORK_POD_CIDR_INVALID
+   */
+  static async start(
+    nftables: Nftables,
+    own: readonly string[],
+    mayInherit: boolean,
+    context: { log: Logger; clock: Clock },
+  ): Promise<KeptMasquerade> {
+    const networks = new Networks(own);
+    const plan = () => planMasquerade(networks);
+    // Before anything is asked of the kernel.
+    plan();
+    try {
+      if (mayInherit) networks.inherited = new Set(networksOf(await nftables.dump(masqueradeTable)));
+      return new KeptMasquerade(await keepTable(nftables, masqueradeTable, plan, context), networks);
+    } catch (cause) {
+      throw new NetworkError('NETWORK_NFT_FAILED', `cannot make it: ${errorLine(cause)}`, {
+        object: masqueradeTableText,
+        fix: 'check that the kernel has nf_tables with NAT and that Keelson runs as root',
+        cause,
+      });
+    }
+  }
+
+  setOwn(own: readonly string[]): Promise<void> {
+    this.#networks.own = own;
+    return this.#table.replan();
+  }
+
+  add(podCIDRs: readonly string[]): Promise<void> {
+    const lengths = this.#networks.lengths();
+    const add = this.#networks.add(podCIDRs);
+    return add.length === 0 ? Promise.resolve() : this.#table.replan(planNetworkChange({ add }, lengths));
+  }
+
+  remove(podCIDRs: readonly string[]): Promise<void> {
+    const remove = this.#networks.remove(podCIDRs);
+    return remove.length === 0
+      ? Promise.resolve()
+      : this.#table.replan(planNetworkChange({ remove }, this.#networks.lengths()));
+  }
+
+  async settle(): Promise<void> {
+    const remove = this.#networks.forgetInherited();
+    if (remove.length > 0) await this.#table.replan(planNetworkChange({ remove }, this.#networks.lengths()));
+  }
+
+  /** See KeptTable. */
+  unwatched<Result>(work: () => Promise<Result>): Promise<Result> {
+    return this.#table.unwatched(work);
+  }
+
+  stop(): Promise<void> {
+    return this.#table.stop();
+  }
+}
+
+/** Which networks the table is to have. A network may pass from one peer to another: it is counted. */
+class Networks {
+  own: readonly string[];
+  inherited: ReadonlySet<string> = new Set();
+  readonly #peers = new Map<string, number>();
+
+  constructor(own: readonly string[]) {
+    this.own = own;
+  }
+
+  get peers(): Iterable<string> {
+    return [...this.#peers.keys(), ...this.inherited];
+  }
+
+  /** Prefix lengths for which there is a set. */
+  lengths(): Set<number> {
+    return new Set([...this.own, ...this.peers].map((cidr) => parsePodCIDR(cidr).length));
+  }
+
+  /** @returns those that are new */
+  add(podCIDRs: readonly string[]): string[] {
+    return podCIDRs.filter((cidr) => {
+      const count = this.#peers.get(cidr) ?? 0;
+      this.#peers.set(cidr, count + 1);
+      return count === 0 && !this.#isThereAnyway(cidr);
+    });
+  }
+
+  /** @returns those that are gone */
+  remove(podCIDRs: readonly string[]): string[] {
+    return podCIDRs.filter((cidr) => {
+      const count = this.#peers.get(cidr) ?? 0;
+      if (count > 1) this.#peers.set(cidr, count - 1);
+      else this.#peers.delete(cidr);
+      return count === 1 && !this.#isThereAnyway(cidr);
+    });
+  }
+
+  /** @returns those that are gone */
+  forgetInherited(): string[] {
+    const before = this.inherited;
+    this.inherited = new Set();
+    return [...before].filter((cidr) => !this.#peers.has(cidr) && !this.own.includes(cidr));
+  }
+
+  #isThereAnyway(cidr: string): boolean {
+    return this.own.includes(cidr) || this.inherited.has(cidr);
+  }
+}

@@ -1,0 +1,85 @@
+/**
+ * What this host has besides Keelson's own: which peer networks would collide with it, and by which link an address is
+ * reached without a router.
+ * Layer: network/overlay (pure). Routing rules (ip rule) and tables other than main are not looked at.
+ */
+import { parseIpv4 } from '../../config/ip.ts';
+import { type Address, keelsonRouteProtocol } from '../../linux/rtnetlink.ts';
+import type { HostState } from '../host-conflict.ts';
+import { formatIpv4Prefix, type Ipv4Prefix, overlaps, parseIpv4Prefix } from '../ipam/ipv4.ts';
+import { aliasPrefix } from '../links/link-identity.ts';
+
+export interface HostView {
+  /**
+   * Why nothing may be routed there in one clause; undefined when nothing of the host is in the way.
+   * @param mayBeRouted routes to the network itself are what others have made for its pods
+   */
+  conflict(network: Ipv4Prefix, mayBeRouted: boolean): string | undefined;
+  /** ifindex of the link on which the address is a neighbour; undefined when a router is in between, or no route leads there. */
+  neighbourLink(address: string): number | undefined;
+  /** Whether the address is one of this host's. */
+  hasAddress(address: string): boolean;
+  /** Links that routes or addresses of others are on. */
+  uplinks: ReadonlySet<number>;
+}
+
+interface ForeignRoute {
+  prefix: Ipv4Prefix;
+  ifindex: number | undefined;
+  gateway: boolean;
+  isRefusing: boolean;
+}
+
+export function viewHost(state: HostState): HostView {
+  const own = new Set(state.links.flatMap(({ alias, ifindex }) => (alias?.startsWith(aliasPrefix) ? ifindex : [])));
+  const lo = state.links.find(({ name }) => name === 'lo')?.ifindex;
+  // The gateways of pod networks are the only ones of that scope on lo (ADR 0003).
+  const isOwnAddress = ({ ifindex, scope }: Address): boolean =>
+    own.has(ifindex) || (ifindex === lo && scope === 'link');
+  const names = new Map(state.links.map(({ ifindex, name }) => [ifindex, name]));
+  const addresses = state.addresses.flatMap((address) => {
+    const slash = address.prefix.indexOf('/');
+    const value = parseIpv4(address.prefix.slice(0, slash));
+    return value === undefined || isOwnAddress(address) ? [] : [{ ...address, value }];
+  });
+  const routes = state.routes.flatMap((route): ForeignRoute[] => {
+    const prefix = parseIpv4Prefix(route.destination);
+    if (prefix === undefined || route.protocol === keelsonRouteProtocol) return [];
+    const isRefusing = route.type !== 'unicast';
+    return [{ prefix, ifindex: route.ifindex, gateway: route.gateway !== undefined, isRefusing }];
+  });
+  // Longest first: what the kernel takes.
+  routes.sort((a, b) => b.prefix.length - a.prefix.length);
+  const nameOf = (ifindex: number | undefined): string =>
+    ifindex === undefined ? '' : ` dev ${names.get(ifindex) ?? `if${ifindex}`}`;
+  const bearer = (address: string) => {
+    const value = parseIpv4(address);
+    return addresses.find((other) => other.value === value);
+  };
+
+  return {
+    conflict(network, mayBeRouted) {
+      const address = addresses.find(({ value }) => value >= network.base && value <= network.last);
+      if (address !== undefined) return `overlaps address ${address.prefix} of${nameOf(address.ifindex).slice(4)}`;
+      const route = routes.find((other) => overlaps(other.prefix, network) && isInTheWay(other, network, mayBeRouted));
+      return route && `overlaps route ${formatIpv4Prefix(route.prefix)}${nameOf(route.ifindex)}`;
+    },
+    neighbourLink(address) {
+      const value = parseIpv4(address);
+      if (value === undefined) return undefined;
+      const best = routes.find(({ prefix }) => value >= prefix.base && value <= prefix.last);
+      return best === undefined || best.gateway || best.isRefusing ? undefined : best.ifindex;
+    },
+    hasAddress: (address) => bearer(address) !== undefined,
+    uplinks: new Set([...addresses, ...routes].flatMap(({ ifindex }) => ifindex ?? [])),
+  };
+}
+
+/**
+ * A route inside the peer's network, or a network that the host is itself in. A wider one by a router (10.0.0.0/8 of a
+ * company) is not: the peer's network is one of its details. Nor is a default route, be it in two halves.
+ */
+function isInTheWay({ prefix, gateway, isRefusing }: ForeignRoute, network: Ipv4Prefix, mayBeRouted: boolean): boolean {
+  if (prefix.length >= network.length) return !mayBeRouted;
+  return !gateway && !isRefusing && prefix.length > 1;
+}

@@ -1,0 +1,60 @@
+/**
+ * What a notification of the kernel means for the overlay.
+ * Layer: network/overlay (pure).
+ */
+import { keelsonRouteProtocol, type RtnetlinkNotification } from '../../linux/rtnetlink.ts';
+import { type Entry, entryOfForwarding, entryOfNeighbour, entryOfRoute } from './entries.ts';
+import { isOurVxlan } from './vxlan-link.ts';
+
+/** `look`: more may have changed than is told, so dump. */
+export type Notice = 'look' | 'nothing' | { entry: Entry; event: 'new' | 'gone' };
+
+export interface NoticeContext {
+  vxlanIfindex: number | undefined;
+  /** Links that the host's own addresses and routes are on. */
+  uplinks: ReadonlySet<number>;
+  /** The link of the VXLAN cannot be made just now. */
+  isWithoutLink: boolean;
+}
+
+const mainTable = 254;
+
+export function noticeOf(notification: RtnetlinkNotification, context: NoticeContext): Notice {
+  switch (notification.event) {
+    case 'overrun':
+      return 'look';
+    case 'linkNew':
+    case 'linkDelete': {
+      const { link } = notification;
+      // Links of pods come and go all day. A link that goes down loses its routes, and nothing is said of them.
+      if (link.ifindex === context.vxlanIfindex || context.uplinks.has(link.ifindex) || isOurVxlan(link)) return 'look';
+      // It may have been the one that had our VNI.
+      return context.isWithoutLink && notification.event === 'linkDelete' && link.kind === 'vxlan' ? 'look' : 'nothing';
+    }
+    case 'addressNew':
+    case 'addressDelete':
+      return notification.address.prefix.includes(':') ? 'nothing' : 'look';
+    case 'routeNew':
+    case 'routeDelete': {
+      const { route } = notification;
+      if (route.table !== mainTable || route.destination.includes(':')) return 'nothing';
+      if (route.protocol !== keelsonRouteProtocol) return 'look';
+      return entryNotice(entryOfRoute(route), notification.event === 'routeNew');
+    }
+    case 'neighNew':
+    case 'neighDelete': {
+      const { neighbour } = notification;
+      if (neighbour.ifindex !== context.vxlanIfindex) return 'nothing';
+      return entryNotice(entryOfNeighbour(neighbour), notification.event === 'neighNew');
+    }
+    case 'fdbNew':
+    case 'fdbDelete': {
+      const { entry } = notification;
+      if (entry.ifindex !== context.vxlanIfindex) return 'nothing';
+      return entryNotice(entryOfForwarding(entry), notification.event === 'fdbNew');
+    }
+  }
+}
+
+const entryNotice = (entry: Entry | undefined, isNew: boolean): Notice =>
+  entry === undefined ? 'nothing' : { entry, event: isNew ? 'new' : 'gone' };

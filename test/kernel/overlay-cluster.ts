@@ -1,0 +1,164 @@
+/**
+ * A cluster of nodes on one wire for overlay.test.ts: each a network namespace with the pod network's daemon, all of them
+ * with a link to a bridge in a namespace of its own. Counts what passes the wire encapsulated, and what as it is.
+ * Layer: test.
+ */
+import type { ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, readFileSync } from 'node:fs';
+import type { ExecutionContext } from 'ava';
+import type { PeerNode } from '../../src/network/overlay/peer.ts';
+import type { PodNetworkOptions } from '../../src/network/pod-network.ts';
+import { eventually, exec, execResult, spawnIn } from '../support/exec.ts';
+import { createNetns } from '../support/netns.ts';
+import { createRunDir, type RunDir } from '../support/run-dir.ts';
+import { Node, type Pod } from './pod-network-node.ts';
+
+export type Backend = NonNullable<PodNetworkOptions['overlay']>;
+
+export const vxlan = { backend: 'vxlan', directRouting: false, vni: 1, port: 8472 } as const;
+export const podMtu = 1450;
+
+export interface Member {
+  node: Node;
+  name: string;
+  number: number;
+  pod: Pod;
+  peer: PeerNode;
+}
+
+export const addressOf = (number: number): string => `192.0.2.${10 + number}`;
+
+export class Cluster {
+  readonly members: Member[] = [];
+  readonly #t: ExecutionContext;
+  readonly #run: RunDir = createRunDir();
+  readonly #servers: ChildProcess[] = [];
+  #wire = '';
+
+  constructor(t: ExecutionContext) {
+    this.#t = t;
+    t.teardown(() => this.#remove());
+  }
+
+  static async start(t: ExecutionContext, size: number, backend: Partial<Backend> = {}): Promise<Cluster> {
+    const cluster = new Cluster(t);
+    cluster.#wire = await createNetns(cluster.#run, '-wire');
+    await exec('ip', ['-n', cluster.#wire, 'link', 'add', 'br0', 'up', 'type', 'bridge']);
+    for (let number = 1; number <= size; number++) await cluster.add(number, backend);
+    return cluster;
+  }
+
+  /** A node that knows every other one, and whom every other one knows. */
+  async add(number: number, backend: Partial<Backend> = {}, tellOthers = true): Promise<Member> {
+    const run = createRunDir();
+    const netns = await createNetns(run);
+    const ip = (...args: string[]): Promise<string> => exec('ip', ['-n', netns, ...args]);
+    const port = `p${number}`;
+    await ip('link', 'add', 'eth0', 'mtu', '1500', 'type', 'veth', 'peer', 'name', port, 'netns', this.#wire);
+    await exec('ip', ['-n', this.#wire, 'link', 'set', port, 'up', 'master', 'br0']);
+    await ip('addr', 'add', `${addressOf(number)}/24`, 'dev', 'eth0');
+    await ip('link', 'set', 'eth0', 'up');
+    await ip('route', 'add', 'default', 'via', '192.0.2.1');
+    const name = `node-${number}`;
+    const podCIDR = `10.244.${number}.0/24`;
+    const node = new Node(
+      run,
+      { netns, outside: '', nodeIp: addressOf(number), outsideIp: '' },
+      {
+        podCIDR,
+        mtu: podMtu,
+        overlay: { ...vxlan, nodeName: name, nodeIP: addressOf(number), ...backend },
+      },
+    );
+    const peer = { name, podCIDR, address: addressOf(number), createdAt: `2026-01-01T00:00:${10 + number}Z` };
+    const member: Member = { node, name, number, peer, pod: undefined as unknown as Pod };
+    this.members.push(member);
+    const first = await node.start();
+    if (!first.ready) throw new Error(JSON.stringify(first));
+    await exec('/usr/sbin/nft', ['-f', '-'], { netns, input: captureTable });
+    member.pod = await node.addPod();
+    await this.#serve(member.pod.netns, member.pod.ip, 80);
+    await tell(
+      member,
+      this.members.map((other) => other.peer),
+    );
+    if (tellOthers) for (const other of this.members) if (other !== member) await tell(other, [peer]);
+    return member;
+  }
+
+  member(number: number): Member {
+    const found = this.members.find((member) => member.number === number);
+    if (!found) throw new Error(`no node ${number}`);
+    return found;
+  }
+
+  /** An HTTP server that answers with the address that it sees. */
+  async #serve(netns: string, ip: string, port: number): Promise<void> {
+    const program = `require('node:http').createServer((q, r) => r.end(q.url === '/big' ? 'x'.repeat(2e6) : q.socket.remoteAddress)).listen(${port}, '${ip}', () => console.log('up'))`;
+    const child = spawnIn(netns, process.execPath, ['-e', program], { stdio: ['ignore', 'pipe', 'inherit'] });
+    this.#servers.push(child);
+    if (child.stdout) await once(child.stdout, 'data');
+  }
+
+  serveOn(member: Member, port: number): Promise<void> {
+    return this.#serve(member.node.network.netns, '0.0.0.0', port);
+  }
+
+  async #remove(): Promise<void> {
+    for (const child of this.#servers) child.kill('SIGKILL');
+    for (const { node } of this.members) {
+      await node.daemon?.end('SIGKILL');
+      if (!this.#t.passed && existsSync(node.logFile)) this.#t.log(readFileSync(node.logFile, 'utf8').slice(-2500));
+      await node.run.remove();
+    }
+    await this.#run.remove();
+  }
+}
+
+/** Nodes that came or changed, and names of those that went. */
+export const tell = (member: Member, changes: readonly (PeerNode | string)[]): Promise<unknown> =>
+  member.node.daemon?.ask(`peers ${JSON.stringify(changes)}`) ?? Promise.reject(new Error('no daemon'));
+
+/** What the server at the address says of the client, or that it is not reached. */
+export async function get(netns: string, ip: string, port = 80, seconds = 5): Promise<string> {
+  const url = `http://${ip}:${port}/`;
+  const args = ['-sS', '--max-time', String(seconds), '--noproxy', '*', url];
+  const { code, stdout } = await execResult('curl', args, { netns });
+  return code === 0 ? stdout : `curl ${code}`;
+}
+
+/** Every pod asks every other: each must see the other's own address. */
+export async function meet(t: ExecutionContext, members: readonly Member[], what = ''): Promise<void> {
+  for (const from of members) {
+    for (const to of members) {
+      if (from === to) continue;
+      const say = () => get(from.pod.netns, to.pod.ip, 80, 1);
+      await eventually(`${from.name} to ${to.name} ${what}`, async () => (await say()) === from.pod.ip, 10_000, 20);
+    }
+  }
+  t.pass();
+}
+
+const captureTable = `table inet capture {
+  chain in {
+    type filter hook prerouting priority -450
+    iifname eth0 ip frag-off & 0x3fff != 0 counter comment "fragments"
+    iifname eth0 udp dport { 8472, 4789 } counter comment "encapsulated"
+    iifname eth0 ip saddr 10.244.0.0/16 counter comment "plain"
+  }
+}
+`;
+
+/** Packets that came over the wire to the node. */
+export async function captured(member: Member): Promise<{ encapsulated: number; plain: number; fragments: number }> {
+  const args = ['-j', 'list', 'table', 'inet', 'capture'];
+  const listing = JSON.parse(await exec('/usr/sbin/nft', args, { netns: member.node.network.netns })) as {
+    nftables: { rule?: { comment: string; expr: { counter?: { packets: number } }[] } }[];
+  };
+  const count = (comment: string): number =>
+    listing.nftables
+      .flatMap(({ rule }) => (rule?.comment === comment ? rule.expr : []))
+      .reduce((sum, { counter }) => sum + (counter?.packets ?? 0), 0);
+  return { encapsulated: count('encapsulated'), plain: count('plain'), fragments: count('fragments') };
+}
