@@ -28,6 +28,7 @@ export class FakeRuntime implements FakeHooks {
   onStop: FakeHooks['onStop'] = () => 143;
   onStart: FakeHooks['onStart'] = () => undefined;
   onExec: FakeHooks['onExec'] = () => ({ exitCode: 0 });
+  memoryUsage: FakeHooks['memoryUsage'] = () => 0;
   cniDirectories = { binDir: '/opt/cni/bin', confDir: '/etc/cni/net.d' };
 
   constructor({ clock = systemClock, generation = '1.7' }: FakeRuntimeOptions = {}) {

@@ -21,6 +21,8 @@ export interface FakeHooks {
   /** A text makes StartContainer fail with it, as for a command that does not exist. */
   onStart: (container: FakeContainer) => string | undefined;
   onExec: (container: FakeContainer, cmd: string[]) => FakeExecResult;
+  /** Bytes that its processes use. */
+  memoryUsage: (container: FakeContainer) => number;
   /** What Status(verbose) says of the CNI directories. */
   cniDirectories: { binDir: string; confDir: string };
 }
@@ -33,7 +35,7 @@ export function serveRuntime(server: FakeServer, pods: FakePods, generation: Fak
   serveSandboxes(server, pods);
   serveContainers(server, pods, hooks);
   serveProcesses(server, pods, generation, hooks);
-  serveStats(server, pods);
+  serveStats(server, pods, hooks);
 }
 
 function serveNode(server: FakeServer, pods: FakePods, generation: FakeGeneration, hooks: FakeHooks): void {
@@ -131,7 +133,9 @@ function serveContainers(server: FakeServer, pods: FakePods, hooks: FakeHooks): 
     ({ containerId, linux }) => {
       const container = pods.container('UpdateContainerResources', containerId);
       if (container.state === 'CONTAINER_EXITED') runningContainer(pods, 'UpdateContainerResources', containerId);
-      container.resources = linux ?? container.resources;
+      // What is 0 or left out stays as it is.
+      const given = Object.entries(linux ?? {}).filter(([, value]) => value !== 0 && value !== '');
+      container.resources = { ...container.resources, ...Object.fromEntries(given) } as cri.LinuxContainerResources;
       return {};
     },
   );
@@ -169,16 +173,17 @@ function serveProcesses(server: FakeServer, pods: FakePods, generation: FakeGene
   }));
 }
 
-/** Shapes only: every figure is 0. */
-function serveStats(server: FakeServer, pods: FakePods): void {
+/** Shapes only: every figure but the memory is 0. */
+function serveStats(server: FakeServer, pods: FakePods, hooks: FakeHooks): void {
   const statsOf = (container: FakeContainer): cri.ContainerStatsInput => {
     const { metadata, labels, annotations } = container.config;
     const timestamp = server.clock.now() * 1e6;
     const value = { value: 0 };
+    const memory = { value: hooks.memoryUsage(container) };
     return {
       attributes: { id: container.id, metadata, labels, annotations },
       cpu: { timestamp, usageCoreNanoSeconds: value },
-      memory: { timestamp, workingSetBytes: value, usageBytes: value },
+      memory: { timestamp, workingSetBytes: memory, usageBytes: memory },
     };
   };
   server.on<cri.ContainerStatsRequest, cri.ContainerStatsResponseInput>('containerStats', ({ containerId }) => ({

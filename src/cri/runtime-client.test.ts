@@ -67,7 +67,7 @@ test('every method of both services goes to a path of its own', async (t) => {
     await (call as (r: object) => Promise<unknown>)({});
   getContainerEvents({});
   const paths = calls.map((call) => call.path);
-  t.is(new Set(paths).size, 32);
+  t.is(new Set(paths).size, 33);
   t.true(paths.every((path) => /^\/runtime\.v1\.(Runtime|Image)Service\/[A-Z]\w+$/.test(path)));
   const names = [...Object.keys(unary), ...Object.keys(image), 'getContainerEvents'];
   t.deepEqual(

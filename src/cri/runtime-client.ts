@@ -69,6 +69,7 @@ export function createServices(
       listContainers: unary(runtime, 'ListContainers'),
       containerStatus: unary(runtime, 'ContainerStatus'),
       updateContainerResources: unary(runtime, 'UpdateContainerResources'),
+      updatePodSandboxResources: unary(runtime, 'UpdatePodSandboxResources'),
       reopenContainerLog: unary(runtime, 'ReopenContainerLog'),
       execSync: unary(runtime, 'ExecSync', (request) => (request.timeout ? beyond(request.timeout) : undefined)),
       exec: unary(runtime, 'Exec'),

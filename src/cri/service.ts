@@ -32,6 +32,8 @@ export interface RuntimeService {
   listContainers: Unary<cri.ListContainersRequestInput, cri.ListContainersResponse>;
   containerStatus: Unary<cri.ContainerStatusRequestInput, cri.ContainerStatusResponse>;
   updateContainerResources: Unary<cri.UpdateContainerResourcesRequestInput, cri.UpdateContainerResourcesResponse>;
+  /** containerd >= 2.1; UNIMPLEMENTED before. */
+  updatePodSandboxResources: Unary<cri.UpdatePodSandboxResourcesRequestInput, cri.UpdatePodSandboxResourcesResponse>;
   reopenContainerLog: Unary<cri.ReopenContainerLogRequestInput, cri.ReopenContainerLogResponse>;
   execSync: Unary<cri.ExecSyncRequestInput, cri.ExecSyncResponse>;
   exec: Unary<cri.ExecRequestInput, cri.ExecResponse>;

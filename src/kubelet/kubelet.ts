@@ -11,6 +11,7 @@ import type { ImageService, RuntimeService } from '../cri/service.ts';
 import { errorLine } from '../observe/keelson-error.ts';
 import type { Logger } from '../observe/logger.ts';
 import type { NodeAdmission, NodeObjects, ServiceVariables } from './api/node-view.ts';
+import type { PodCgroups } from './cgroups/pod-cgroups.ts';
 import { createEvictablePods } from './eviction/evictable-pods.ts';
 import { PodReleases } from './eviction/pod-releases.ts';
 import { removeEndedContainers } from './eviction/remove-ended-containers.ts';
@@ -77,7 +78,9 @@ export interface KubeletOptions {
   mirrorUidOf?: (pod: Pod) => string | undefined;
   /** Default: nothing is set apart. */
   isolate?: IsolatePod;
-  /** Sets the cgroup of a pod that is resized. Default: pods have none of their own. */
+  /** Default: pods have none of their own. */
+  cgroups?: PodCgroups | undefined;
+  /** Sets the cgroup of a pod that is resized. Default: by `cgroups`. */
   updatePodCgroup?: (pod: Pod) => Promise<void>;
   /** Whether the kernel confines processes by AppArmor. */
   appArmor?: boolean;
@@ -130,7 +133,7 @@ const emptySnapshot: PodSnapshot = {
 
 /** Resolves once the first manifests are read and the runtime's pods are known; pods then start in the background. */
 export async function startKubelet(options: KubeletOptions, signal: AbortSignal): Promise<Kubelet> {
-  const { log, clock, paths, runtime, objects, recordEvent = () => {} } = options;
+  const { log, clock, paths, runtime, objects, cgroups, recordEvent = () => {} } = options;
   const scope = new AbortController();
   const stopping = AbortSignal.any([signal, scope.signal]);
   let snapshot = emptySnapshot;
@@ -204,7 +207,8 @@ export async function startKubelet(options: KubeletOptions, signal: AbortSignal)
     },
     publish: (pod, status) => board.set(pod, status),
     resizeOf: (uid) => resizes.of(uid),
-    updatePodCgroup: options.updatePodCgroup,
+    cgroups,
+    updatePodCgroup: options.updatePodCgroup ?? cgroups?.update.bind(cgroups),
     // A manifest's pod begins anew: it may have been rejected for want of room that there is now.
     statusBefore: (pod) => (isApiPod(pod) ? (board.get(pod.metadata.uid)?.status ?? pod.status) : undefined),
     recordEvent,
@@ -306,6 +310,7 @@ export async function startKubelet(options: KubeletOptions, signal: AbortSignal)
     if (cleaned || snapshot.api?.synced === false) return;
     cleaned = true;
     await removeLeftovers(isKnown, volumes, paths, log);
+    await cgroups?.removeOrphans(isKnown);
   };
   let started = false;
   await cache.relist(stopping);
@@ -331,7 +336,12 @@ export async function startKubelet(options: KubeletOptions, signal: AbortSignal)
 
   const mayRun = (uid: string): boolean =>
     cache.get(uid).containers.some(({ phase }) => phase === 'running' || phase === 'unknown');
-  const served = createServedPods({ board, cache, mirrorUidOf: options.mirrorUidOf });
+  const served = createServedPods({
+    board,
+    cache,
+    mirrorUidOf: options.mirrorUidOf,
+    desired: (pod) => resizes.desired(pod),
+  });
   return {
     board,
     served,

@@ -29,6 +29,8 @@ export interface SandboxContext {
   /** For setHostnameAsFQDN. */
   clusterDomain?: string;
   isolation?: PodIsolation;
+  /** The pod's cgroup; default: the runtime chooses. */
+  cgroupParent?: string;
   /** With it, the runtime is told what the containers and the sandbox have together. */
   node?: NodeResources;
 }
@@ -58,7 +60,7 @@ export function sandboxConfig(pod: Pod, attempt: number, context: SandboxContext
     },
     annotations: annotations(pod),
     linux: {
-      cgroupParent: '',
+      cgroupParent: context.cgroupParent ?? '',
       sysctls: Object.fromEntries(
         (pod.spec.securityContext?.sysctls ?? []).map(({ name: key, value }) => [key, value]),
       ),

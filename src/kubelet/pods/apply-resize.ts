@@ -14,17 +14,11 @@ import type { PodRuntimeState } from '../plan/runtime-state.ts';
 import { allocationOf } from '../resize/allocation.ts';
 import type { PodCgroupOperation, ResizeOperation, UpdateOperation } from '../resize/plan-resize.ts';
 import { resizeInProgress, resizeMessage } from '../resize/resize-conditions.ts';
+import { ResizeError } from '../resize/resize-error.ts';
 import { readContainer } from './inspect-pod.ts';
 import type { PodContext, PodMemory } from './pod-context.ts';
 import { warning } from './pod-events.ts';
 import { publishStatus } from './publish-status.ts';
-
-/** Memory would be taken from processes that use it. */
-export class ResizeError extends KeelsonError {
-  constructor(message: string, pod: Pod) {
-    super('POD_RESIZE', message, { object: `pod ${pod.metadata.namespace}/${pod.metadata.name}` });
-  }
-}
 
 /** The kubelet's backOffPeriod: nobody tells when a container uses less memory. */
 const retryMs = 10_000;
@@ -117,7 +111,10 @@ async function checkUsage(
   context: PodContext,
   signal: AbortSignal,
 ): Promise<void> {
-  const lowered = steps.filter(({ lowersMemoryTo }) => lowersMemoryTo !== undefined);
+  const hasCgroup = context.updatePodCgroup !== undefined;
+  const lowered = steps.filter(({ op, lowersMemoryTo }) => {
+    return lowersMemoryTo !== undefined && (hasCgroup || op === 'updateContainer');
+  });
   if (lowered.length === 0) return;
   const running = context.cache.get(pod.metadata.uid).containers.filter(({ phase }) => phase === 'running');
   const usage = new Map(

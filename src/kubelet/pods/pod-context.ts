@@ -8,6 +8,7 @@ import type { Clock } from '../../base/clock.ts';
 import type { Semaphore } from '../../base/semaphore.ts';
 import type { RuntimeService } from '../../cri/service.ts';
 import type { Logger } from '../../observe/logger.ts';
+import type { PodCgroups } from '../cgroups/pod-cgroups.ts';
 import type { PresentImage } from '../images/ensure-image.ts';
 import type { IsolatePod } from '../isolation/isolate-pod.ts';
 import type { ClusterDns } from '../plan/dns-config.ts';
@@ -107,6 +108,8 @@ export interface PodContext extends InspectDependencies {
   runHook: RunHook;
   /** What is known of the pod's resizes; nothing for one that asks for what it was admitted with. */
   resizeOf?(uid: string): PodResize | undefined;
+  /** None where the runtime places containers by itself. */
+  cgroups?: PodCgroups | undefined;
   /** Sets the pod's own cgroup to its resources; none where pods have no cgroup. */
   updatePodCgroup?: ((pod: Pod) => Promise<void>) | undefined;
   /** What sets the pod's sandbox apart from the usual. */

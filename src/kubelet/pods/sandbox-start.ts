@@ -35,7 +35,7 @@ export async function startSandbox(
   return { sandbox, state: next };
 }
 
-/** The same config is handed to CreateContainer. */
+/** The same config is handed to CreateContainer: the pod's cgroup is there before either. @throws CgroupError */
 export async function podSandboxConfig(pod: Pod, attempt: number, isolation: PodIsolation, context: PodContext) {
   const { resolvConf } = context.node;
   const host = resolvConf === '' ? undefined : parseResolvConf(await readResolvConf(resolvConf));
@@ -46,6 +46,7 @@ export async function podSandboxConfig(pod: Pod, attempt: number, isolation: Pod
     podLogDir: context.paths.podLogDir,
     dns,
     isolation,
+    cgroupParent: await context.cgroups?.ensure(pod),
     node: context.node.resources,
   });
   return { config, warnings };

@@ -12,10 +12,16 @@ export interface ServedPodsOptions {
   cache: Pick<PodRuntimeCache, 'get'>;
   /** The uid of the API server's copy of a static pod, if it has one. */
   mirrorUidOf?: ((pod: Pod) => string | undefined) | undefined;
+  /** The pod with what it asks for, where it was given something else yet. Default: the board's. */
+  desired?: (pod: Pod) => Pod;
 }
 
-export function createServedPods({ board, cache, mirrorUidOf }: ServedPodsOptions): ServedPods {
-  const served = ({ pod, status }: PodWithStatus): ServedPod => ({ pod, status, state: cache.get(pod.metadata.uid) });
+export function createServedPods({ board, cache, mirrorUidOf, desired }: ServedPodsOptions): ServedPods {
+  const served = ({ pod, status }: PodWithStatus): ServedPod => ({
+    pod: desired?.(pod) ?? pod,
+    status,
+    state: cache.get(pod.metadata.uid),
+  });
   return {
     list: () => board.list().map(served),
     find(namespace, name, uid) {

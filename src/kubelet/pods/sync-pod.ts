@@ -39,6 +39,7 @@ export async function syncPod(
     return { wakeAtMs: undefined };
   }
   const before = context.cache.get(uid);
+  context.cgroups?.follow(pod);
   context.probes.follow(pod, before, { terminating: false });
   const actions = computePodActions(pod, before, {
     nowMs: context.clock.now(),
@@ -114,6 +115,7 @@ async function keepEnded(pod: Pod, memory: PodMemory, context: PodContext, signa
     await context.volumes.teardown(uid);
     memory.volumesGone = true;
   }
+  await context.cgroups?.remove(uid);
   await removePodGarbage(pod.metadata, context.cache.get(uid), context);
 }
 

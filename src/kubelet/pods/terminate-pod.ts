@@ -34,7 +34,7 @@ export interface TerminateRequest {
   onReleased?(): void;
 }
 
-/** @throws CriError, VolumeError; the caller tries again later */
+/** @throws CriError, VolumeError, CgroupError; the caller tries again later */
 export async function terminatePod(request: TerminateRequest, context: PodContext): Promise<void> {
   const { identity, pod } = request;
   const { uid } = identity;
@@ -46,6 +46,7 @@ export async function terminatePod(request: TerminateRequest, context: PodContex
   context.probes.forget(uid);
   request.onStopped(stopped);
   await context.volumes.teardown(uid);
+  await context.cgroups?.remove(uid);
   request.onReleased?.();
   for (const sandbox of stopped.sandboxes) await context.runtime.removePodSandbox({ podSandboxId: sandbox.id });
   await removePodLogs(identity, context.paths);

@@ -42,7 +42,9 @@ export function resourceStatus(
     ...(requests === undefined ? {} : { allocatedResources: requests }),
     resources: {
       ...(limits === undefined ? {} : { limits: actual ? actualLimits(limits, actual) : limits }),
-      ...(requests === undefined ? {} : { requests: actual ? actualRequests(requests, limits, actual, previous) : requests }),
+      ...(requests === undefined
+        ? {}
+        : { requests: actual ? actualRequests(requests, limits, actual, previous) : requests }),
     },
   };
 }
