@@ -42,6 +42,7 @@ test('defaults', (t) => {
     podCIDR: undefined,
     nodeLabels: new Map(),
     externalCloudProvider: false,
+    network: { backend: 'vxlan', vni: 1, port: 8472, directRouting: false },
   });
   t.is(options.kubelet.podCIDR, undefined);
   t.true(options.kubelet.registerNode);
@@ -63,7 +64,12 @@ test('each flag arrives', (t) => {
     registerWithTaints: 'dedicated=web:NoSchedule,gone:NoExecute',
     registerNode: 'false',
     cloudProvider: 'external',
+    vxlanVni: '7',
+    vxlanPort: '4789',
+    directRouting: true,
+    mtu: '1400',
   });
+  t.is(options.mtu, 1400);
   t.deepEqual(cluster(options), {
     kind: 'cluster',
     roles: new Set(['proxy', 'network', 'kubelet'] as const),
@@ -78,6 +84,7 @@ test('each flag arrives', (t) => {
       ['node.kubernetes.io/x', ''],
     ]),
     externalCloudProvider: true,
+    network: { backend: 'vxlan', vni: 7, port: 4789, directRouting: true },
   });
   t.false(options.kubelet.registerNode);
   t.true(options.kubelet.rotateCertificates);
@@ -90,7 +97,7 @@ test('each flag arrives', (t) => {
 
 test('a flag wins over the file, the file over the default', (t) => {
   const taints =
-    'registerNode: false\nregisterWithTaints: [{key: a, effect: NoSchedule}]\npodCIDR: 10.5.0.0/24\npodPidsLimit: 1\nport: 10350\n';
+    'registerNode: false\nregisterWithTaints: [{key: a, effect: NoSchedule}]\npodCIDR: 10.5.0.0/24\nkubeletCgroups: /k\nport: 10350\n';
   const file = kubelet(taints);
   const proxyFile = proxy(
     'clientConnection: {kubeconfig: /file/proxy.conf}\nclusterCIDR: 10.4.0.0/16\nhostnameOverride: FROM-file\nmode: ipvs\n',
@@ -104,7 +111,7 @@ test('a flag wins over the file, the file over the default', (t) => {
   t.deepEqual(
     fromFiles.warnings.map(({ field, file: name }) => [name, field]),
     [
-      ['k', 'podPidsLimit'],
+      ['k', 'kubeletCgroups'],
       ['p', 'mode'],
     ],
   );
@@ -169,10 +176,21 @@ test('each bad flag has its line', (t) => {
     [{ ...good, readOnlyPort: '10250' }, /^--read-only-port: must not be the port of the API of the kubelet/],
     [{ ...good, address: 'node-1' }, /^--address: "node-1" is not an IP address/],
     [{ ...good, certDir: 'pki' }, /^--cert-dir: "pki" must be an absolute path/],
+    [{ ...good, bootstrapKubeconfig: 'x' }, /^--bootstrap-kubeconfig: "x" must be an absolute path/],
+    [
+      { ...good, bootstrapKubeconfig: '/etc//kubernetes/kubelet.conf' },
+      /^--bootstrap-kubeconfig: must not be the file of --kubeconfig/,
+    ],
+    [{ ...good, rotateCertificates: 'maybe' }, /^--rotate-certificates: must be true or false/],
+    [{ ...good, roles: 'proxy', bootstrapKubeconfig: '/b' }, /^--bootstrap-kubeconfig: needs the role kubelet/],
     [{ ...good, roles: 'proxy', port: '10350' }, /^--port: needs the role kubelet/],
     [{ ...good, proxyConfig: '' }, /^--proxy-config: must not be empty/],
     [{ ...good, roles: 'proxy', nodeLabels: 'a=b' }, /^--node-labels: needs the role kubelet/],
     [{ standalone: '/srv', networkKubeconfig: '/x' }, /^--network-kubeconfig: has a meaning with --kubeconfig only/],
+    [
+      { standalone: '/srv', bootstrapKubeconfig: '/x' },
+      /^--bootstrap-kubeconfig: has a meaning with --kubeconfig only/,
+    ],
     [{ standalone: '/srv', port: '10350' }, /^--port: has a meaning with --kubeconfig only/],
     [{ standalone: '/srv', registerNode: true }, /^--register-node: has a meaning with --kubeconfig only/],
     [{ standalone: '/srv', roles: 'kubelet' }, /^--roles: must name all roles with --standalone/],
@@ -182,6 +200,51 @@ test('each bad flag has its line', (t) => {
     t.is(found.length, 1, found.join('|'));
     t.regex(found[0] ?? '', pattern);
   }
+});
+
+test('the way to other nodes: backends, and the roles that go with them', (t) => {
+  for (const networkBackend of ['vxlan', 'host-gw', 'alloc', 'none']) {
+    const mode = cluster(resolveRunOptions({ ...good, networkBackend }));
+    t.is(mode.network.backend, networkBackend);
+    t.is(mode.roles.has('network'), networkBackend !== 'none');
+  }
+  const without = cluster(resolveRunOptions({ ...good, roles: 'kubelet,proxy', networkBackend: 'none' }));
+  t.false(without.roles.has('network'));
+  const cases: [RunFlags, RegExp][] = [
+    [{ networkBackend: 'vxlam' }, /^--network-backend: "vxlam" is no backend \(did you mean vxlan\?\)/],
+    [
+      { networkBackend: 'wireguard' },
+      /^--network-backend: "wireguard" is no backend \(use vxlan, host-gw, alloc, none\)/,
+    ],
+    [{ networkBackend: '' }, /^--network-backend: "" is no backend/],
+    [{ vxlanVni: '0' }, /^--vxlan-vni: must not be 0/],
+    [{ vxlanVni: '16777216' }, /^--vxlan-vni: must be a whole number from 0 to 16777215/],
+    [{ vxlanVni: '-1' }, /^--vxlan-vni: must be a whole number/],
+    [{ vxlanPort: '0' }, /^--vxlan-port: must not be 0/],
+    [{ vxlanPort: '65536' }, /^--vxlan-port: must be a whole number/],
+    [{ directRouting: 'yes' }, /^--direct-routing: must be true or false/],
+    [{ mtu: '575' }, /^--mtu: must be from 576 to 65535, not 575/],
+    [{ mtu: '1e3' }, /^--mtu: must be a whole number/],
+    [{ networkBackend: 'host-gw', vxlanVni: '1' }, /^--vxlan-vni: has a meaning with --network-backend vxlan only/],
+    [
+      { networkBackend: 'host-gw', directRouting: true },
+      /^--direct-routing: has a meaning with --network-backend vxlan/,
+    ],
+    [
+      { networkBackend: 'none', roles: 'kubelet,network' },
+      /^--network-backend: none leaves out the role network, which/,
+    ],
+    [{ networkBackend: 'vxlan', roles: 'kubelet' }, /^--network-backend: needs the role network/],
+    [{ vxlanPort: '4789', roles: 'proxy' }, /^--vxlan-port: needs the role network/],
+    [{ mtu: '1400', roles: 'proxy' }, /^--mtu: needs the role network/],
+  ];
+  for (const [flags, pattern] of cases) {
+    const found = lines({ ...good, ...flags });
+    t.is(found.length, 1, found.join('|'));
+    t.regex(found[0] ?? '', pattern);
+  }
+  t.regex(lines({ standalone: '/srv', networkBackend: 'vxlan' })[0] ?? '', /has a meaning with --kubeconfig only/);
+  t.is(resolveRunOptions({ standalone: '/srv', mtu: '1300' }).mtu, 1300);
 });
 
 test('what is insecure must be allowed in so many words', (t) => {

@@ -4,6 +4,7 @@
  * Layer: config (pure): no file system, no working directory, no environment.
  */
 
+import { type NetworkFlags, type NetworkSettings, resolveNetwork } from './flags-network.ts';
 import type { FlagValues } from './flags-values.ts';
 import { splitList } from './flags-values.ts';
 import { formatIpv4Network, type Ipv4Network } from './ip.ts';
@@ -46,12 +47,14 @@ export interface ClusterMode {
   readonly nodeLabels: ReadonlyMap<string, string>;
   /** A cloud controller initialises the Node. */
   readonly externalCloudProvider: boolean;
+  /** The way to pods of other nodes; without the role network, of no effect. */
+  readonly network: NetworkSettings;
 }
 
 export type RunMode = StandaloneMode | ClusterMode;
 
 /** The texts of the flags that only one of the modes has; undefined means that the flag was not given. */
-export interface ModeFlags {
+export interface ModeFlags extends NetworkFlags {
   /** --standalone DIR */
   readonly standalone?: string | undefined;
   readonly serviceCidr?: string | undefined;
@@ -110,6 +113,12 @@ const certificateFlags: readonly FlagName[] = [
   ['bootstrapKubeconfig', '--bootstrap-kubeconfig'],
   ['rotateCertificates', '--rotate-certificates'],
 ];
+const networkFlags: readonly FlagName[] = [
+  ['networkBackend', '--network-backend'],
+  ['vxlanVni', '--vxlan-vni'],
+  ['vxlanPort', '--vxlan-port'],
+  ['directRouting', '--direct-routing'],
+];
 const clusterFlags: readonly FlagName[] = [
   ['networkKubeconfig', '--network-kubeconfig'],
   ['additionalApiServers', '--additional-api-servers'],
@@ -119,6 +128,7 @@ const clusterFlags: readonly FlagName[] = [
   ...registrationFlags,
   ...kubeletApiFlags,
   ...certificateFlags,
+  ...networkFlags,
 ];
 
 /** The mode, or undefined after its problems were told. */
@@ -179,7 +189,10 @@ function clusterMode(
     );
   }
   const networkKubeconfig = values.path('--network-kubeconfig', flags.networkKubeconfig ?? proxyKubeconfig);
-  const chosen = flags.roles === undefined ? new Set(roles) : parseRoles(flags.roles, values);
+  const network = resolveNetwork(flags, values);
+  const named = flags.roles === undefined ? undefined : parseRoles(flags.roles, values);
+  if (named !== undefined) refuseNetworkFlags(flags, named, values);
+  const chosen = flags.roles === undefined ? rolesWith(network) : named;
   if (chosen !== undefined && !chosen.has('kubelet')) refuseKubeletFlags(flags, values);
   const allowInsecureAPIServer = values.bool('--allow-insecure-api-server', flags.allowInsecureApiServer) ?? false;
   const additionalAPIServers = parseServers(flags.additionalApiServers, allowInsecureAPIServer, values);
@@ -202,7 +215,25 @@ function clusterMode(
     podCIDR: podNetwork === undefined ? undefined : formatIpv4Network(podNetwork),
     nodeLabels: labels,
     externalCloudProvider,
+    network,
   };
+}
+
+const rolesWith = ({ backend }: NetworkSettings): ReadonlySet<Role> =>
+  new Set(backend === 'none' ? roles.filter((role) => role !== 'network') : roles);
+
+/** Roles that are named and a backend that says something else about them. */
+function refuseNetworkFlags(flags: ModeFlags, named: ReadonlySet<Role>, values: FlagValues): void {
+  if (named.has('network')) {
+    if (flags.networkBackend !== 'none') return;
+    const message = 'none leaves out the role network, which --roles names';
+    values.fail('--network-backend', message, 'remove one of them');
+    return;
+  }
+  for (const [key, flag] of networkFlags) {
+    if (flags[key] === undefined || flags[key] === 'none') continue;
+    values.fail(flag, 'needs the role network', 'remove it, or add network to --roles');
+  }
 }
 
 /** Without the kubelet role nobody registers a Node or serves its API, and a flag that says how would be without effect. */

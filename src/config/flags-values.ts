@@ -40,6 +40,13 @@ export class FlagValues {
     return this.fail(flag, `must be a whole number from 0 to ${max}, not ${quoted(value)}`, `write it like ${flag} 2`);
   }
 
+  /** The smallest that every IPv4 host takes whole (RFC 791) to the largest that there is. */
+  mtu(flag: string, value: string | undefined): number | undefined {
+    const mtu = this.wholeNumber(flag, value, 65_535);
+    if (mtu === undefined || mtu >= 576) return mtu;
+    return this.fail(flag, `must be from 576 to 65535, not ${mtu}`, `write it like ${flag} 1450`);
+  }
+
   /** `true` is the flag without a value. */
   bool(flag: string, value: string | true | undefined): boolean | undefined {
     if (value === undefined || value === true) return value;

@@ -45,6 +45,7 @@ export interface RunFlags extends ModeFlags {
   readonly hostnameOverride?: string | undefined;
   readonly nodeIp?: string | undefined;
   readonly maxPods?: string | undefined;
+  readonly mtu?: string | undefined;
   readonly clusterDns?: string | undefined;
   readonly clusterDomain?: string | undefined;
   readonly healthzPort?: string | undefined;
@@ -74,6 +75,8 @@ export interface RunOptions<Mode extends RunMode = RunMode> {
   readonly hostnameOverride: string | undefined;
   /** Dotted quad; undefined: the address of the default route's link. */
   readonly nodeIP: string | undefined;
+  /** Of pods' links, bytes; undefined: what the link of the default route leaves room for. */
+  readonly mtu: number | undefined;
   /** 0 to 10. */
   readonly verbosity: number;
   /** The file's settings or the defaults, with the flags' values where a flag overrides a field. */
@@ -135,6 +138,10 @@ export function resolveRunOptions(
     const message = `has more than ${maxRunDirBytes} bytes, too many for socket paths below it`;
     values.fail('--run-dir', message, 'choose a shorter one');
   }
+  const mtu = values.mtu('--mtu', flags.mtu);
+  if (mtu !== undefined && mode?.kind === 'cluster' && !mode.roles.has('network')) {
+    values.fail('--mtu', 'needs the role network', 'remove it, or add network to --roles');
+  }
   const standaloneDir = mode?.kind === 'standalone' ? mode.dir : undefined;
   const { staticPodPath, podLogsDir: podLogDir } = kubelet;
   refuseClashes({ standaloneDir, rootDir, runDir, podLogDir, cniConfDir, staticPodPath }, values);
@@ -154,6 +161,7 @@ export function resolveRunOptions(
     runDir,
     hostnameOverride,
     nodeIP,
+    mtu,
     verbosity: kubelet.logging.verbosity,
     kubelet: { ...kubelet, podCIDR: mode.podCIDR },
     kubeletFields,

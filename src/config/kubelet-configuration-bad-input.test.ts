@@ -187,6 +187,16 @@ test('rules between fields', (t) => {
     ['shutdownGracePeriodCriticalPods: 10s', /must not be longer/],
     ['shutdownGracePeriod: 100ms', /0s or at least 1s/],
     ['cgroupsPerQOS: false\nenforceNodeAllocatable: [pods]', /must be empty or none/],
+    [
+      'enforceNodeAllocatable: [system-reserved]',
+      /system-reserved needs systemReservedCgroup .*needs systemReserved /s,
+    ],
+    [
+      'kubeReserved: {cpu: "1"}\nkubeReservedCgroup: /k\nenforceNodeAllocatable: [kube-reserved, kube-reserved-compressible]',
+      /kube-reserved and kube-reserved-compressible cannot be listed together/,
+    ],
+    ['kubeReservedCgroup: /k\nenforceNodeAllocatable: [kube-reserved-compressible]', /needs kubeReserved /],
+    ['cgroupRoot: ../x', /must be an absolute path|must start with/],
     ['enableSystemLogQuery: true\nenableSystemLogHandler: false', /needs enableSystemLogHandler/],
     ['memoryReservationPolicy: TieredReservation', /needs the feature gate MemoryQoS/],
     ['reservedMemory: [{numaNode: 0, limits: {memory: 0}}]', /reservedMemory\[0\]\.limits\.memory: must not be zero/],
@@ -203,7 +213,6 @@ test('what would be dangerous to ignore is refused, with the way out', (t) => {
     ['memoryManagerPolicy: Static', /set it to None/],
     ['topologyManagerPolicy: best-effort', /set it to none/],
     ['imagePullCredentialsVerificationPolicy: AlwaysVerify', /set it to NeverVerifyPreloadedImages/],
-    ['systemReservedCgroup: /s\nenforceNodeAllocatable: [pods, system-reserved]', /set it to \[pods\]/],
     ['runOnce: true', /set it to false/],
   ];
   for (const [body, pattern] of cases) {

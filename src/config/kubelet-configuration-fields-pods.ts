@@ -47,10 +47,10 @@ export const podFields = {
     "one IPv4 network, /8 to /30, without host bits; the flag --pod-cidr wins; in a cluster the Node's spec.podCIDR when" +
       ' neither is set',
   ),
-  podPidsLimit: warned(
+  podPidsLimit: honoured(
     integer({ min: -1, max: Number.MAX_SAFE_INTEGER }),
     -1,
-    'the number of processes of a pod is not limited yet',
+    'of each pod together; -1 and 0: no limit; needs cgroupsPerQOS',
     { explicitZero: true },
   ),
   'crashLoopBackOff.maxContainerRestartPeriod': honoured(

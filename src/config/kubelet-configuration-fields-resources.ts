@@ -13,11 +13,9 @@ import { cpuList, quantity, threshold } from './schema-kubernetes.ts';
 
 const second = 1_000;
 const minute = 60 * second;
-const noPodCgroups = 'no pod cgroups are made yet: the runtime places containers and sets their limits';
 const noEviction = 'pods are not evicted under pressure yet';
-const noCgroupLimit = 'the cgroups of the system are not limited yet';
-const reservation =
-  "lowers the Node's allocatable; no cgroup is limited yet, so a pod without limits may still use what is reserved";
+const reservedCgroup = 'limited when enforceNodeAllocatable says so; it must exist; with the systemd driver a slice';
+const reservation = "lowers the Node's allocatable, and what all pods together may use (enforceNodeAllocatable)";
 const pressure = 'for the conditions of the Node, admission and evictions';
 const noExclusive = 'containers would share CPUs and memory that the policy promises to keep apart';
 const noNuma = 'pods would be placed without regard to NUMA nodes';
@@ -46,23 +44,39 @@ const checkReservedMemory = (name: string) =>
   name === 'memory' || name.startsWith('hugepages-') ? [] : ['must be memory or hugepages-<size>'];
 
 export const cgroupFields = {
-  cgroupRoot: warned(cgroupPath, undefined, noPodCgroups),
-  cgroupsPerQOS: accepted(bool(), true, noPodCgroups),
-  cgroupDriver: accepted(oneOf('cgroupfs', 'systemd'), 'cgroupfs', noPodCgroups),
-  failCgroupV1: accepted(bool(), true, 'a machine with cgroup v1 is never refused: the runtime sets the limits there'),
+  cgroupRoot: honoured(cgroupPath, undefined, 'in cgroupfs terms with either driver; it must exist; / when not set'),
+  cgroupsPerQOS: honoured(
+    bool(),
+    true,
+    'needs cgroup v2: on v1 true is an error, except without a configuration file, where it is off; false: the runtime' +
+      ' places containers and limits each by itself',
+  ),
+  cgroupDriver: honoured(
+    oneOf('cgroupfs', 'systemd'),
+    'cgroupfs',
+    "the runtime's own goes first where it tells (RuntimeConfig: containerd 2)",
+  ),
+  failCgroupV1: accepted(
+    bool(),
+    true,
+    'cgroup v1 is refused with cgroupsPerQOS, and served without, whatever this says',
+  ),
   failSwapOn: honoured(bool(), true, 'true: a machine with swap switched on is refused'),
-  'memorySwap.swapBehavior': warned(
+  'memorySwap.swapBehavior': honoured(
     oneOf('NoSwap', 'LimitedSwap'),
     undefined,
-    'containers get no swap setting at all yet, neither none nor a share',
-    { quiet: ['NoSwap'] },
+    'NoSwap when not set; LimitedSwap: a share for Burstable containers, on cgroup v2',
   ),
   cpuCFSQuota: honoured(bool(), true, 'false: CPU limits are not enforced'),
   cpuCFSQuotaPeriod: honoured(duration({ min: 1, max: second }), 100, 'the period of CPU limits', {
     explicitZero: true,
   }),
-  singleProcessOOMKill: warned(bool(), undefined, 'memory.oom.group is left as the runtime sets it'),
-  protectKernelDefaults: warned(bool(), false, 'the kernel settings of the machine are neither checked nor changed'),
+  singleProcessOOMKill: honoured(bool(), undefined, 'false when not set: memory.oom.group is 1 on cgroup v2'),
+  protectKernelDefaults: honoured(
+    bool(),
+    false,
+    'false: the sysctls of a node are set, and one that cannot be set is logged; true: they are only compared',
+  ),
   kernelMemcgNotification: warned(bool(), false, noEviction),
   memoryThrottlingFactor: warned(fraction({ above: 0, max: 1 }), 0.9, 'memory.high is not set (MemoryQoS)', {
     explicitZero: true,
@@ -95,17 +109,16 @@ export const managerFields = {
 };
 
 export const reservationFields = {
-  enforceNodeAllocatable: refused(
+  enforceNodeAllocatable: honoured(
     list(text()),
     ['pods'] as readonly string[],
-    'the limits of the pods, kube-reserved and system-reserved cgroups are not set yet, which would leave the system' +
-      ' without the protection that was asked for; pods, none and [] are taken, and none is what happens',
-    { explicitZero: true, quiet: [[], ['none']] },
+    'without pods the cgroup of all pods is limited to the whole machine; the default is no error with cgroupsPerQOS: false',
+    { explicitZero: true },
   ),
   systemReserved: honoured(mapOf(quantity(), checkReservable), undefined, reservation),
   kubeReserved: honoured(mapOf(quantity(), checkReservable), undefined, reservation),
-  systemReservedCgroup: warned(cgroupPath, undefined, noCgroupLimit),
-  kubeReservedCgroup: warned(cgroupPath, undefined, noCgroupLimit),
+  systemReservedCgroup: honoured(cgroupPath, undefined, reservedCgroup),
+  kubeReservedCgroup: honoured(cgroupPath, undefined, reservedCgroup),
   reservedSystemCPUs: warned(
     cpuList(),
     undefined,

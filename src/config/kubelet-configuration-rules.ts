@@ -54,7 +54,7 @@ const enforcements = [
 ];
 
 const allocatable: Rule = ({ values, set, report }) => {
-  // The default [pods] is not held against cgroupsPerQOS: false, unlike in the kubelet, because nothing is enforced.
+  // The default [pods] is not held against cgroupsPerQOS: false, unlike in the kubelet: nobody asked for it.
   if (!set.has('enforceNodeAllocatable')) return;
   const listed = values.enforceNodeAllocatable;
   for (const [index, word] of listed.entries()) {
@@ -62,6 +62,20 @@ const allocatable: Rule = ({ values, set, report }) => {
       fault(report, ['enforceNodeAllocatable', index], `must be one of ${enforcements.join(', ')}, not ${word}`);
     } else if (listed.indexOf(word) < index) {
       fault(report, ['enforceNodeAllocatable', index], `${word} is listed twice`);
+    }
+  }
+  for (const reserved of ['system-reserved', 'kube-reserved'] as const) {
+    const words = listed.filter((word) => word === reserved || word === `${reserved}-compressible`);
+    if (new Set(words).size > 1) {
+      fault(report, 'enforceNodeAllocatable', `${words.join(' and ')} cannot be listed together`, 'remove one of them');
+    }
+    const field = reserved === 'system-reserved' ? 'systemReserved' : 'kubeReserved';
+    const [word] = words;
+    if (word !== undefined && !set.has(`${field}Cgroup`)) {
+      fault(report, 'enforceNodeAllocatable', `${word} needs ${field}Cgroup`, `set ${field}Cgroup as well`);
+    }
+    if (word !== undefined && (values[field]?.size ?? 0) === 0) {
+      fault(report, 'enforceNodeAllocatable', `${word} needs ${field}`, `say what is reserved in ${field}`);
     }
   }
   if (listed.includes('none') && listed.length > 1) {

@@ -31,6 +31,18 @@ const defaults: KubeletConfig = {
   maxParallelImagePulls: 1,
   imageGc: { highThresholdPercent: 85, lowThresholdPercent: 80, minAgeMs: 120_000, maxAgeMs: 0 },
   failSwapOn: true,
+  cgroups: {
+    perQOS: true,
+    driver: 'cgroupfs',
+    root: '/',
+    enforce: new Set(['pods']),
+    systemReservedCgroup: undefined,
+    kubeReservedCgroup: undefined,
+    podPidsLimit: -1,
+    singleProcessOOMKill: false,
+    swapBehavior: 'NoSwap',
+    protectKernelDefaults: false,
+  },
   cpuCFSQuota: true,
   cpuCFSQuotaPeriodMicros: 100_000,
   logging: { format: 'text', verbosity: 0 },
@@ -112,6 +124,16 @@ imageGCLowThresholdPercent: 70
 imageMinimumGCAge: 3m
 imageMaximumGCAge: 1h
 failSwapOn: false
+cgroupsPerQOS: true
+cgroupDriver: systemd
+cgroupRoot: /nodes
+enforceNodeAllocatable: [pods, kube-reserved, system-reserved-compressible]
+systemReservedCgroup: /system.slice
+kubeReservedCgroup: /kube.slice
+podPidsLimit: 500
+singleProcessOOMKill: true
+memorySwap: {swapBehavior: LimitedSwap}
+protectKernelDefaults: true
 cpuCFSQuota: false
 cpuCFSQuotaPeriod: 1500us
 logging: {format: json, verbosity: 4}
@@ -184,6 +206,18 @@ streamingConnectionIdleTimeout: 1h
     maxParallelImagePulls: 4,
     imageGc: { highThresholdPercent: 90, lowThresholdPercent: 70, minAgeMs: 180_000, maxAgeMs: 3_600_000 },
     failSwapOn: false,
+    cgroups: {
+      perQOS: true,
+      driver: 'systemd',
+      root: '/nodes',
+      enforce: new Set(['pods', 'kube-reserved', 'system-reserved-compressible']),
+      systemReservedCgroup: '/system.slice',
+      kubeReservedCgroup: '/kube.slice',
+      podPidsLimit: 500,
+      singleProcessOOMKill: true,
+      swapBehavior: 'LimitedSwap',
+      protectKernelDefaults: true,
+    },
     cpuCFSQuota: false,
     cpuCFSQuotaPeriodMicros: 1_500,
     logging: { format: 'json', verbosity: 4 },
@@ -276,6 +310,7 @@ volumeStatsAggPeriod: 0s
 `);
   t.deepEqual(config, {
     ...defaults,
+    cgroups: { ...defaults.cgroups, driver: 'systemd' },
     clusterDNS: ['10.96.0.10'],
     clusterDomain: 'cluster.local',
     containerRuntimeEndpoint: 'unix:///var/run/containerd/containerd.sock',
@@ -315,12 +350,11 @@ test('parallel pulls follow Kubernetes defaulting', (t) => {
 });
 
 test('fields without effect are warned about by name, unless they ask for the default', (t) => {
-  t.regex(warned('podPidsLimit: 7')[0] ?? '', /^podPidsLimit: has no effect in this version: /);
-  t.deepEqual(warned('podPidsLimit: -1'), []);
+  t.regex(warned('volumePluginDir: /x')[0] ?? '', /^volumePluginDir: has no effect in this version: /);
+  t.deepEqual(warned('volumePluginDir: /usr/libexec/kubernetes/kubelet-plugins/volume/exec/'), []);
   t.deepEqual(warned('enableServer: false\nregisterNode: false\nhairpinMode: none\niptablesDropBit: 3'), []);
   t.deepEqual(warned('memorySwap: {swapBehavior: NoSwap}'), []);
-  t.is(warned('memorySwap: {swapBehavior: LimitedSwap}').length, 1);
-  t.is(warned('systemReservedCgroup: /system.slice').length, 1);
+  t.is(warned('kubeletCgroups: /kubelet.slice').length, 1);
   t.deepEqual(warned('enforceNodeAllocatable: []'), []);
   t.deepEqual(warned('enforceNodeAllocatable: [none]'), []);
   t.deepEqual(warned('enforceNodeAllocatable: [pods]'), []);

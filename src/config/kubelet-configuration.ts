@@ -9,6 +9,7 @@ import { ConfigError } from './config-error.ts';
 import { checkKind } from './document-kind.ts';
 import { featureGateWarnings } from './feature-gate-warnings.ts';
 import { type ConfigWarning, fieldName, placed, readFields, sorted } from './field-reader.ts';
+import { type KubeletCgroupsConfig, toCgroupsConfig } from './kubelet-configuration-cgroups.ts';
 import { defaultEvictionHard } from './kubelet-configuration-fields-resources.ts';
 import { checkKubeletConfigurationRules } from './kubelet-configuration-rules.ts';
 import { type KubeletServerConfig, toServerConfig } from './kubelet-configuration-server.ts';
@@ -65,6 +66,7 @@ export interface KubeletConfig {
     readonly maxAgeMs: number;
   };
   readonly failSwapOn: boolean;
+  readonly cgroups: KubeletCgroupsConfig;
   readonly cpuCFSQuota: boolean;
   /** 1,000 to 1,000,000, as CRI's cpu_period takes it. */
   readonly cpuCFSQuotaPeriodMicros: number;
@@ -196,6 +198,7 @@ function toConfig(values: KubeletConfigurationValues, set: ReadonlySet<string>):
       maxAgeMs: values.imageMaximumGCAge,
     },
     failSwapOn: values.failSwapOn,
+    cgroups: toCgroupsConfig(values),
     cpuCFSQuota: values.cpuCFSQuota,
     cpuCFSQuotaPeriodMicros: Math.round(values.cpuCFSQuotaPeriod * 1_000),
     logging: { format: values['logging.format'], verbosity: Math.min(10, values['logging.verbosity']) },

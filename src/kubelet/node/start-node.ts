@@ -118,7 +118,7 @@ export async function startNode(options: NodeOptions, edges: NodeEdges, signal: 
     kubeletVersion: options.kubeletVersion,
     kubeletPort: options.kubeletPort,
     maxImages: options.maxImages,
-    declaredFeatures: [],
+    declaredFeatures: ['InPlacePodVerticalScalingInitContainers'],
     volumesInUse: [],
     ...(await measure()),
     ...pickRuntime(health),
