@@ -8,6 +8,9 @@ run_packages=(
 test_packages=(
   docker-registry apache2-utils skopeo containernetworking-plugins tcpdump jq debian-archive-keyring dpkg-dev openssl
 )
+# What script/package-deb needs; the libraries of another architecture come with its compiler.
+package_packages=(ca-certificates libatomic1 g++ make musl-tools binutils patchelf openssl xz-utils)
+cross_packages=(g++-aarch64-linux-gnu)
 # Services that these packages bring along. They are switched off again, unless they were there before.
 service_units=(containerd docker-registry nftables)
 
@@ -69,10 +72,15 @@ apt_quiet() {
   return 1
 }
 
-# install_packages run|test: `test` adds what only the tests need.
+# install_packages run|test|package|cross-package: `test` adds to `run` what only the tests need.
 install_packages() {
-  local wanted=("${run_packages[@]}") missing=() new_units=() unit
-  [[ $1 == test ]] && wanted+=("${test_packages[@]}")
+  local wanted missing=() new_units=() unit
+  case $1 in
+    run) wanted=("${run_packages[@]}") ;;
+    test) wanted=("${run_packages[@]}" "${test_packages[@]}") ;;
+    package) wanted=("${package_packages[@]}") ;;
+    cross-package) wanted=("${cross_packages[@]}") ;;
+  esac
   # Debian's Node is used for one thing: `npm ci`, which brings our own. So it is not wanted where npm or the result is.
   if ! command -v npm >/dev/null && [[ ! -x $KEELSON_ROOT/node_modules/.bin/node ]]; then wanted+=(nodejs npm); fi
   mapfile -t missing < <(missing_packages "${wanted[@]}")
