@@ -3,9 +3,11 @@
  * Layer: bench. Not src/api, which is part of what is measured.
  */
 import type { ChildProcess } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { Agent, request } from 'node:https';
+import type { Socket } from 'node:net';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
@@ -28,6 +30,11 @@ export interface BenchApi {
   request(method: string, path: string, body?: object): Promise<any>;
   /** From the collection's present state on. Returns how to stop. */
   watch(path: string, listener: (event: WatchEvent) => void): Promise<() => void>;
+  /**
+   * Runs a command in the only container of a pod of the namespace `default` through the API server, as kubectl does over a
+   * WebSocket; milliseconds until the connection is closed. @throws when it is refused or the command fails
+   */
+  exec(pod: string, ...command: string[]): Promise<number>;
   close(): void;
 }
 
@@ -93,6 +100,32 @@ export async function openBenchApi({ node, cluster }: ClusterNode): Promise<Benc
         stopped = true;
         outgoing.destroy();
       };
+    },
+    async exec(pod, ...command) {
+      const words = command.map((word) => `command=${encodeURIComponent(word)}`).join('&');
+      const begun = performance.now();
+      const outgoing = request({
+        ...connection,
+        agent: false,
+        path: `/api/v1/namespaces/default/pods/${pod}/exec?stdout=1&${words}`,
+        headers: {
+          connection: 'Upgrade',
+          upgrade: 'websocket',
+          'sec-websocket-version': '13',
+          'sec-websocket-key': randomBytes(16).toString('base64'),
+          'sec-websocket-protocol': 'v4.channel.k8s.io',
+        },
+      });
+      outgoing.on('response', ({ statusCode }) => outgoing.destroy(new Error(`exec in ${pod}: ${statusCode}`)));
+      outgoing.end();
+      const [, socket, head] = (await once(outgoing, 'upgrade')) as [unknown, Socket, Buffer];
+      const chunks = [head];
+      socket.on('data', (chunk: Buffer) => chunks.push(chunk));
+      await once(socket, 'end');
+      socket.destroy();
+      // The status comes last, on the fourth channel.
+      if (!Buffer.concat(chunks).includes('"status":"Success"')) throw new Error(`exec in ${pod} did not succeed`);
+      return performance.now() - begun;
     },
     close() {
       agent.destroy();

@@ -11,6 +11,16 @@ import { sleep, usage } from './figures.ts';
 const collection = '/api/v1/namespaces/default/pods';
 /** As its containers do not ignore SIGTERM, they end at once. */
 const command = ['sh', '-c', 'trap "exit 0" TERM; sleep 1000000 & wait'];
+const webCommand = [
+  'sh',
+  '-c',
+  'mkdir /www; touch /www/index.html; httpd -h /www -p 8080; trap "exit 0" TERM; sleep 1000000 & wait',
+];
+/** One by HTTP and one by a process in the container, every 10 s, which is the default. */
+const probes = {
+  readinessProbe: { exec: { command: ['true'] }, periodSeconds: 10 },
+  livenessProbe: { httpGet: { path: '/', port: 8080 }, periodSeconds: 10 },
+};
 
 export interface PodTimes {
   /** Milliseconds from the request to the event, one for each pod. */
@@ -35,6 +45,8 @@ export class BenchPods {
   readonly #api: BenchApi;
   readonly #nodeName: string;
   readonly #withToken: boolean;
+  /** Whether pods that are made from now on have probes. */
+  withProbes = false;
   readonly #waiting = new Map<string, (at: bigint) => void>();
   #stop = (): void => undefined;
 
@@ -89,7 +101,14 @@ export class BenchPods {
         nodeName: this.#nodeName,
         terminationGracePeriodSeconds: 1,
         automountServiceAccountToken: this.#withToken,
-        containers: [{ name: 'c', image: busyboxImage, imagePullPolicy: 'IfNotPresent', command }],
+        containers: [
+          {
+            name: 'c',
+            image: busyboxImage,
+            imagePullPolicy: 'IfNotPresent',
+            ...(this.withProbes ? { command: webCommand, ...probes } : { command }),
+          },
+        ],
       },
     });
     return Number((await isReady) - begun) / 1e6;

@@ -3,12 +3,13 @@
  * create -> Ready and delete -> gone, what the three roles cost with idle pods, and Services at growing numbers.
  * Layer: bench. Root only. Beside ours stand the stock components' 1.36 figures of ../shared/reference/baseline.md, which are
  * of another run on such a machine: the load average tells how far this run was alone.
- * Usage: sudo script/bench cluster   (PODS=1, SERIAL=20, BURSTS=30,60, IDLE_SECONDS=30, TOKEN=1, SERVICES=1000,5000,10000,
- * CHANGES=200, ROLES=all,proxy)
+ * Usage: sudo script/bench cluster   (PODS=1, SERIAL=20, BURSTS=30,60, PROBED=60, EXECS=50, IDLE_SECONDS=30, TOKEN=1,
+ * SERVICES=1000,5000,10000, CHANGES=200, ROLES=all,proxy)
  */
 import { loadavg } from 'node:os';
+import { connectRuntime } from '../src/cri/connect.ts';
 import { startClusterNode } from '../test/support/cluster-node.ts';
-import { openBenchApi } from './cluster-api.ts';
+import { type BenchApi, openBenchApi } from './cluster-api.ts';
 import { BenchPods, eventLoopLag, type IdleUsage, idleUsage, type PodTimes } from './cluster-pods.ts';
 import { BenchServices, type ServiceFigures } from './cluster-services.ts';
 import { median, percentile, printRows, type Row, sleep, usage } from './figures.ts';
@@ -16,6 +17,8 @@ import { median, percentile, printRows, type Row, sleep, usage } from './figures
 const { PODS = '1', TOKEN = '0', ROLES = 'all,proxy' } = process.env;
 const serial = Number(process.env.SERIAL ?? 20);
 const bursts = (process.env.BURSTS ?? '30,60').split(',').map(Number);
+const probed = Number(process.env.PROBED ?? 60);
+const execs = Number(process.env.EXECS ?? 50);
 const idleSeconds = Number(process.env.IDLE_SECONDS ?? 30);
 const sizes = (process.env.SERVICES ?? '1000,5000,10000').split(',').map(Number).filter(Boolean);
 const changes = Number(process.env.CHANGES ?? 200);
@@ -83,6 +86,53 @@ function serviceRows(count: number, figures: ServiceFigures): Row[] {
   ];
 }
 
+/** Pods with an HTTP and an exec probe each: until they are ready, and what they cost while nothing else happens. */
+async function probedRows(pods: BenchPods, count: number, pid: number): Promise<Row[]> {
+  const rows: Row[] = [];
+  pods.withProbes = true;
+  const { ready } = await pods.burst(count, async () => {
+    await sleep(settleMs);
+    // Whole periods: every probe runs as often.
+    const { rssMiB, pssMiB, cpuPercent } = await idleUsage(pid, Math.max(1, Math.round(idleSeconds / 10)) * 10);
+    rows.push(
+      row(`RSS, ${count} probed pods`, rssMiB, 'MiB'),
+      row(`PSS, ${count} probed pods`, pssMiB, 'MiB'),
+      row(`CPU, ${count} probed pods`, cpuPercent, '%'),
+    );
+  });
+  pods.withProbes = false;
+  return [
+    row(`burst of ${count} with probes, median`, median(ready), 'ms'),
+    row(`burst of ${count} with probes, all`, Math.max(...ready), 'ms'),
+    ...rows,
+  ];
+}
+
+/** `true` in a container: over the API server and the kubelet's API, and by the runtime alone. */
+async function execRows(pods: BenchPods, api: BenchApi, count: number): Promise<Row[]> {
+  await pods.create('exec');
+  const runtime = await connectRuntime(cluster.node.containerd.endpoint);
+  try {
+    const pod = await api.request('GET', '/api/v1/namespaces/default/pods/exec');
+    const containerId = pod.status.containerStatuses[0].containerID.replace('containerd://', '');
+    const [through, alone]: number[][] = [[], []];
+    for (let i = 0; i < count; i++) {
+      through?.push(await api.exec('exec', 'true'));
+      const begun = performance.now();
+      await runtime.runtime.execSync({ containerId, cmd: ['true'], timeout: 10 });
+      alone?.push(performance.now() - begun);
+    }
+    return [
+      row('exec through the API server, p50', median(through ?? []), 'ms'),
+      row('exec through the API server, p99', percentile(through ?? [], 0.99), 'ms'),
+      row('  the same by CRI ExecSync alone, p50', median(alone ?? []), 'ms'),
+    ];
+  } finally {
+    runtime.close();
+    await pods.remove('exec');
+  }
+}
+
 const cluster = await startClusterNode({
   controlPlane: {
     // The bench asks for more at a time than a small cluster would be let.
@@ -123,6 +173,8 @@ try {
       const cpu = row(`CPU for a pod of a burst of ${count} until Ready`, (cpuAtReady - cpuAtStart) / count, 'ms');
       rows.push(...burstRows(count, times), cpu, ...idle);
     }
+    if (probed > 0) rows.push(...(await probedRows(pods, probed, cluster.keelson.pid)));
+    if (execs > 0) rows.push(...(await execRows(pods, api, execs)));
     // Sampling the event loop wakes the process: a daemon of its own.
     await cluster.keelson.stop();
     await cluster.start({ args: ['--event-loop-lag'] });

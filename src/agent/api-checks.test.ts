@@ -61,6 +61,7 @@ async function cluster(
       kind: 'cluster',
       roles: new Set(roles),
       kubeconfig,
+      bootstrapKubeconfig: undefined,
       networkKubeconfig,
       additionalAPIServers: [],
       allowInsecureAPIServer: false,

@@ -12,8 +12,10 @@ import { loadAddon } from '../kernel/addon.ts';
 import { kernelConntrack } from '../kernel/conntrack.ts';
 import { kernelNftables } from '../kernel/nftables.ts';
 import { kernelRtnetlink } from '../kernel/rtnetlink.ts';
+import { hostReader } from '../kubelet/node/host-reader.ts';
 import { runNft } from '../network/nft-program.ts';
 import { checkApiServer } from './api-checks.ts';
+import { checkCgroups } from './cgroup-check.ts';
 import { type CheckResult, fail, failure, ok, warn } from './check-result.ts';
 import { checkDaemon } from './daemon-check.ts';
 import { cniShimPath } from './install-paths.ts';
@@ -72,7 +74,13 @@ export async function runChecks(options: CheckOptions): Promise<CheckResult[]> {
     runtime ?? [],
     ...(roles.has('network') ? [checkShim(), checkCniDirectories(options, facts), podCIDRCheck(options)] : []),
     ...(roles.has('kubelet')
-      ? [checkOomScore(facts), checkOverlay(), checkCgroups(), checkSwap(), checkSpace(options.rootDir)]
+      ? [
+          checkOomScore(facts),
+          checkOverlay(),
+          checkCgroups(hostReader.readText),
+          checkSwap(),
+          checkSpace(options.rootDir),
+        ]
       : []),
     cluster === undefined ? [] : checkApiServer(cluster, nodeNameOf(options.hostnameOverride)),
     others.then((found) => roleChecks(found, roles)),
@@ -187,22 +195,6 @@ async function checkOverlay(): Promise<CheckResult> {
   return /\boverlay$/m.test(filesystems)
     ? ok('overlayfs', 'known to the kernel')
     : warn('overlayfs', 'not loaded', 'run modprobe overlay');
-}
-
-async function checkCgroups(): Promise<CheckResult> {
-  try {
-    const controllers = (await readFile('/sys/fs/cgroup/cgroup.controllers', 'utf8')).trim().split(' ');
-    const missing = ['cpu', 'memory', 'pids'].filter((controller) => !controllers.includes(controller));
-    return missing.length === 0
-      ? ok('cgroups', `v2 with ${controllers.join(' ')}`)
-      : warn('cgroups', `v2 without ${missing.join(', ')}`, 'enable them for the root cgroup');
-  } catch {
-    return warn(
-      'cgroups',
-      'not a v2 hierarchy: limits are set by the runtime on v1',
-      'boot with systemd.unified_cgroup_hierarchy=1',
-    );
-  }
 }
 
 /** @param hasNetwork the role that turns it on is Keelson's */

@@ -26,6 +26,7 @@ import type { ServiceAccountTokens } from '../kubelet/volumes/service-account-to
 import type { VolumeSources } from '../kubelet/volumes/volume-plan.ts';
 import type { Logger } from '../observe/logger.ts';
 import { createImageCollector } from './image-collection.ts';
+import { startNodeCgroups } from './node-cgroups.ts';
 import type { MachineFacts } from './node-facts.ts';
 import type { Runtime } from './node-start.ts';
 import { readRuntimeFacts } from './runtime-facts.ts';
@@ -67,6 +68,12 @@ export async function startKubeletRole(
   const maxPods =
     config.podsPerCore > 0 ? Math.min(config.maxPods, machine.cores * config.podsPerCore) : config.maxPods;
   const imageCollector = createImageCollector(options, connection, cluster?.recordNodeEvent ?? (() => {}), log);
+  await using cleanup = new AsyncDisposableStack();
+  const cgroups = await startNodeCgroups(
+    { options, machine, host, runtime: connection.runtime, recordEvent: cluster?.recordNodeEvent, log },
+    signal,
+  );
+  cleanup.defer(() => cgroups?.stop());
   const kubelet = await startKubelet(
     {
       runtime: connection.runtime,
@@ -99,6 +106,8 @@ export async function startKubeletRole(
           unifiedCgroups: host.unifiedCgroups,
           swapController: host.swapController,
           swapBytes: host.swapBytes,
+          swapBehavior: config.cgroups.swapBehavior,
+          singleProcessOomKill: config.cgroups.singleProcessOOMKill,
           hugePageSizes: host.hugePageSizes,
         },
         allocatable: { milliCores: machine.cores * 1000, memoryBytes: machine.memoryBytes },
@@ -124,6 +133,7 @@ export async function startKubeletRole(
       syncFrequencyMs: config.syncFrequencyMs,
       networkReady: networkGate(connection.runtime),
       appArmor: host.appArmor,
+      cgroups,
       isolate: createPodIsolator({
         runtime: connection.runtime,
         userNamespaces: new UserNamespaces({ rootDir, idsPerPod: 65_536, maxPods }),
@@ -151,12 +161,14 @@ export async function startKubeletRole(
   );
   const collection = new AbortController();
   const collecting = imageCollector.run(AbortSignal.any([signal, collection.signal]));
+  const parts = cleanup.move();
   return {
     ...kubelet,
     imageCollector,
     async stop() {
       collection.abort(new Error('the kubelet role stops'));
       await Promise.all([kubelet.stop(), rotation.stop(), collecting]);
+      await parts.disposeAsync();
     },
   };
 }

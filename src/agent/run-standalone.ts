@@ -27,6 +27,7 @@ import {
   type StartingReport,
   type StatusReport,
 } from './status-report.ts';
+import { startOwnWatchdog } from './watchdog.ts';
 
 /** Resolves after `signal` was aborted and everything is closed. @throws KeelsonError when a part cannot start */
 export async function runStandalone(
@@ -87,6 +88,7 @@ export async function runStandalone(
   };
   log.info({ node: machine.nodeName, podCIDR, folder: dir }, 'Keelson is running');
   sdNotify('READY=1');
+  cleanup.use(startOwnWatchdog(log));
   await aborted(signal);
   sdNotify('STOPPING=1');
   log.info({}, 'Keelson stops; its pods go on');

@@ -26,6 +26,8 @@ export interface StatusReport {
   waiting: { role: string; reason: string }[];
   /** What the API server does not tell just now, one line each; what was known last is used meanwhile. */
   troubles?: string[];
+  /** Those that the daemon asks the cluster for. */
+  certificates?: { client?: CertificateReport; serving?: CertificateReport };
   /** Of a node in a cluster, with the kubelet role, once that stands. */
   node?: NodeReport;
   pods: PodReport[];
@@ -48,6 +50,16 @@ export interface NodeReport {
   pendingStatuses: number;
   /** Why the Node or its Lease cannot be written just now, in one line. */
   error?: string;
+}
+
+export interface CertificateReport {
+  /** There is one that has not expired. */
+  valid: boolean;
+  /** RFC 3339. */
+  notAfter?: string;
+  renewAt?: string;
+  /** What is waited for, or why the last request failed, in one line. */
+  trouble?: string;
 }
 
 /** What the daemon answers until its roles are up. */

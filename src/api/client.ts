@@ -62,6 +62,11 @@ export interface ApiClientOptions {
   readonly userAgent: string;
   /** kubeAPIQPS and kubeAPIBurst; default no limit. */
   readonly rateLimit?: { readonly qps: number; readonly burst: number };
+  /**
+   * Each request waits for it, longer than its own time limit if need be: a node that joins has no certificate yet, and
+   * what fails would be tried again late. Rejects with the signal's reason.
+   */
+  readonly ready?: (signal: AbortSignal) => Promise<void>;
   readonly clock?: Clock;
   readonly log?: Logger;
   /** 0 to 1; for tests. */
@@ -148,6 +153,7 @@ export function createApiClient(options: ApiClientOptions): ApiClient {
     const { signal, idempotent = call.method === 'GET' } = call.options;
     const either = signal === undefined ? closing.signal : AbortSignal.any([signal, closing.signal]);
     let renewed = false;
+    await options.ready?.(either);
     for (let number = 1; ; number++) {
       either.throwIfAborted();
       // First come, first served is not promised; each waits about a token's time.

@@ -57,9 +57,12 @@ export async function syncDirectory(directory: string): Promise<void> {
   }
 }
 
-/** Removes what writers killed half-way left in `directory`. Call it at start, before any writer runs there. */
-export async function removeStaleTemporaries(directory: string): Promise<string[]> {
-  const stale = (await readdir(directory)).filter((name) => name.startsWith(temporaryPrefix));
+/**
+ * Removes what writers killed half-way left in `directory`. Call it at start, before any writer runs there; where several
+ * parts write in one folder, each removes those of the files whose names begin with its `prefix`.
+ */
+export async function removeStaleTemporaries(directory: string, prefix = ''): Promise<string[]> {
+  const stale = (await readdir(directory)).filter((name) => name.startsWith(`${temporaryPrefix}${prefix}`));
   for (const name of stale) await unlink(join(directory, name));
   return stale;
 }

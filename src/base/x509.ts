@@ -1,7 +1,8 @@
 /**
- * Writes X.509 v3 certificates signed with ECDSA P-256: the kubelet's self-signed serving certificate, and the authorities
- * of tests.
- * Layer: base (pure but for randomness). Reads none: node:crypto does. Source of the layout: RFC 5280 section 4.1, RFC 5758.
+ * Writes X.509 v3 certificates signed with ECDSA P-256 (the kubelet's self-signed serving certificate, and the authorities
+ * of tests) and requests for certificates (PKCS #10).
+ * Layer: base (pure but for randomness). Reads none: node:crypto does. Source of the layouts: RFC 5280 section 4.1,
+ * RFC 2986 section 4, RFC 2985 section 5.4.2 (extensionRequest), RFC 5758.
  */
 import { createHash, generateKeyPairSync, type KeyObject, randomBytes, sign } from 'node:crypto';
 import { isIP } from 'node:net';
@@ -43,22 +44,49 @@ export const generateP256 = (): KeyPair => generateKeyPairSync('ec', { namedCurv
 export const privateKeyPem = ({ privateKey }: KeyPair): string =>
   privateKey.export({ type: 'pkcs8', format: 'pem' }).toString();
 
+/** ecdsa-with-SHA256 */
+const signatureAlgorithm = der.sequence(der.oid('1.2.840.10045.4.3.2'));
+
+/** What an authority is asked to sign; usages are said beside it, in Kubernetes' object. */
+export interface RequestFields {
+  subject: DistinguishedName;
+  /** IP addresses and DNS names (ASCII). */
+  names?: readonly string[];
+}
+
+/** PEM of a PKCS #10 request, signed with the key for which the certificate shall be. */
+export function writeCertificateRequest({ subject, names = [] }: RequestFields, keys: KeyPair): string {
+  const extensionRequest = (): Buffer =>
+    der.sequence(der.oid('1.2.840.113549.1.9.14'), der.set(der.sequence(alternativeNames(names))));
+  const toBeSigned = der.sequence(
+    der.unsignedInteger(Buffer.from([0])),
+    distinguishedName(subject),
+    spki(keys.publicKey),
+    // An implicit set, whose members stand directly below the tag.
+    der.explicit(0, ...(names.length > 0 ? [extensionRequest()] : [])),
+  );
+  return der.pem('CERTIFICATE REQUEST', signed(toBeSigned, keys));
+}
+
+/** The part that is signed, with algorithm and signature behind it: of certificates and of requests alike. */
+function signed(toBeSigned: Buffer, { privateKey }: KeyPair): Buffer {
+  return der.sequence(toBeSigned, signatureAlgorithm, der.bitString(sign('sha256', toBeSigned, privateKey)));
+}
+
 /** PEM. The signer is the issuer's; for a self-signed certificate the subject's own. */
 export function writeCertificate(fields: CertificateFields, signer: KeyPair): string {
-  const algorithm = der.sequence(der.oid('1.2.840.10045.4.3.2'));
   const toBeSigned = der.sequence(
     der.explicit(0, der.unsignedInteger(Buffer.from([2]))),
     // At most 20 octets, positive, and unlike that of any other certificate of the issuer.
     der.unsignedInteger(Buffer.concat([Buffer.from([1]), randomBytes(15)])),
-    algorithm,
+    signatureAlgorithm,
     distinguishedName(fields.issuer),
     der.sequence(der.time(fields.notBeforeMs), der.time(fields.notAfterMs)),
     distinguishedName(fields.subject),
     spki(fields.publicKey),
     der.explicit(3, der.sequence(...extensions(fields, signer))),
   );
-  const signature = sign('sha256', toBeSigned, signer.privateKey);
-  return der.pem('CERTIFICATE', der.sequence(toBeSigned, algorithm, der.bitString(signature)));
+  return der.pem('CERTIFICATE', signed(toBeSigned, signer));
 }
 
 const spki = (key: KeyObject): Buffer => key.export({ type: 'spki', format: 'der' });
@@ -84,9 +112,12 @@ function extensions(
       : []),
     extension('2.5.29.14', false, der.octetString(keyIdentifier(publicKey))),
     extension('2.5.29.35', false, der.sequence(der.implicit(0, keyIdentifier(signer.publicKey)))),
-    ...(names.length > 0 ? [extension('2.5.29.17', false, der.sequence(...names.map(generalName)))] : []),
+    ...(names.length > 0 ? [alternativeNames(names)] : []),
   ];
 }
+
+const alternativeNames = (names: readonly string[]): Buffer =>
+  extension('2.5.29.17', false, der.sequence(...names.map(generalName)));
 
 const extension = (id: string, critical: boolean, value: Buffer): Buffer =>
   der.sequence(der.oid(id), ...(critical ? [der.boolean(true)] : []), der.octetString(value));

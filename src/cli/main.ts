@@ -3,6 +3,7 @@
  * so that `keelson status` does not pay for the daemon.
  * Layer: cli; nothing imports it. A user's mistake ends in one clear line and exit code 1 (2 for wrong usage).
  */
+import { basename } from 'node:path';
 import { Command, CommanderError, Option } from 'commander';
 import { ConfigError } from '../config/config-error.ts';
 import { runDefaults } from '../config/flags.ts';
@@ -22,7 +23,7 @@ const program = new Command('keelson')
 const joined = (value: string, previous: string | undefined): string =>
   previous === undefined ? value : `${previous},${value}`;
 
-program
+const runCommand = program
   .command('run')
   .description('run the daemon')
   .optionsGroup('One of:')
@@ -30,6 +31,7 @@ program
   .option('--kubeconfig <file>', 'join the cluster of this kubeconfig')
   .optionsGroup('Node:')
   .option('--config <file>', 'KubeletConfiguration (kubelet.config.k8s.io/v1beta1); flags win over it')
+  .option('--config-dir <dir>', 'drop-ins *.conf that are merged over --config, in the order of their names')
   .option('--hostname-override <name>', "node name (default: the machine's)")
   .option('--node-ip <ip>', "node address (default: the default route's)")
   .option('--container-runtime-endpoint <socket>', 'CRI socket (default: unix:///run/containerd/containerd.sock)')
@@ -46,11 +48,18 @@ program
     `addresses of this node's pods (default: ${runDefaults.podCidr}; in a cluster the Node's spec.podCIDR)`,
   )
   .option('--service-cidr <cidr>', `standalone: addresses of Services that ask for none (${runDefaults.serviceCidr})`)
+  .option('--mtu <bytes>', "of pods (default: the default route's link's, 50 less with vxlan)")
+  .option('--network-backend <name>', 'way to pods of other nodes: vxlan, host-gw, alloc, none (default: vxlan)')
+  .option('--vxlan-vni <number>', 'the same on every node (default: 1)')
+  .option('--vxlan-port <port>', 'UDP, the same on every node (default: 8472)')
+  .option('--direct-routing [bool]', 'vxlan: plain routes to nodes on the same network (default: false)')
   .option('--cni-conf-dir <dir>', 'where the runtime reads CNI configurations (default: ask the runtime)')
   .option('--cni-bin-dir <dir>', 'where the runtime finds CNI plugins (default: ask the runtime)')
   .optionsGroup('Cluster, with --kubeconfig:')
   .option('--network-kubeconfig <file>', 'identity of the proxy and network roles (default: --kubeconfig)')
   .option('--roles <roles>', 'what to run: kubelet,proxy,network (default: all)', joined)
+  .option('--bootstrap-kubeconfig <file>', 'asks for a certificate while --kubeconfig, which is then written, has none')
+  .option('--rotate-certificates [bool]', 'renew the certificate of --kubeconfig (default: false)')
   .option('--proxy-config <file>', 'KubeProxyConfiguration (kubeproxy.config.k8s.io/v1alpha1); flags win over it')
   .option('--cluster-cidr <cidr>', 'networks of all pods of the cluster, one of each family, with a comma')
   .option('--node-labels <labels>', 'labels that the Node is created with: key=value,...', joined)
@@ -59,7 +68,7 @@ program
   .option('--address <ip>', "where the kubelet's API listens (default: 0.0.0.0)")
   .option('--port <port>', "of the kubelet's API (default: 10250)")
   .option('--read-only-port <port>', 'pods, stats, metrics and health without identity; 0: none (default: 0)')
-  .option('--cert-dir <dir>', 'keeps the self-signed serving certificate (default: pki below --root-dir)')
+  .option('--cert-dir <dir>', 'keeps the certificates of the node (default: pki below --root-dir)')
   .option('--cloud-provider <name>', 'external: a cloud controller initialises the Node')
   .option('--additional-api-servers <urls>', 'further addresses of the same API server, with commas', joined)
   .option('--allow-insecure-api-server [bool]', 'take a kubeconfig without TLS checks; for tests')
@@ -142,8 +151,16 @@ proxy
     process.exitCode = await proxyRender(files, flags);
   });
 
+/** What follows the name under which a kubelet is called: a link of that name, or `keelson kubelet`. */
+function kubeletArguments(): string[] | undefined {
+  if (basename(process.argv0) === 'kubelet') return process.argv.slice(2);
+  return process.argv[2] === 'kubelet' ? process.argv.slice(3) : undefined;
+}
+
 try {
-  await program.parseAsync();
+  const asKubelet = kubeletArguments();
+  if (asKubelet === undefined) await program.parseAsync();
+  else await (await import('./kubelet.ts')).kubelet(asKubelet, runCommand);
 } catch (error) {
   process.exitCode = report(error);
 }

@@ -2,29 +2,36 @@
  * `keelson run`: reads the configuration files, checks flags and files together, and hands over to the agent.
  * Layer: cli. SIGTERM and SIGINT end the daemon gently; a second one ends it at once.
  */
-import { open } from 'node:fs/promises';
-import { hasErrorCode } from '../base/errors.ts';
+import type { ConfigWarning } from '../config/field-reader.ts';
 import { type RunFlags, resolveRunOptions } from '../config/flags.ts';
+import type { FieldSetting } from '../config/flags-kubelet.ts';
 import { loadKubeProxyConfiguration } from '../config/kube-proxy-configuration.ts';
-import { loadKubeletConfiguration } from '../config/kubelet-configuration.ts';
 import { KeelsonError } from '../observe/keelson-error.ts';
 import { createLogger } from '../observe/logger.ts';
+import { readConfigurationFile, readKubeletConfiguration } from './configuration-files.ts';
 
-/** A configuration file is a page or two; more is a mistake. */
-const maxConfigBytes = 1 << 20;
+/** What a kubelet's command line says beyond the flags of `keelson run`. */
+export interface KubeletExtras {
+  fields: ReadonlyMap<string, FieldSetting>;
+  warnings: readonly ConfigWarning[];
+}
 
-export async function run(flags: RunFlags, watchEventLoop: boolean): Promise<void> {
+const noExtras: KubeletExtras = { fields: new Map(), warnings: [] };
+
+export async function run(flags: RunFlags, watchEventLoop: boolean, extras: KubeletExtras = noExtras): Promise<void> {
+  const kubeletFile = await readKubeletConfiguration(flags, extras.fields);
+  const proxyFile = flags.proxyConfig ? await readConfigurationFile('--proxy-config', flags.proxyConfig) : undefined;
   const options = resolveRunOptions(
     flags,
-    flags.config ? await loadFile('--config', flags.config, loadKubeletConfiguration) : undefined,
-    flags.proxyConfig ? await loadFile('--proxy-config', flags.proxyConfig, loadKubeProxyConfiguration) : undefined,
+    kubeletFile,
+    proxyFile && loadKubeProxyConfiguration(proxyFile.text, proxyFile.file),
   );
   if (process.getuid?.() !== 0) {
     throw new KeelsonError('NOT_ROOT', 'Keelson needs root for mounts and network namespaces', { fix: 'use sudo' });
   }
   const format = process.stderr.isTTY ? 'text' : options.kubelet.logging.format;
   const log = createLogger(options.verbosity, format);
-  for (const warning of options.warnings) log.warn({ ...warning }, 'configuration');
+  for (const warning of [...extras.warnings, ...options.warnings]) log.warn({ ...warning }, 'configuration');
   const controller = new AbortController();
   for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     process.on(signal, () => {
@@ -45,27 +52,5 @@ export async function run(flags: RunFlags, watchEventLoop: boolean): Promise<voi
     }
   } catch (error) {
     if (!controller.signal.aborted) throw error;
-  }
-}
-
-async function loadFile<Loaded>(
-  flag: string,
-  path: string,
-  load: (text: string, file: string) => Loaded,
-): Promise<Loaded> {
-  try {
-    await using handle = await open(path, 'r');
-    const { size } = await handle.stat();
-    if (size > maxConfigBytes) {
-      throw new KeelsonError('CONFIG_FILE', `has ${size} bytes, more than ${maxConfigBytes}`, { object: path });
-    }
-    return load(await handle.readFile('utf8'), path);
-  } catch (error) {
-    if (!hasErrorCode(error, 'ENOENT', 'EACCES', 'EISDIR', 'ENOTDIR')) throw error;
-    throw new KeelsonError('CONFIG_FILE', 'cannot be read', {
-      object: path,
-      fix: `name a readable file with ${flag}`,
-      cause: error,
-    });
   }
 }

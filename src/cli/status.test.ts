@@ -206,3 +206,19 @@ test('what comes from outside cannot move the cursor nor add lines', (t) => {
 test('a daemon that is starting says so', (t) => {
   t.regex(statusText({ starting: true, version: '0.1.0' }), /^Keelson 0\.1\.0 is starting: .*\n$/);
 });
+
+test('certificates that the daemon asks for: until when, and what is waited for', (t) => {
+  const linesOf = (certificates: NonNullable<StatusReport['certificates']>): string[] =>
+    statusTable(report({ certificates }), now)
+      .split('\n')
+      .filter((line) => line.includes('certificate:'));
+  t.deepEqual(linesOf({}), []);
+  const good = { valid: true, notAfter: '2026-06-01T00:00:00Z', renewAt: '2026-05-01T00:00:00Z' };
+  t.deepEqual(linesOf({ client: good, serving: { valid: false, trouble: 'csr-1\nwaits' } }), [
+    'Client certificate: valid until 2026-06-01T00:00:00Z, renewed at 2026-05-01T00:00:00Z',
+    'Serving certificate: NONE; csr-1 waits',
+  ]);
+  t.deepEqual(linesOf({ client: { ...good, valid: false, trouble: 'refused' } }), [
+    'Client certificate: EXPIRED at 2026-06-01T00:00:00Z; refused',
+  ]);
+});

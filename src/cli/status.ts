@@ -3,7 +3,13 @@
  * Layer: cli.
  */
 import { queryControl } from '../agent/control-socket.ts';
-import type { NodeReport, ProxyReport, StartingReport, StatusReport } from '../agent/status-report.ts';
+import type {
+  CertificateReport,
+  NodeReport,
+  ProxyReport,
+  StartingReport,
+  StatusReport,
+} from '../agent/status-report.ts';
 import { formatAge, formatTable, printable } from './table.ts';
 
 export async function printStatus(options: { runDir: string; output: 'table' | 'json' }): Promise<void> {
@@ -23,6 +29,8 @@ export function statusTable(report: StatusReport, nowMs: number): string {
   const heading = [
     `Node ${report.nodeName} (${report.nodeIPs.join(', ') || 'no address'}), Keelson ${report.version}, up ${age(report.startedAt)}, ${Math.round(report.memoryBytes / 2 ** 20)} MiB`,
     ...(report.node ? [nodeLine(report.node)] : []),
+    ...certificateLine('Client certificate', report.certificates?.client),
+    ...certificateLine('Serving certificate', report.certificates?.serving),
     ...(runtime
       ? [`Runtime ${runtime.name} ${runtime.version}: ${runtime.healthy ? 'ready' : 'NOT ANSWERING'} (${runtime.mode})`]
       : []),
@@ -89,6 +97,14 @@ function formerLine({ podCIDR, pods }: { podCIDR: string; pods: number }): strin
 function proxyState({ healthy, pending }: ProxyReport): string {
   if (!healthy) return 'NOT IN THE KERNEL';
   return pending ? 'on the way to the kernel' : 'in the kernel';
+}
+
+function certificateLine(what: string, report: CertificateReport | undefined): string[] {
+  if (report === undefined) return [];
+  const { valid, notAfter, renewAt, trouble } = report;
+  const until = notAfter === undefined ? 'NONE' : valid ? `valid until ${notAfter}` : `EXPIRED at ${notAfter}`;
+  const renewal = renewAt === undefined || !valid ? '' : `, renewed at ${renewAt}`;
+  return [`${what}: ${until}${renewal}${trouble === undefined ? '' : `; ${printable(trouble)}`}`];
 }
 
 function nodeLine({ registered, ready, pendingStatuses, error }: NodeReport): string {

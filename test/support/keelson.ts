@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { queryControl } from '../../src/agent/control-socket.ts';
 import type { StandaloneReport, StartingReport } from '../../src/agent/status-report.ts';
 import { type ExecResult, eventually, execResult, repositoryRoot, spawnIn } from './exec.ts';
+import { forThisMachine } from './kubelet-config.ts';
 
 export const keelsonBinary = join(repositoryRoot, 'bin/keelson');
 
@@ -37,6 +38,8 @@ export interface KeelsonOptions {
   cluster?: { kubeconfig: string; networkKubeconfig: string };
   /** More flags, e.g. `['-v', '4']`. */
   args?: readonly string[];
+  /** The command; bin/keelson of the clone unless given. */
+  binary?: string;
   /** Where the log goes; it is appended to, so that it shows restarts. */
   logFile: string;
 }
@@ -91,11 +94,11 @@ export function keelsonArguments(options: KeelsonOptions): string[] {
 
 /** Starts the daemon; does not wait for it to be ready (see waitFor). */
 export async function startKeelson(options: KeelsonOptions): Promise<Keelson> {
-  const { dirs, netns } = options;
+  const { dirs, netns, binary = keelsonBinary } = options;
   for (const dir of Object.values(dirs) as string[]) mkdirSync(dir, { recursive: true });
-  if (options.config !== undefined) writeFileSync(`${dirs.run}.kubelet.yaml`, options.config);
+  if (options.config !== undefined) writeFileSync(`${dirs.run}.kubelet.yaml`, forThisMachine(options.config));
   const output = openSync(options.logFile, 'a');
-  const child: ChildProcess = spawnIn(netns, keelsonBinary, keelsonArguments(options), {
+  const child: ChildProcess = spawnIn(netns, binary, keelsonArguments(options), {
     stdio: ['ignore', output, output],
   });
   closeSync(output);
@@ -110,11 +113,11 @@ export async function startKeelson(options: KeelsonOptions): Promise<Keelson> {
   ended.catch(() => undefined);
   const { pid } = child;
   if (pid === undefined) await ended;
-  if (pid === undefined) throw new Error(`${keelsonBinary} did not start`);
+  if (pid === undefined) throw new Error(`${binary} did not start`);
 
   const logs = (): string => readFileSync(options.logFile, 'utf8');
   const command = (...args: string[]): Promise<ExecResult> =>
-    execResult(keelsonBinary, [...args, '--run-dir', dirs.run], { netns });
+    execResult(binary, [...args, '--run-dir', dirs.run], { netns });
   // Asked on the socket: a `keelson status` for each look would take a core from the daemon that is being watched.
   const status = async (): Promise<StandaloneReport> => {
     const report = (await queryControl(dirs.run)) as StandaloneReport | StartingReport;

@@ -32,7 +32,11 @@ export interface KubectlProcess {
 
 export interface Kubectl {
   /** `old`: the control plane's own; `current`: Debian's newest. */
-  version: string;
+  version: 'old' | 'current';
+  /** For command lines of a test's own: the program, what comes before its arguments, and the environment. */
+  binary: string;
+  flags: readonly string[];
+  environment: NodeJS.ProcessEnv;
   start(...args: string[]): KubectlProcess;
   /** To its end, with this on standard input. */
   run(args: readonly string[], input?: string): Promise<KubectlEnd>;
@@ -45,10 +49,12 @@ export async function kubectlOf(on: ClusterNode, which: 'old' | 'current'): Prom
   const script = join(repositoryRoot, 'script/control-plane');
   const found = (await exec(script, which === 'current' ? ['--kubectl'] : [], { timeoutMs: 1_800_000 })).trim();
   const binary = which === 'current' ? found : join(found, 'kubectl');
+  const flags = ['--kubeconfig', on.cluster.admin.kubeconfig];
+  const environment = { ...process.env, HOME: join(on.node.run.path, `home-${which}`), KUBECONFIG: '' };
   const start: Kubectl['start'] = (...args) => {
-    const child = spawnIn(on.node.outside, binary, ['--kubeconfig', on.cluster.admin.kubeconfig, ...args], {
+    const child = spawnIn(on.node.outside, binary, [...flags, ...args], {
       stdio: ['pipe', 'pipe', 'pipe'],
-      env: { ...process.env, HOME: join(on.node.run.path, `home-${which}`), KUBECONFIG: '' },
+      env: environment,
     });
     let [stdout, stderr, bytes] = ['', '', 0];
     let end: KubectlEnd | undefined;
@@ -84,7 +90,9 @@ export async function kubectlOf(on: ClusterNode, which: 'old' | 'current'): Prom
       said: (text) =>
         new Promise((resolve, reject) => {
           const check = (): void => {
-            const holds = [stdout, stderr].some((said) => (typeof text === 'string' ? said.includes(text) : text.test(said)));
+            const holds = [stdout, stderr].some((said) =>
+              typeof text === 'string' ? said.includes(text) : text.test(said),
+            );
             if (!holds && end === undefined) return;
             waiting.delete(check);
             if (holds) resolve();
@@ -97,6 +105,9 @@ export async function kubectlOf(on: ClusterNode, which: 'old' | 'current'): Prom
   };
   return {
     version: which,
+    binary,
+    flags,
+    environment,
     start,
     async run(args, input) {
       const process = start(...args);

@@ -1,21 +1,27 @@
 /**
  * Clients of the API server from kubeconfig files: one for the node's own identity, one for that of the proxy and network
- * roles, which is the same client when it is the same file.
+ * roles, which is the same client when it is the same file. The node's certificate may have to be asked for first, and is
+ * renewed (kubelet/certificates).
  * Layer: agent/cluster (edge: disk).
  */
 
 import { type ApiClient, createApiClient } from '../../api/client.ts';
 import { readFileBounded } from '../../base/atomic-file.ts';
+import { systemClock } from '../../base/clock.ts';
 import { hasErrorCode } from '../../base/errors.ts';
 import type { ClusterMode, RunOptions } from '../../config/flags.ts';
 import { type ClusterAccess, parseKubeconfig } from '../../config/kubeconfig.ts';
+import type { CertificateRotation } from '../../kubelet/certificates/certificate-rotation.ts';
 import { KeelsonError } from '../../observe/keelson-error.ts';
 import type { Logger } from '../../observe/logger.ts';
 
 export interface ApiAccess {
   node: ApiClient;
   network: ApiClient;
-  close(): void;
+  /** Of the node's certificate; undefined when somebody else sees to it. */
+  certificate: CertificateRotation | undefined;
+  /** Stops asking for certificates, and ends every connection. */
+  close(): Promise<void>;
 }
 
 export interface KubeconfigFile {
@@ -39,30 +45,87 @@ export function kubeconfigFiles({ kubeconfig, networkKubeconfig, roles }: Cluste
   };
 }
 
-/** @throws KeelsonError CONFIG_FILE, ConfigError for what is wrong in a file, ApiError for credentials that cannot be read */
+/**
+ * Resolves before there is a certificate: requests of the node then wait for it.
+ * @throws KeelsonError CONFIG_FILE, ConfigError for what is wrong in a file, ApiError for credentials that cannot be read,
+ * CertificateError
+ */
 export async function openApiAccess(
   options: RunOptions<ClusterMode>,
-  version: string,
+  { version, nodeName }: { version: string; nodeName: string },
   log: Logger,
 ): Promise<ApiAccess> {
-  const open = async (kubeconfig: KubeconfigFile, component: string): Promise<ApiClient> =>
+  const open: OpenClient = (access, component, ready) =>
     createApiClient({
-      access: await readClusterAccess(kubeconfig, options.mode),
+      access,
       userAgent: `keelson/${version}`,
       rateLimit: options.kubelet.kubeAPI,
       log: log.child({ component }),
+      ...(ready !== undefined && { ready }),
     });
   const files = kubeconfigFiles(options.mode);
-  const node = await open(files.node, 'api');
-  const network = files.network === undefined ? node : await open(files.network, 'network-api');
-  return {
-    node,
-    network,
-    close() {
-      node.close();
-      network.close();
-    },
-  };
+  const own = await openNodeClient(options, nodeName, open, log);
+  try {
+    const network =
+      files.network === undefined
+        ? own.client
+        : open(await readClusterAccess(files.network, options.mode), 'network-api');
+    return {
+      node: own.client,
+      network,
+      certificate: own.certificate,
+      async close() {
+        network.close();
+        await own.close();
+      },
+    };
+  } catch (error) {
+    await own.close();
+    throw error;
+  }
+}
+
+type OpenClient = (
+  access: ClusterAccess,
+  component: string,
+  ready?: (signal: AbortSignal) => Promise<void>,
+) => ApiClient;
+
+interface NodeClient {
+  client: ApiClient;
+  certificate: CertificateRotation | undefined;
+  close(): Promise<void>;
+}
+
+async function openNodeClient(
+  options: RunOptions<ClusterMode>,
+  nodeName: string,
+  open: OpenClient,
+  log: Logger,
+): Promise<NodeClient> {
+  const { mode, certDir } = options;
+  const { rotateCertificates } = options.kubelet;
+  const read = (file: string, flag: string): Promise<ClusterAccess> => readClusterAccess({ file, flag }, mode);
+  // Without the kubelet role the certificate is another's, who renews it in the file that the kubeconfig names.
+  const isOurs = mode.roles.has('kubelet') && (rotateCertificates || mode.bootstrapKubeconfig !== undefined);
+  if (!isOurs) {
+    const client = open(await read(mode.kubeconfig, '--kubeconfig'), 'api');
+    return { client, certificate: undefined, close: async () => client.close() };
+  }
+  const { startClientCertificate } = await import('../../kubelet/certificates/client-certificate.ts');
+  const { client, rotation, stop } = await startClientCertificate({
+    kubeconfig: mode.kubeconfig,
+    bootstrapKubeconfig: mode.bootstrapKubeconfig,
+    read,
+    nodeName,
+    certDir,
+    renew: rotateCertificates,
+    openClient: (access) => open(access, 'certificate-api'),
+    openNodeClient: (access, ready) => open(access, 'api', ready),
+    clock: systemClock,
+    log: log.child({ component: 'certificate' }),
+  });
+  return { client, certificate: rotation, close: stop };
 }
 
 /** @throws KeelsonError CONFIG_FILE, ConfigError */

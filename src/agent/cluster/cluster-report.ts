@@ -2,10 +2,12 @@
  * What `keelson status` is told of a node in a cluster.
  * Layer: agent/cluster. Made when somebody asks; keeps nothing.
  */
+import type { RotationStatus } from '../../kubelet/certificates/certificate-rotation.ts';
 import type { PodNetwork } from '../../network/pod-network.ts';
 import type { EventLoopLag } from '../../observe/event-loop-lag.ts';
 import type { MachineFacts } from '../node-facts.ts';
 import {
+  type CertificateReport,
   daemonReport,
   type NodeReport,
   podReports,
@@ -28,12 +30,15 @@ export interface ClusterParts {
   network: RoleStart<PodNetwork> | undefined;
   proxy: RoleStart<ClusterProxy> | undefined;
   ownNode: Pick<OwnNode, 'error'> | undefined;
+  /** Of the node as a client, where we see to it. */
+  certificate: RotationStatus | undefined;
   eventLoopLag: EventLoopLag | undefined;
 }
 
 export function clusterReport(parts: ClusterParts): StatusReport {
-  const { version, startedAt, machine, runtime, kubelet, network, proxy, ownNode, eventLoopLag } = parts;
+  const { version, startedAt, machine, runtime, kubelet, network, proxy, ownNode, certificate, eventLoopLag } = parts;
   const now = kubelet?.role?.kubelet.status();
+  const serving = kubelet?.role?.servingCertificate();
   const troubles = [
     ...(proxy?.role?.troubles() ?? []),
     ...(ownNode?.error === undefined ? [] : [`its Node: ${ownNode.error}`]),
@@ -45,6 +50,12 @@ export function clusterReport(parts: ClusterParts): StatusReport {
     ...(proxy?.role && { proxy: proxyReport(proxy.role.status()) }),
     waiting: [...waitingOf('kubelet', kubelet), ...waitingOf('network', network), ...waitingOf('proxy', proxy)],
     ...(troubles.length > 0 && { troubles }),
+    ...((certificate ?? serving) && {
+      certificates: {
+        ...(certificate && { client: certificateReport(certificate) }),
+        ...(serving && { serving: certificateReport(serving) }),
+      },
+    }),
     ...(kubelet?.role && { node: nodeReport(kubelet.role) }),
     pods: now === undefined ? [] : podReports(now),
     ending: (now?.ending ?? []).map(({ namespace, name, uid }) => ({ namespace, name, uid })),
@@ -59,6 +70,16 @@ type RoleState = Pick<RoleStart<never>, 'error' | 'waiting'> & { readonly role: 
 function waitingOf(role: string, start: RoleState | undefined): StatusReport['waiting'] {
   if (start === undefined || start.role !== undefined) return [];
   return [{ role, reason: start.waiting ?? start.error ?? 'is being set up' }];
+}
+
+function certificateReport({ notAfterMs, isValid, renewAtMs, trouble }: RotationStatus): CertificateReport {
+  const dateOf = (ms: number): string => new Date(ms).toISOString();
+  return {
+    valid: isValid,
+    ...(notAfterMs !== undefined && { notAfter: dateOf(notAfterMs) }),
+    ...(renewAtMs !== undefined && { renewAt: dateOf(renewAtMs) }),
+    ...(trouble !== undefined && { trouble }),
+  };
 }
 
 function nodeReport({ node, pendingStatuses }: ClusterKubelet): NodeReport {

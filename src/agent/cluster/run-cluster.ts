@@ -24,6 +24,7 @@ import { aborted, readMachine, readVersion, refuseSwap } from '../node-start.ts'
 import { otherAgents, reportOtherAgents } from '../other-agents.ts';
 import { readOtherAgents } from '../other-agents-facts.ts';
 import type { StartingReport, StatusReport } from '../status-report.ts';
+import { startOwnWatchdog } from '../watchdog.ts';
 import { openApiAccess } from './api-access.ts';
 import type { ClusterKubelet, ClusterKubeletContext } from './cluster-kubelet.ts';
 import { startClusterNetwork } from './cluster-network.ts';
@@ -63,7 +64,7 @@ export async function runCluster(
 
   const machine = await readMachine(options);
   const { nodeName } = machine;
-  const access = await openApiAccess(options, version, log);
+  const access = await openApiAccess(options, { version, nodeName }, log);
   cleanup.defer(() => access.close());
   const watching = new AbortController();
   cleanup.defer(() => watching.abort(new Error('the daemon stops')));
@@ -101,7 +102,14 @@ export async function runCluster(
   let kubelet: RoleStart<ClusterKubelet> | undefined;
   if (roles.has('kubelet') && runtime !== undefined) {
     const otherReasons = (): string[] => (network?.error === undefined ? [] : [`pod network: ${network.error}`]);
-    const started = startKubelet(runtime, { options, machine, client: access.node, otherReasons, log });
+    const started = startKubelet(runtime, {
+      options,
+      machine,
+      client: access.node,
+      mayWrite: access.certificate?.firstValid,
+      otherReasons,
+      log,
+    });
     kubelet = started;
     cleanup.defer(() => started.stop());
   }
@@ -110,7 +118,12 @@ export async function runCluster(
     network = started;
     cleanup.defer(() => started.stop());
   }
-  const failed = Promise.race([aborted(signal), ...(kubelet === undefined ? [] : [kubelet.fatal])]);
+  const failed = Promise.race([
+    aborted(signal),
+    ...(kubelet === undefined ? [] : [kubelet.fatal]),
+    // Only a new start reads other credentials.
+    ...(access.certificate === undefined ? [] : [access.certificate.lost]),
+  ]);
   await Promise.race([failed, firstTry(runtime, kubelet)]);
 
   report = () =>
@@ -123,11 +136,13 @@ export async function runCluster(
       network,
       proxy,
       ownNode,
+      certificate: access.certificate?.status,
       eventLoopLag,
     });
   if (!signal.aborted) {
     log.info({ node: nodeName, roles: [...roles] }, 'Keelson is running');
     sdNotify('READY=1');
+    cleanup.use(startOwnWatchdog(log));
   }
   await failed;
   sdNotify('STOPPING=1');

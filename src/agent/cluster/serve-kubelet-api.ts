@@ -10,7 +10,10 @@ import { systemClock } from '../../base/clock.ts';
 import type { ClusterMode, RunOptions } from '../../config/flags.ts';
 import { kubeletConfigurationDocument } from '../../config/kubelet-configuration-document.ts';
 import type { RuntimeService } from '../../cri/service.ts';
+import type { RotationStatus } from '../../kubelet/certificates/certificate-rotation.ts';
+import type { ServingRotation } from '../../kubelet/certificates/serving-rotation.ts';
 import type { Kubelet } from '../../kubelet/kubelet.ts';
+import type { KnownNode } from '../../kubelet/node/node-api.ts';
 import type { AnsweredRequest } from '../../kubelet/server/answer.ts';
 import { containerLogRoutes } from '../../kubelet/server/logs/container-log-routes.ts';
 import type { Route } from '../../kubelet/server/route.ts';
@@ -27,6 +30,8 @@ export interface ServeKubeletApiContext {
   runtime: RuntimeService;
   client: ApiClient;
   kubelet: Pick<Kubelet, 'served' | 'board'>;
+  /** Its addresses are those of a serving certificate that the cluster signs. */
+  node: Pick<KnownNode, 'node' | 'onKnown'>;
   /** Of statistics and metrics. */
   routes: readonly Route[];
   /** Counts requests: KubeletMetrics.answered. */
@@ -34,9 +39,61 @@ export interface ServeKubeletApiContext {
   log: Logger;
 }
 
-/** Undefined when the configuration says enableServer: false. @throws KeelsonError as startKubeletApi */
+export interface ServedKubeletApi extends KubeletApi {
+  /** Of the serving certificate, where the cluster signs it. */
+  certificate(): RotationStatus | undefined;
+}
+
+/** Undefined when the configuration says enableServer: false. @throws KeelsonError as startKubeletApi, CertificateError */
 export async function serveKubeletApi(
+  context: ServeKubeletApiContext,
+  signal: AbortSignal,
+): Promise<ServedKubeletApi | undefined> {
+  await using cleanup = new AsyncDisposableStack();
+  const issued = await signedByCluster(context);
+  if (issued !== undefined) cleanup.defer(() => issued.stop());
+  const api = await startApi(context, issued, signal);
+  if (api === undefined) return undefined;
+  cleanup.defer(() => api.stop());
+  const parts = cleanup.move();
+  return { ...api, certificate: () => issued?.rotation.status, stop: () => parts.disposeAsync() };
+}
+
+/** serverTLSBootstrap: asked for once the Node says its addresses, and anew when they change. */
+async function signedByCluster({
+  options,
+  machine,
+  client,
+  node,
+  log,
+}: ServeKubeletApiContext): Promise<ServingRotation | undefined> {
+  const { listen, isServingCertificateRequested } = options.kubelet.server;
+  if (listen === undefined || !isServingCertificateRequested) return undefined;
+  const { startServingRotation } = await import('../../kubelet/certificates/serving-rotation.ts');
+  const rotation = await startServingRotation({
+    client,
+    nodeName: machine.nodeName,
+    certDir: options.certDir,
+    addresses: () => node.node?.status?.addresses ?? [],
+    clock: systemClock,
+    log: log.child({ component: 'serving-certificate' }),
+  });
+  const unfollow = node.onKnown(() => rotation.addressesChanged());
+  return {
+    ...rotation,
+    get current() {
+      return rotation.current;
+    },
+    stop() {
+      unfollow();
+      return rotation.stop();
+    },
+  };
+}
+
+async function startApi(
   { options, machine, runtime, client, kubelet, routes, onAnswered, log: parent }: ServeKubeletApiContext,
+  issued: ServingRotation | undefined,
   signal: AbortSignal,
 ): Promise<KubeletApi | undefined> {
   const { kubelet: config, kubeletFields } = options;
@@ -45,6 +102,7 @@ export async function serveKubeletApi(
   const { nodeName } = machine;
   return startKubeletApi(
     {
+      ...(issued !== undefined && { issued }),
       config: config.server,
       hostname: nodeName,
       addresses: machine.hostIPs,

@@ -74,7 +74,8 @@ async function keepSelfSigned(
   files: { certificateFile: string; keyFile: string },
 ): Promise<void> {
   await mkdir(directory, { recursive: true, mode: 0o755 });
-  await removeStaleTemporaries(directory);
+  // The client's certificate is renewed in the same folder.
+  await removeStaleTemporaries(directory, 'kubelet.');
   const nowMs = clock.now();
   const known = await readPair(files);
   if (known !== undefined) {
