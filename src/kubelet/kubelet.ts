@@ -21,10 +21,12 @@ import type { IsolatePod } from './isolation/isolate-pod.ts';
 import { removeLeftovers } from './leftovers.ts';
 import { createRunHook } from './lifecycle/run-hook.ts';
 import { rejectedStatus } from './plan/admission.ts';
+import { AwaitedRooms } from './plan/awaited-rooms.ts';
 import type { ObjectSources } from './plan/environment.ts';
 import { takePods } from './plan/intake.ts';
 import { objectReferences, referenceKey } from './plan/object-references.ts';
 import { isApiPod, isTerminal } from './plan/pod-origin.ts';
+import { preemptedVerdict } from './plan/preemption.ts';
 import type { PodRuntimeState } from './plan/runtime-state.ts';
 import type { PodSnapshot, PodSource } from './pod-source.ts';
 import type { NodeFacts, PodContext, PodPaths, PodProbes, PodVolumes, RunHook } from './pods/pod-context.ts';
@@ -232,6 +234,13 @@ export async function startKubelet(options: KubeletOptions, signal: AbortSignal)
     resizes.onStatus(pod.metadata.uid, change === 'deleted' ? undefined : status),
   );
 
+  const mayRun = (uid: string): boolean =>
+    cache.get(uid).containers.some(({ phase }) => phase === 'running' || phase === 'unknown');
+  const rooms = new AwaitedRooms(mayRun);
+  // In a turn of its own: the status may have been set while pods are taken.
+  board.onChange(({ pod }) => {
+    if (rooms.isAwaited(pod.metadata.uid)) setImmediate(() => !stopping.aborted && take());
+  });
   /** Pods for which the Node was read anew because of its labels. */
   const nodeReadFor = new Set<string>();
   const take = (): void => {
@@ -239,7 +248,7 @@ export async function startKubelet(options: KubeletOptions, signal: AbortSignal)
     const isPresent = (uid: string): boolean => workers.has(uid) || hasAny(cache.get(uid));
     const pods = snapshot.pods.map((pod) => resizes.allocated(pod, isPresent(pod.metadata.uid)));
     const known = new Set(pods.filter(({ metadata }) => isPresent(metadata.uid)).map(({ metadata }) => metadata.uid));
-    const { wanted, verdicts, rejected, held } = takePods(pods, {
+    const { wanted, verdicts, rejected, held, preemptions, waiting } = takePods(pods, {
       nodeName: options.node.nodeName,
       node: options.admission?.node(),
       maxPods: options.maxPods,
@@ -249,6 +258,7 @@ export async function startKubelet(options: KubeletOptions, signal: AbortSignal)
       appArmor: options.appArmor,
       isPresent,
       held: (pod) => resizes.held(pod),
+      awaitsRoom: (uid) => rooms.awaits(uid),
       statusOf: (uid) => board.get(uid)?.status,
       nodeIsFresh: (uid) => options.admission === undefined || nodeReadFor.has(uid),
     });
@@ -257,6 +267,12 @@ export async function startKubelet(options: KubeletOptions, signal: AbortSignal)
       const isNews = board.get(pod.metadata.uid)?.status.message !== message;
       board.set(pod, rejectedStatus(pod, reason, message, timestamp(clock.now())));
       if (isNews) recordEvent(pod, warning(reason, message));
+    }
+    rooms.note(preemptions, waiting);
+    for (const { victims } of preemptions) {
+      for (const victim of victims) {
+        recordEvent(victim, warning(preemptedVerdict.reason, preemptedVerdict.message));
+      }
     }
     const named = new Set(pods.map(({ metadata }) => metadata.uid));
     const holders = wanted.filter(({ metadata: { uid, deletionTimestamp }, status }) => {
@@ -334,8 +350,6 @@ export async function startKubelet(options: KubeletOptions, signal: AbortSignal)
     workers.wakeAll();
   });
 
-  const mayRun = (uid: string): boolean =>
-    cache.get(uid).containers.some(({ phase }) => phase === 'running' || phase === 'unknown');
   const served = createServedPods({
     board,
     cache,

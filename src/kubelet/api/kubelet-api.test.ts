@@ -579,3 +579,23 @@ test('killed at many instants: no container is started twice, no status is lost'
   const expected = alive().length;
   await node.until('only those', () => node.fake.sandboxes.length === expected);
 });
+
+test('a critical pod has others end when there is no room, and starts once they have', async (t) => {
+  const node = await setUp(t);
+  await node.start();
+  const asking = (cpu: string): Partial<PodSpec> => ({
+    containers: [{ name: 'c', image: 'busybox', imagePullPolicy: 'IfNotPresent', resources: { requests: { cpu } } }],
+  });
+  node.server.bind(makePod('old', asking('1500m')));
+  node.server.bind(makePod('small', asking('100m')));
+  await node.until('both run', () => isReady(node.status('old')) && isReady(node.status('small')));
+  node.server.bind(makePod('vital', { ...asking('1'), priority: 2_000_000_000 }));
+  await node.until('the old one failed', () => node.status('old')?.phase === 'Failed');
+  t.is(node.status('old')?.reason, 'Preempting');
+  t.true(node.events.includes('old Preempting'));
+  await node.until('the critical one runs', () => isReady(node.status('vital')));
+  t.deepEqual(node.running('old'), []);
+  t.true(isReady(node.status('small')), 'the others are left alone');
+  const target = node.status('old')?.conditions.find(({ type }) => type === 'DisruptionTarget');
+  t.is(target?.reason, 'TerminationByKubelet');
+});

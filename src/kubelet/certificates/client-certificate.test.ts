@@ -215,11 +215,13 @@ test('only a kubeconfig, with files of a certificate: taken over, and renewed wh
   t.deepEqual(asked(), []);
 });
 
-test('a kubeconfig with a token asks with it', async (t) => {
-  const { start, files, write, asked } = await lab(t);
+test('a kubeconfig with a token asks with it, and shows it to nobody else', async (t) => {
+  const { start, files, write, asked, server } = await lab(t);
   await write(files.kubeconfig, token);
-  const { rotation } = await start({ bootstrapKubeconfig: undefined });
+  const { client, rotation } = await start({ bootstrapKubeconfig: undefined });
   await rotation.firstValid;
+  await client.get('/api/v1/nodes', () => 'there');
+  t.is(server.requests.find(({ path }) => path === '/api/v1/nodes')?.headers.authorization, undefined);
   t.deepEqual(asked(), [`Bearer ${token.token}`]);
 });
 

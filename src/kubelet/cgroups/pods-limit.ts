@@ -32,7 +32,7 @@ export class PodsLimit {
   async begin(): Promise<void> {
     const { tree, name } = this.#options;
     await this.enforce();
-    if (!(await tree.exists(name))) await tree.ensure(name, {});
+    await tree.ensure(name, {});
   }
 
   /** Does not throw: a failure is told, in the log and as an event. */

@@ -113,6 +113,8 @@ for (const driver of ['cgroupfs', 'systemd'] as const) {
     await clock.advance(59_000);
     t.is(weight(), '118');
     await cgroups.remove('c');
+    await clock.advance(0);
+    t.is(weight(), '118');
     await clock.advance(2000);
     t.is(weight(), '79');
     await cgroups.stop();
@@ -140,13 +142,14 @@ for (const driver of ['cgroupfs', 'systemd'] as const) {
   });
 
   test(`${driver}: what somebody else changed is put right within a minute`, async (t) => {
-    const { files, clock, start } = world(driver);
+    const { files, clock, events, start } = world(driver);
     const cgroups = await start();
     await files.write(at.pods, 'memory.max', '4096');
     await files.write(at.bestEffort, 'cpu.weight', '500');
     await clock.advance(61_000);
     t.is(files.valuesOf(at.pods)?.['memory.max'], String(3 * 2 ** 30));
     t.is(files.valuesOf(at.bestEffort)?.['cpu.weight'], '1');
+    t.is(events.length, 1);
     await cgroups.stop();
     await files.write(at.pods, 'memory.max', '4096');
     await clock.advance(200_000);
@@ -231,6 +234,15 @@ test('a pod cgroup that somebody removed is made again', async (t) => {
   await files.rmdir(path);
   await cgroups.ensure(bestEffort('x'));
   t.is(files.valuesOf(path)?.['pids.max'], '64');
+  await cgroups.stop();
+});
+
+test('a pod that got its cgroup meanwhile is no orphan', async (t) => {
+  const { files, start } = world('cgroupfs');
+  const cgroups = await start();
+  const path = await cgroups.ensure(bestEffort('new'));
+  await cgroups.removeOrphans(() => false);
+  t.true(files.paths().includes(path));
   await cgroups.stop();
 });
 

@@ -184,10 +184,15 @@ test('a signal of somebody else ends no job', async (t) => {
   const units = client(t, fake.socket, 300);
   const liar = createClient({ socket: fake.socket });
   t.teardown(() => liar.close());
-  const lies = setInterval(
-    () => liar.sendSignal(path, manager, 'JobRemoved', 'uoss', [1, `${path}/job/1`, 'a.slice', 'done']),
-    10,
-  );
+  const body = [1, `${path}/job/1`, 'a.slice', 'done'];
+  const lie = { type: 4, path, interface: manager, member: 'JobRemoved', signature: 'uoss', body };
+  let serial = 1000;
+  // To everybody who asked for such signals, and to each one by name.
+  const lies = setInterval(() => {
+    liar.sendSignal(path, manager, 'JobRemoved', 'uoss', body);
+    const others = fake.broker.names().filter((name) => name.startsWith(':'));
+    for (const destination of others) liar.connection.message({ ...lie, serial: serial++, destination });
+  }, 10);
   t.teardown(() => clearInterval(lies));
   await t.throwsAsync(units.startSlice('a.slice', []), { code: 'CGROUP_SYSTEMD' });
 });

@@ -1,6 +1,6 @@
 /**
  * systemd over D-Bus: the system bus, or systemd's own socket on a machine without a bus. Connects with the first call,
- * and again after the connection was lost.
+ * and anew with the next one after the connection was lost: what was under way then fails, and its caller repeats it.
  * Layer: kubelet/cgroups (edge). Source: org.freedesktop.systemd1(5); docs/adr/0011. dbus-native is loaded with the first
  * connection: machines with the cgroupfs driver never pay for it.
  */
@@ -97,37 +97,23 @@ export class SystemdBus implements SystemdUnits {
 
   /** @returns the result of the job that the call began */
   async #job(member: string, signature: string, body: unknown[], unit: string): Promise<string> {
-    return this.#withConnection(async (connection) => {
-      const { job, early } = await begin(connection, member, signature, body, this.#timeoutMs);
-      if (early !== undefined) return early;
-      const end = Promise.withResolvers<string>();
-      connection.waiting.set(job, end);
-      const message = `systemd did not finish within ${this.#timeoutMs / 1000} s`;
-      const cancel = this.#clock.after(this.#timeoutMs, () => end.reject(refused(unit, message)));
-      try {
-        return await Promise.race([end.promise, connection.lost]);
-      } finally {
-        cancel();
-        connection.waiting.delete(job);
-      }
-    });
-  }
-
-  #call(member: string, signature: string, body: unknown[]): Promise<unknown> {
-    return this.#withConnection(async (connection) => invoke(connection, member, signature, body, this.#timeoutMs));
-  }
-
-  /** Once more over a new connection when the old one was lost meanwhile: every call here may be repeated. */
-  async #withConnection<T>(work: (connection: Connection) => Promise<T>): Promise<T> {
-    const before = this.#connection;
     const connection = await this.#open();
+    const { job, early } = await begin(connection, member, signature, body, this.#timeoutMs);
+    if (early !== undefined) return early;
+    const end = Promise.withResolvers<string>();
+    connection.waiting.set(job, end);
+    const message = `systemd did not finish within ${this.#timeoutMs / 1000} s`;
+    const cancel = this.#clock.after(this.#timeoutMs, () => end.reject(refused(unit, message)));
     try {
-      return await work(connection);
-    } catch (error) {
-      if (!(error instanceof ConnectionLost) && !isClosed(error)) throw error;
-      if (before === undefined || this.#closed) throw error;
-      return work(await this.#open());
+      return await Promise.race([end.promise, connection.lost]);
+    } finally {
+      cancel();
+      connection.waiting.delete(job);
     }
+  }
+
+  async #call(member: string, signature: string, body: unknown[]): Promise<unknown> {
+    return invoke(await this.#open(), member, signature, body, this.#timeoutMs);
   }
 
   #open(): Promise<Connection> {
@@ -158,8 +144,6 @@ export class SystemdBus implements SystemdUnits {
   }
 }
 
-class ConnectionLost extends Error {}
-
 async function connect(address: SystemdAddress, timeoutMs: number, onLost: () => void): Promise<Connection> {
   const { createClient } = await import('dbus-native');
   const bus = createClient({
@@ -175,7 +159,7 @@ async function connect(address: SystemdAddress, timeoutMs: number, onLost: () =>
   bus.connection.on('error', () => undefined);
   bus.connection.on('close', (cause) => {
     onLost();
-    lost.reject(new ConnectionLost('the connection to systemd was lost', { cause }));
+    lost.reject(new Error('the connection to systemd was lost', { cause }));
   });
   const opened = new Promise<void>((resolve, reject) => {
     bus.connection.once('connect', resolve);
@@ -254,10 +238,6 @@ const propertyValue = ({ name, type, value }: SystemdProperty): [string, [string
 /** By the name that the error has on the bus. */
 function isNamed(error: unknown, name: string): boolean {
   return error instanceof Error && (error as DBusError).dbusName === name;
-}
-
-function isClosed(error: unknown): boolean {
-  return error instanceof Error && 'code' in error && error.code === 'ECONNCLOSED';
 }
 
 const refusal = (unit: string, error: unknown): CgroupError =>

@@ -33,14 +33,10 @@ test('short of memory: one pod a round, the right one, with the verdict, events 
   node.run(apiPod('small'), { memory: 100 });
   node.run(apiPod('hog'), { memory: 250 });
   t.deepEqual(await round(), ['uid-hog']);
-  t.deepEqual(node.verdicts.get('uid-hog'), {
-    reason: 'Evicted',
-    message:
-      'The node was low on resource: memory. Threshold quantity: 100, available: 50. ' +
-      'Container main was using 250, request is 0, has larger consumption of memory. ',
-    graceSeconds: 1,
-    disruption: true,
-  });
+  const message =
+    'The node was low on resource: memory. Threshold quantity: 100, available: 50. ' +
+    'Container main was using 250, request is 0, has larger consumption of memory. ';
+  t.deepEqual(node.verdicts.get('uid-hog'), { reason: 'Evicted', message, graceSeconds: 1, disruption: message });
   t.deepEqual(node.events, ['node EvictionThresholdMet: Attempting to reclaim memory', 'hog Evicted']);
   t.like(node.annotations[0], { offending_containers: 'main', starved_resource: 'memory' });
   t.deepEqual([...evictor.evictions], [['memory.available', 1]]);

@@ -114,7 +114,7 @@ export class PodEvictor {
     for (const pod of rankPods(active, statsOf, signal, disks)) {
       const { message: why, annotations } = evictionText(pod, statsOf(pod), { resource, thresholds, observations });
       const graceSeconds = this.#graceOf(pod, threshold);
-      const verdict: PodVerdict = { reason: 'Evicted', message: why, graceSeconds, disruption: true };
+      const verdict: PodVerdict = { reason: 'Evicted', message: why, graceSeconds, disruption: why };
       const ended = this.#evict(pod, signal, verdict, annotations);
       if (ended.length > 0) return ended;
     }

@@ -69,7 +69,7 @@ test('a pod that waits for its image is ended at once, and released when its vol
   const kubelet = await node.start();
   await node.until('it pulls', () => node.fake.calls.some(({ method }) => method === 'pullImage'));
   const released = kubelet.evictable.released('uid-web', new AbortController().signal);
-  t.true(kubelet.evictable.end('uid-web', { ...verdict, disruption: true }));
+  t.true(kubelet.evictable.end('uid-web', { ...verdict, disruption: verdict.message }));
   await node.until('it has failed', () => node.status('web')?.phase === 'Failed');
   t.like(node.status('web'), { reason: 'Evicted', message: 'why' });
   t.is(node.condition('web', 'DisruptionTarget')?.status, 'True');

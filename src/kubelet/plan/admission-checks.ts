@@ -12,6 +12,7 @@ import { isCriticalPod } from './critical-pod.ts';
 import { matchesNode, untoleratedTaint } from './node-selector.ts';
 import { isApiPod } from './pod-origin.ts';
 import { podRequests } from './pod-requests.ts';
+import type { Shortfall } from './preemption.ts';
 import { qosClass } from './qos.ts';
 import { sysctlFault } from './sysctls.ts';
 
@@ -65,6 +66,12 @@ export class NodeUsage {
     }
   }
 
+  /** Its ports stay taken until its containers have ended. */
+  remove(pod: Pod): void {
+    this.pods--;
+    for (const [name, nanos] of podRequests(pod)) this.requests.set(name, (this.requests.get(name) ?? 0n) - nanos);
+  }
+
   /** An address that is not given means all of them. */
   isTaken(port: ContainerPort): boolean {
     const addresses = this.#ports.get(portKey(port));
@@ -82,15 +89,18 @@ const hostPortsOf = ({ spec }: Pod): ContainerPort[] =>
     ports.filter(({ hostPort = 0 }) => hostPort > 0),
   );
 
-/** The first reason against the pod, or undefined when the node takes it. */
-export function refusalOf(pod: Pod, used: NodeUsage, context: CheckContext): Refusal | undefined {
+/**
+ * The first reason against the pod, or undefined when the node takes it.
+ * @param room false: as if the node had enough of every resource
+ */
+export function refusalOf(pod: Pod, used: NodeUsage, context: CheckContext, room = true): Refusal | undefined {
   return (
     checkFeatures(pod, context) ??
     pressureRefusal(pod, context) ??
     checkSysctls(pod, context) ??
     checkOs(pod) ??
     checkSupplementalGroups(pod, context) ??
-    checkResources(pod, used, context) ??
+    (room ? checkResources(pod, used, context) : undefined) ??
     checkNode(pod, context) ??
     checkPorts(pod, used) ??
     checkTaints(pod, context) ??
@@ -153,6 +163,18 @@ function checkResources(pod: Pod, used: NodeUsage, { node, maxPods }: CheckConte
   // Static pods are critical: the stock kubelet makes room for them, and this version takes them as they are.
   if (node === undefined || !isApiPod(pod)) return undefined;
   return shortage(podRequests(pod), used.requests, node.allocatable);
+}
+
+/** How much of each resource the node has too little for the pod. */
+export function shortfallOf(pod: Pod, used: NodeUsage, { node, maxPods }: CheckContext): Shortfall {
+  const missing = new Map<string, bigint>();
+  if (used.pods + 1 > maxPods) missing.set('pods', BigInt(used.pods + 1 - maxPods) * nano);
+  for (const [name, nanos] of podRequests(pod)) {
+    const limit = node && amountOf(node.allocatable, name);
+    const rest = limit === undefined ? 0n : (used.requests.get(name) ?? 0n) + nanos - limit;
+    if (nanos > 0n && rest > 0n) missing.set(name, rest);
+  }
+  return missing;
 }
 
 export interface Shortage extends Refusal {

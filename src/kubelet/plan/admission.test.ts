@@ -272,3 +272,61 @@ test('net sysctls with the network of the node are forbidden', (t) => {
   const securityContext = { sysctls: [{ name: 'net.ipv4.tcp_syncookies', value: '1' }] };
   t.deepEqual(verdicts([apiPod('a', { hostNetwork: true, securityContext })]), { a: 'SysctlForbidden' });
 });
+
+const critical = (name: string, requests: ResourceList): Pod => apiPod(name, { priority: 2_000_000_000 }, requests);
+const names = (pods: readonly Pod[]): string[] => pods.map(({ metadata }) => metadata.name);
+
+test('a critical pod without room has others end, and waits for them', (t) => {
+  const pods = [apiPod('old', {}, { cpu: '1500m' }), apiPod('idle'), critical('vital', { cpu: '1' })];
+  const isPresent = (uid: string): boolean => uid !== 'vital';
+  const first = admitPods(pods, context({ isPresent }));
+  t.deepEqual(
+    first.preemptions.map(({ pod, victims }) => [pod.metadata.name, names(victims)]),
+    [['vital', ['old']]],
+  );
+  t.deepEqual([names(first.admitted), names(first.waiting)], [['old', 'idle'], ['vital']]);
+  const meanwhile = admitPods(pods, context({ isPresent, awaitsRoom: (uid) => uid === 'vital' }));
+  t.deepEqual([meanwhile.preemptions, names(meanwhile.waiting)], [[], ['vital']]);
+  const after = admitPods(pods.slice(1), context({ isPresent }));
+  t.deepEqual([names(after.admitted), after.waiting], [['idle', 'vital'], []]);
+});
+
+test('its room is not given to what comes after it', (t) => {
+  const pods = [
+    apiPod('old', {}, { cpu: '2' }),
+    critical('vital', { cpu: '1500m' }),
+    { ...apiPod('late', {}, { cpu: '1' }), metadata: { ...apiPod('late').metadata, creationTimestamp: '2030' } },
+  ];
+  const { rejected } = admitPods(pods, context({ isPresent: (uid) => uid === 'old' }));
+  t.deepEqual(
+    rejected.map(({ pod, reason }) => [pod.metadata.name, reason]),
+    [['late', 'OutOfcpu']],
+  );
+});
+
+test('nobody ends in vain: not for a pod that something else speaks against, nor when all would not be enough', (t) => {
+  const old = apiPod('old', {}, { cpu: '2' });
+  const isPresent = (uid: string): boolean => uid === 'old';
+  const elsewhere = apiPod('vital', { priority: 2_000_000_000, nodeSelector: { zone: 'b' } }, { cpu: '1' });
+  for (const [pod, reason] of [
+    [elsewhere, 'NodeAffinity'],
+    [critical('huge', { cpu: '3' }), 'UnexpectedAdmissionError'],
+    [apiPod('plain', { priority: 5 }, { cpu: '1' }), 'OutOfcpu'],
+  ] as const) {
+    const { preemptions, rejected } = admitPods([old, pod], context({ isPresent }));
+    t.deepEqual([preemptions, rejected.map((each) => each.reason)], [[], [reason]]);
+  }
+});
+
+test('two critical pods do not count on the same victim', (t) => {
+  const pods = [apiPod('old', {}, { cpu: '2' }), critical('a', { cpu: '1500m' }), critical('b', { cpu: '1500m' })];
+  const { preemptions, rejected } = admitPods(pods, context({ isPresent: (uid) => uid === 'old' }));
+  t.deepEqual(
+    preemptions.map(({ pod, victims }) => [pod.metadata.name, names(victims)]),
+    [['a', ['old']]],
+  );
+  t.deepEqual(
+    rejected.map(({ pod, reason }) => [pod.metadata.name, reason]),
+    [['b', 'UnexpectedAdmissionError']],
+  );
+});

@@ -5,8 +5,9 @@
  */
 import type { Pod, PodStatus } from '../../api/core.ts';
 import type { PodVerdict } from '../status/pod-status.ts';
-import { type AdmissionContext, admitPods, type Rejection } from './admission.ts';
+import { type AdmissionContext, admitPods, type Preemption, type Rejection } from './admission.ts';
 import { isApiPod, isTerminal } from './pod-origin.ts';
+import { preemptedVerdict } from './preemption.ts';
 
 export interface IntakeContext extends AdmissionContext {
   /** What this node said of the pod last. */
@@ -24,19 +25,33 @@ export interface Intake {
   rejected: Rejection[];
   /** Refused for the Node's labels as they are known: to be asked again once the Node was read anew. */
   held: Pod[];
+  /** Pods that make room; their victims have a verdict. */
+  preemptions: Preemption[];
+  /** Critical pods whose victims have not ended yet. */
+  waiting: Pod[];
 }
 
 export function takePods(pods: readonly Pod[], context: IntakeContext): Intake {
-  const intake: Intake = { wanted: [], verdicts: new Map(), rejected: [], held: [] };
   const active: Pod[] = [];
+  const kept: Pod[] = [];
   for (const pod of pods) {
     const deleting = pod.metadata.deletionTimestamp !== undefined;
     const ended = isTerminal(context.statusOf(pod.metadata.uid)?.phase) || isTerminal(pod.status?.phase);
-    if (isApiPod(pod) && (deleting || ended)) intake.wanted.push(pod);
+    if (isApiPod(pod) && (deleting || ended)) kept.push(pod);
     else active.push(pod);
   }
-  const { admitted, rejected } = admitPods(active, context);
-  intake.wanted.push(...admitted);
+  const { admitted, rejected, preemptions, waiting } = admitPods(active, context);
+  const intake: Intake = {
+    wanted: [...kept, ...admitted],
+    verdicts: new Map(),
+    rejected: [],
+    held: [],
+    preemptions,
+    waiting,
+  };
+  for (const { metadata } of preemptions.flatMap(({ victims }) => victims)) {
+    intake.verdicts.set(metadata.uid, preemptedVerdict);
+  }
   for (const rejection of rejected) {
     const { pod, reason, message } = rejection;
     const { uid } = pod.metadata;

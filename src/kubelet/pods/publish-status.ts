@@ -43,6 +43,9 @@ function noteResized(pod: Pod, before: PodStatus | undefined, now: PodStatus, co
     conditions.find(({ type }) => type === resizeInProgress);
   const done = before && progress(before);
   if (done === undefined || progress(now) !== undefined || isTerminal(now.phase)) return;
+  // Or it was never begun.
+  const accepted = context.resizeOf?.(pod.metadata.uid)?.accepted;
+  if (accepted === undefined || accepted.generation !== done.observedGeneration) return;
   context.recordEvent(pod, normal('ResizeCompleted', resizeMessage('completed', pod, done.observedGeneration)));
 }
 

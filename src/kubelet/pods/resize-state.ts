@@ -24,7 +24,8 @@ export function resizeReport(
 ): ResizeReport | undefined {
   const resize = context.resizeOf?.(pod.metadata.uid);
   if (resize === undefined) return undefined;
-  const { pending, accepted } = resize;
+  const { pending, accepted, recording } = resize;
+  if (recording) return { pending, inProgress: recording };
   const facts = accepted && resizeState(pod.metadata.uid, memory, context);
   const busy = facts !== undefined && isResizeInProgress(pod, state, facts);
   return { pending, ...(accepted && busy ? { inProgress: { generation: accepted.generation, error } } : {}) };

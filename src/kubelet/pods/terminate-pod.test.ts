@@ -415,7 +415,7 @@ test('a pod that the node evicts: Failed at once, its own grace, DisruptionTarge
     lastStatus: undefined,
     firstSeenMs: clock.now(),
     volumesStale: true,
-    verdict: { reason: 'Evicted', message: 'low on memory', graceSeconds: 1, disruption: true },
+    verdict: { reason: 'Evicted', message: 'low on memory', graceSeconds: 1, disruption: 'low on memory' },
     volumesGone: false,
     preStopped: new Set(),
   };

@@ -23,6 +23,7 @@ function setUp() {
   const statuses = new Map<string, PodStatus>();
   let desired: Pod[] = [];
   let rounds = 0;
+  const node = { known: true };
   const resizes = new PodResizes({
     files: {
       save(uid) {
@@ -48,7 +49,7 @@ function setUp() {
     resizes.retain((uid) => desired.some(({ metadata }) => metadata.uid === uid));
     const holders = desired.map((pod) => resizes.allocated(pod, false));
     for (const pod of holders) resizes.admit(pod);
-    resizes.decide({ holders, allocatable: { cpu: '2', memory: '4Gi' } });
+    resizes.decide({ holders, allocatable: node.known ? { cpu: '2', memory: '4Gi' } : undefined });
   };
   const settle = async (): Promise<void> => {
     for (let i = 0; i < 10; i++) await Promise.resolve();
@@ -64,6 +65,7 @@ function setUp() {
     statuses,
     take,
     settle,
+    node,
     rounds: () => rounds,
     clear: (): void => {
       desired = [];
@@ -90,10 +92,11 @@ test('until it is recorded a pod has what it had, and holds both; it is recorded
   node.take(larger, other);
   t.is(node.resizes.of('uid-big')?.pending?.reason, 'Deferred');
   t.is(node.saves.length, 1);
+  t.deepEqual(node.resizes.of('uid-web')?.recording, { generation: 2 });
   node.saves[0]!.done.resolve();
   await node.settle();
   t.is(node.has(larger), 1200n);
-  t.deepEqual(node.resizes.of('uid-web'), { pending: undefined, accepted: { generation: 2 } });
+  t.like(node.resizes.of('uid-web'), { pending: undefined, accepted: { generation: 2 }, recording: undefined });
   t.deepEqual(node.events, ['big ResizeDeferred', 'web ResizeStarted']);
 });
 
@@ -106,6 +109,7 @@ test('what cannot be recorded is not given, and is tried again', async (t) => {
   await node.settle();
   t.is(node.has(larger), 500n);
   t.is(node.holds(larger), 500n);
+  t.deepEqual(node.resizes.of('uid-web')?.recording, { generation: 2 }, 'it is not told as done');
   t.deepEqual(node.events, []);
   await node.clock.advance(10_000);
   t.is(node.saves.length, 2);
@@ -162,6 +166,21 @@ test('what waits is looked at again by itself, in case the node grew', async (t)
   await node.clock.advance(600_000);
   await node.settle();
   t.is(node.rounds(), after, 'nothing waits: nothing is done');
+});
+
+test('before the Node is known nothing is decided, and nothing told as done', async (t) => {
+  const it = setUp();
+  it.node.known = false;
+  it.take(podOf('web', '500m'));
+  const larger = podOf('web', '4', 2);
+  it.take(larger);
+  t.deepEqual(it.resizes.of('uid-web')?.recording, { generation: 2 });
+  t.is(it.has(larger), 500n);
+  it.node.known = true;
+  await it.clock.advance(180_000);
+  await it.settle();
+  t.is(it.resizes.of('uid-web')?.recording, undefined);
+  t.is(it.resizes.of('uid-web')?.pending?.reason, 'Infeasible');
 });
 
 test('pods of manifests and pods that ask for nothing else cost nothing', (t) => {

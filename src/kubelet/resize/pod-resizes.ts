@@ -60,6 +60,8 @@ interface Entry {
   pendingSinceMs: number | undefined;
   /** What is being recorded for it. */
   saving: Pod | undefined;
+  /** Told from the moment of the decision on, also while recording it fails. */
+  recording: PodResize['recording'];
   /** What it held when it was last looked at while another waited. */
   held: Amounts | undefined;
 }
@@ -117,6 +119,7 @@ export class PodResizes {
       pod,
       ...toldPending(pod.status),
       saving: undefined,
+      recording: undefined,
       held: undefined,
     };
     entry.pod = withAllocation(pod, entry.allocation);
@@ -141,8 +144,8 @@ export class PodResizes {
   /** What is to be told of the pod's resizes; undefined when there is nothing. */
   of(uid: string): PodResize | undefined {
     const entry = this.#entries.get(uid);
-    if (entry === undefined || (entry.pending === undefined && entry.accepted === undefined)) return undefined;
-    return { pending: entry.pending, accepted: entry.accepted };
+    const { pending, accepted, recording } = entry ?? {};
+    return pending || accepted || recording ? { pending, accepted, recording } : undefined;
   }
 
   /** Decides about every pod that asks for something else than it has. */
@@ -156,7 +159,11 @@ export class PodResizes {
       const held = podRequests(this.held(entry.pod));
       wishes.set(uid, { desired, allocated: entry.pod, held, deferredSinceMs: pendingSinceMs });
     }
-    for (const [uid, entry] of this.#entries) if (!wishes.has(uid)) this.#setPending(uid, entry, undefined);
+    for (const [uid, entry] of this.#entries) {
+      if (wishes.has(uid)) continue;
+      if (entry.saving === undefined) entry.recording = undefined;
+      this.#setPending(uid, entry, undefined);
+    }
     this.#waiting = wishes.size;
     if (wishes.size === 0) {
       this.#cancelRetry?.();
@@ -164,7 +171,13 @@ export class PodResizes {
       return;
     }
     this.#retryIn(retryMs);
-    if (allocatable === undefined) return;
+    if (allocatable === undefined) {
+      for (const [uid, { desired }] of wishes) {
+        const entry = this.#entries.get(uid);
+        if (entry && !entry.pending) entry.recording ??= { generation: desired.metadata.generation };
+      }
+      return;
+    }
     const { node } = this.#options;
     const inUse = sumOfRequests(holders.map((pod) => this.held(pod)));
     // One that is being recorded is decided: it counts with what it is given.
@@ -197,6 +210,8 @@ export class PodResizes {
     if (entry === undefined) return;
     if (decision.verdict === 'accepted') {
       entry.saving = pod;
+      entry.recording = { generation };
+      this.#setPending(uid, entry, undefined);
       void this.#give(uid, entry, pod);
       return;
     }
@@ -205,6 +220,7 @@ export class PodResizes {
       const told = resizeMessage(because, pod, generation, message);
       this.#options.recordEvent(pod, warning(`Resize${reason}`, told));
     }
+    entry.recording = undefined;
     entry.pendingSinceMs ??= this.#options.clock.now();
     this.#setPending(uid, entry, { reason, message, generation });
   }
@@ -240,6 +256,7 @@ export class PodResizes {
       return;
     }
     entry.allocation = allocation;
+    entry.recording = undefined;
     entry.accepted = { generation };
     entry.pod = withAllocation(entry.desired, allocation);
     recordEvent(pod, normal('ResizeStarted', resizeMessage('started', pod, generation)));

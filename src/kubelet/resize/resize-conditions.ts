@@ -22,6 +22,8 @@ export interface PodResize {
   pending?: PendingResize | undefined;
   /** It was given something else than it was admitted with: the generation that asked for it. */
   accepted?: { generation: number | undefined } | undefined;
+  /** It is being given something: who reads the generation in the status must not take the old resources for the new. */
+  recording?: { generation: number | undefined } | undefined;
 }
 
 export interface ResizeReport {

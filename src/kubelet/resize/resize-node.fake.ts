@@ -163,7 +163,20 @@ export async function resizeNode(t: ExecutionContext, options: ResizeNodeOptions
     return daemon;
   };
 
+  const told: string[] = [];
+  const patchStatus = server.patchStatus.bind(server);
+  server.patchStatus = async (pod, patch, signal) => {
+    const after = await patchStatus(pod, patch, signal);
+    const { observedGeneration = 0, conditions, containerStatuses = [] } = after.status ?? { conditions: [] };
+    const resizing = conditions.filter(({ type }) => type.startsWith('PodResize')).map(({ type }) => type.slice(3));
+    const memory = containerStatuses.map(({ resources }) => resources?.limits?.memory);
+    told.push([pod.name, observedGeneration, ...memory, ...resizing].join(' '));
+    return after;
+  };
+
   const node = {
+    /** What each status said: name, generation, memory limits, conditions. */
+    told,
     clock,
     fake,
     server,

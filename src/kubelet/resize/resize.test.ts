@@ -39,6 +39,11 @@ test('what grows and shrinks is told to the runtime, in the status and in events
     'memory first, with the CPU as it was',
   );
   t.deepEqual(node.eventsOf('web'), ['web ResizeStarted', 'web ResizeCompleted']);
+  const early = node.told.filter((line) => line.startsWith('web 2 64Mi'));
+  t.true(
+    early.every((line) => line.includes('ResizeInProgress')),
+    'never told as done with the old resources',
+  );
   t.regex(
     node.events.find((event) => event.includes('ResizeStarted')) ?? '',
     /Pod resize started: {"containers":\[{"name":"c","resources":{"limits":{"cpu":"1","memory":"128Mi"},"requests":{"cpu":"1","memory":"128Mi"}}}\],"generation":2}$/,
@@ -102,6 +107,7 @@ test('while a resize is told to the runtime, the status says so, with what was g
   const release = node.fake.holdNext('updateContainerResources');
   node.resize('web', { c: asks('1', '64Mi') });
   await node.until('in progress', () => node.condition('web', 'PodResizeInProgress') !== undefined);
+  await node.until('given', () => node.status('web')?.allocatedResources?.cpu === '1');
   const { status, reason, observedGeneration } = node.condition('web', 'PodResizeInProgress') ?? {};
   t.deepEqual([status, reason, observedGeneration], ['True', undefined, 2]);
   t.is(node.condition('web', 'PodResizePending'), undefined);

@@ -23,8 +23,8 @@ export interface PodVerdict {
   message: string;
   /** Seconds that its containers get at most; default: what the pod says. */
   graceSeconds?: number;
-  /** It ends for others' sake: condition DisruptionTarget says so. */
-  disruption?: true;
+  /** It ends for others' sake: what the condition DisruptionTarget says. */
+  disruption?: string;
 }
 
 export interface PodStatusContext {
@@ -68,7 +68,7 @@ export function podStatus(pod: Pod, state: PodRuntimeState, context: PodStatusCo
     statuses: [...init, ...main],
     network: hasNetwork(pod, state),
     allRestart: asksToRestartAll(pod, state),
-    disruption: context.verdict?.disruption ? context.verdict.message : undefined,
+    disruption: context.verdict?.disruption,
     resize: context.resize,
     previous: before,
   });

@@ -1,7 +1,7 @@
 import test from 'ava';
 import fc from 'fast-check';
 import type { Pod } from '../../api/core.ts';
-import { apiPod, container } from './evictable-pod.fake.ts';
+import { apiPod, container } from '../eviction/evictable-pod.fake.ts';
 import { isPreemptable, podsToPreempt } from './preemption.ts';
 
 const critical = apiPod('critical', { priority: 2_000_000_000 });

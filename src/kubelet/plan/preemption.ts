@@ -1,14 +1,14 @@
 /**
  * Which pods make room for one that the node needs more, when only resources keep it from being admitted: as few as can
  * be, best-effort ones before burstable ones before guaranteed ones.
- * Layer: kubelet/eviction (pure). Source: pkg/kubelet/preemption/preemption.go, Preemptable in
+ * Layer: kubelet/plan (pure). Source: pkg/kubelet/preemption/preemption.go, Preemptable in
  * pkg/kubelet/types/pod_update.go. Admission asks; the workers carry it out.
  */
 import type { Pod, QosClass } from '../../api/core.ts';
-import { isCriticalPod } from '../plan/critical-pod.ts';
-import { amountsOf, podAmounts } from '../plan/pod-requests.ts';
-import { qosClass } from '../plan/qos.ts';
 import type { PodVerdict } from '../status/pod-status.ts';
+import { isCriticalPod } from './critical-pod.ts';
+import { amountsOf, podAmounts } from './pod-requests.ts';
+import { qosClass } from './qos.ts';
 
 /** How much of a resource is missing, in billionths; of `pods` one pod is 1,000,000,000. */
 export type Shortfall = ReadonlyMap<string, bigint>;
@@ -16,7 +16,7 @@ export type Shortfall = ReadonlyMap<string, bigint>;
 export const preemptedVerdict: PodVerdict = {
   reason: 'Preempting',
   message: 'Preempted in order to admit critical pod',
-  disruption: true,
+  disruption: 'Pod was preempted by Kubelet to accommodate a critical pod.',
 };
 
 /** Whether `other` has to go when `pod` needs its room. */
