@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import { type FakeRequest, failure, startFakeApiServer } from '../api/fake-api-server.ts';
 import type { ClusterMode, Role } from '../config/flags-mode.ts';
+import { networkDefaults } from '../config/flags-network.ts';
 import { checkApiServer } from './api-checks.ts';
 
 const allRoles: readonly Role[] = ['kubelet', 'proxy', 'network'];
@@ -68,6 +69,7 @@ async function cluster(
       podCIDR: undefined,
       nodeLabels: new Map(),
       externalCloudProvider: false,
+      network: networkDefaults,
       ...more,
     };
     const results = await checkApiServer(mode, 'a');
@@ -83,7 +85,7 @@ test('all is right', async (t) => {
   t.regex(nodeFile ?? '', /^ok --kubeconfig: \S+node\.conf: v1\.36\.0 answers at https:/);
   t.is(node, 'ok node identity: Node a does not exist yet, and may be created');
   t.regex(networkFile ?? '', /^ok --network-kubeconfig: /);
-  t.is(network, 'ok network identity: may read services, endpointslices, its Node');
+  t.is(network, 'ok network identity: may read services, endpointslices, nodes, its Node');
   t.deepEqual(rest, []);
   t.deepEqual(server.all('/api/v1/nodes'), [], 'it changes nothing');
   server.put('/api/v1/nodes', { metadata: { name: 'a' } });
@@ -91,9 +93,13 @@ test('all is right', async (t) => {
 });
 
 test('each role asks for what it needs, and one file is one identity', async (t) => {
-  const { check, kubeconfig, server } = await cluster(t, { forbidden: ['watch services', 'list endpointslices'] });
+  const forbidden = ['watch services', 'list endpointslices', 'watch nodes'];
+  const { check, kubeconfig, server } = await cluster(t, { forbidden });
   t.deepEqual((await check(['kubelet'])).length, 2);
-  t.true((await check(['network'])).includes('ok network identity: may read its Node'));
+  t.regex(
+    (await check(['network'])).at(-1) ?? '',
+    /^fail network identity: may not watch nodes -> make it with script\//,
+  );
   const before = server.connections;
   const found = await check(['proxy'], { networkKubeconfig: kubeconfig });
   t.is(server.connections, before + 1);

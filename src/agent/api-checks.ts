@@ -8,7 +8,7 @@ import { type ApiClient, createApiClient } from '../api/client.ts';
 import { endpointSliceVersion, parseServerVersion } from '../api/discovery-versions.ts';
 import { RawObject } from '../api/raw-object.ts';
 import { collectionPath, nodes } from '../api/resource.ts';
-import type { ClusterMode } from '../config/flags-mode.ts';
+import type { ClusterMode, Role } from '../config/flags-mode.ts';
 import { type CheckResult, fail, failure, ok } from './check-result.ts';
 import { type KubeconfigFile, kubeconfigFiles, readClusterAccess } from './cluster/api-access.ts';
 
@@ -34,8 +34,7 @@ async function checkFiles(mode: ClusterMode, nodeName: string): Promise<CheckRes
   const needsNetwork = roles.has('proxy') || roles.has('network');
   const checkNode = (client: ApiClient): Promise<CheckResult[]> =>
     roles.has('kubelet') ? checkOwnNode(client, nodeName) : Promise.resolve([]);
-  const checkNetwork = (client: ApiClient): Promise<CheckResult[]> =>
-    checkNetworkRights(client, nodeName, roles.has('proxy'));
+  const checkNetwork = (client: ApiClient): Promise<CheckResult[]> => checkNetworkRights(client, nodeName, roles);
   if (files.network === undefined) {
     return checkFile(files.node, mode, async (client) => [
       ...(await checkNode(client)),
@@ -97,15 +96,23 @@ const proxyReads = [
   { resource: 'endpointslices', group: 'discovery.k8s.io' },
 ] as const;
 
-async function checkNetworkRights(client: ApiClient, nodeName: string, isProxy: boolean): Promise<CheckResult[]> {
-  const reads = isProxy ? proxyReads : [];
+/** What the network role does, to know the way to other nodes' pods. */
+const networkReads = [{ resource: 'nodes', group: '' }] as const;
+
+async function checkNetworkRights(
+  client: ApiClient,
+  nodeName: string,
+  roles: ReadonlySet<Role>,
+): Promise<CheckResult[]> {
+  const isProxy = roles.has('proxy');
+  const reads = [...(isProxy ? proxyReads : []), ...(roles.has('network') ? networkReads : [])];
   try {
     const reviews = reads.flatMap(({ resource, group }) =>
       ['list', 'watch'].map(async (verb) =>
         (await mayDo(client, verb, group, resource)) ? [] : [`${verb} ${resource}`],
       ),
     );
-    const refused = (await Promise.all([...reviews, mayReadNode(client, nodeName)])).flat();
+    const refused = [...new Set((await Promise.all([...reviews, mayReadNode(client, nodeName)])).flat())];
     if (refused.length > 0) return [fail(networkIdentity, `may not ${refused.join(', ')}`, networkFix)];
     if (isProxy && (await endpointSliceVersion(client, AbortSignal.timeout(timeoutMs))) === undefined)
       return [fail(networkIdentity, 'the API server has no EndpointSlices', 'use Kubernetes 1.20 or newer')];

@@ -8,17 +8,28 @@ import type { RuntimeService } from '../cri/service.ts';
 import { kernelNftables } from '../kernel/nftables.ts';
 import { kernelRtnetlink } from '../kernel/rtnetlink.ts';
 import { kernelSysctls } from '../kernel/sysctls.ts';
-import { type PodNetwork, startPodNetwork } from '../network/pod-network.ts';
+import type { PeerSource } from '../network/overlay/peer.ts';
+import { type PodNetwork, type PodNetworkOptions, startPodNetwork } from '../network/pod-network.ts';
 import type { Logger } from '../observe/logger.ts';
 import { cniShimPath } from './install-paths.ts';
 import { type RuntimeFacts, readRuntimeFacts } from './runtime-facts.ts';
 
 const sandboxListTimeoutMs = 10_000;
 
-/** @param podCIDR this node's own @param mtu of pod links @throws NetworkError */
+export interface NetworkRoleOptions {
+  /** This node's own. */
+  podCIDR: string;
+  /** Of pod links, bytes. */
+  mtu: number;
+  /** The way to pods of other nodes, and who these are; without it there is none. */
+  overlay?: PodNetworkOptions['overlay'];
+  peers?: PeerSource;
+}
+
+/** @throws NetworkError */
 export async function startNetworkRole(
   options: RunOptions,
-  { podCIDR, mtu }: { podCIDR: string; mtu: number },
+  { podCIDR, mtu, overlay, peers }: NetworkRoleOptions,
   runtime: RuntimeService,
   log: Logger,
   signal: AbortSignal,
@@ -32,6 +43,7 @@ export async function startNetworkRole(
       cniConfDir: confDir,
       cniBinDir: binDir,
       shimPath: cniShimPath,
+      ...(overlay && { overlay }),
     },
     {
       rtnetlinkOpener: kernelRtnetlink,
@@ -39,6 +51,7 @@ export async function startNetworkRole(
       nftablesOpener: kernelNftables,
       log,
       knownSandboxes: () => knownSandboxes(runtime),
+      ...(peers && { peers }),
       signal,
     },
   );

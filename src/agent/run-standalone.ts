@@ -51,7 +51,13 @@ export async function runStandalone(
   const connection = await connectServices(options, log, signal);
   cleanup.defer(() => connection.close());
 
-  const network = await startNetworkRole(options, { podCIDR, mtu: machine.mtu }, connection.runtime, log, signal);
+  const network = await startNetworkRole(
+    options,
+    { podCIDR, mtu: options.mtu ?? machine.mtu },
+    connection.runtime,
+    log,
+    signal,
+  );
   cleanup.defer(() => network.stop());
 
   const { staticPodPath } = options.kubelet;

@@ -3,8 +3,10 @@
  * so that `keelson status` does not pay for the daemon.
  * Layer: cli; nothing imports it. A user's mistake ends in one clear line and exit code 1 (2 for wrong usage).
  */
+import { readFileSync } from 'node:fs';
 import { basename } from 'node:path';
 import { Command, CommanderError, Option } from 'commander';
+import { packageJsonPath } from '../agent/install-paths.ts';
 import { ConfigError } from '../config/config-error.ts';
 import { runDefaults } from '../config/flags.ts';
 import { errorLine, KeelsonError } from '../observe/keelson-error.ts';
@@ -15,6 +17,7 @@ const runDirOption = (): Option =>
 
 const program = new Command('keelson')
   .description('One daemon that makes a Linux machine a Kubernetes node.')
+  .version(ownVersion(), '--version', 'print the version')
   // Wrong usage, too, is one line, in the form of every other error.
   .configureOutput({ outputError: (text, write) => write(`keelson: ${usageErrorLine(text)} (see keelson --help)\n`) })
   .exitOverride();
@@ -163,6 +166,12 @@ try {
   else await (await import('./kubelet.ts')).kubelet(asKubelet, runCommand);
 } catch (error) {
   process.exitCode = report(error);
+}
+
+/** Read at once, since commander wants it before it knows whether anybody asks; a file of a few hundred bytes. */
+function ownVersion(): string {
+  const { version }: { version?: unknown } = JSON.parse(readFileSync(packageJsonPath, 'utf8'));
+  return `Keelson ${String(version)}`;
 }
 
 /** commander's `error: ...`, with its guess on a second line. */

@@ -1,5 +1,6 @@
 import test from 'ava';
 import type { PodReport, StatusReport } from '../agent/status-report.ts';
+import type { OverlayStatus } from '../network/overlay/contract.ts';
 import { statusTable, statusText } from './status.ts';
 
 const now = Date.UTC(2026, 0, 1, 12);
@@ -49,6 +50,32 @@ const pod = (name: string, change: Partial<PodReport> = {}): PodReport => ({
   error: undefined,
   status: { phase: 'Running', conditions: [], startTime: ago(90), podIP: '10.244.0.5' },
   ...change,
+});
+
+test('the way to other nodes: how many, whom not and why', (t) => {
+  const network = { podCIDR: '10.244.0.0/24', gateway: '10.244.0.1', allocated: 2, free: 251 };
+  const lines = (overlay: OverlayStatus): string[] =>
+    statusTable(report({ network: { ...network, overlay } }), now)
+      .split('\n')
+      .filter((line) => /node/i.test(line))
+      .slice(1);
+  const fine = { backend: 'vxlan', vxlan: 3, direct: 0, complete: true, unreached: [], faults: [] } as const;
+  t.deepEqual(lines({ ...fine, unreached: [], faults: [] }), ['Other nodes (vxlan): 3 by VXLAN']);
+  const unreached = Array.from({ length: 7 }, (_, index) => ({ node: `n${index}`, reason: 'podCIDR \u001b[2J twice' }));
+  const faults = ['link keelson-vxlan: VNI 1 on port 8472 is taken by link flannel.1'];
+  const bad = lines({ ...fine, direct: 2, complete: false, unreached, faults });
+  t.deepEqual(bad.slice(0, 2), [
+    'Other nodes (vxlan): 3 by VXLAN, 2 by a route; not all of them are known yet',
+    'way to other nodes: link keelson-vxlan: VNI 1 on port 8472 is taken by link flannel.1',
+  ]);
+  t.is(bad.length, 8);
+  t.true(bad[2]?.startsWith('NOT REACHED: node n0: podCIDR '));
+  t.false(bad.join('').includes('\u001b'));
+  t.is(bad.at(-1), 'NOT REACHED: 2 more nodes');
+  const alloc = { ...fine, backend: 'alloc', vxlan: 0, unreached: [], faults: [] } as const;
+  t.deepEqual(lines({ ...alloc, unreached: [], faults: [] }), [
+    'Other nodes (alloc): somebody else routes to their pods',
+  ]);
 });
 
 test('a heading and a table, as kubectl prints it', (t) => {

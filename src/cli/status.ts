@@ -10,6 +10,7 @@ import type {
   StartingReport,
   StatusReport,
 } from '../agent/status-report.ts';
+import type { OverlayStatus } from '../network/overlay/contract.ts';
 import { formatAge, formatTable, printable } from './table.ts';
 
 export async function printStatus(options: { runDir: string; output: 'table' | 'json' }): Promise<void> {
@@ -35,6 +36,7 @@ export function statusTable(report: StatusReport, nowMs: number): string {
       ? [`Runtime ${runtime.name} ${runtime.version}: ${runtime.healthy ? 'ready' : 'NOT ANSWERING'} (${runtime.mode})`]
       : []),
     ...(network ? [`Pod network ${network.podCIDR}: ${network.allocated} addresses used, ${network.free} free`] : []),
+    ...(network?.overlay ? overlayLines(network.overlay) : []),
     ...(network?.former ?? []).map(formerLine),
     ...(proxy ? [`Services: ${proxy.services}, ${proxy.endpoints} endpoints, ${proxyState(proxy)}`] : []),
     ...(report.troubles ?? []).map(
@@ -84,6 +86,24 @@ export function statusTable(report: StatusReport, nowMs: number): string {
     ...report.manifestErrors.map(({ file, error }) => (error.includes(file) ? error : `${file}: ${error}`)),
   ];
   return `${[...heading, '', table, ...(services.length > 0 ? ['', formatTable(serviceTable)] : []), ...(notes.length > 0 ? ['', ...notes.map(printable)] : [])].join('\n')}\n`;
+}
+
+/** Of many nodes that are not reached the first will do: mostly they have one reason. */
+const unreachedShown = 5;
+
+function overlayLines({ backend, vxlan, direct, complete, unreached, faults }: OverlayStatus): string[] {
+  const reached = [...(vxlan > 0 ? [`${vxlan} by VXLAN`] : []), ...(direct > 0 ? [`${direct} by a route`] : [])].join(
+    ', ',
+  );
+  const none = backend === 'alloc' ? 'somebody else routes to their pods' : 'none reached';
+  const waits = complete ? '' : '; not all of them are known yet';
+  const more = unreached.length - unreachedShown;
+  return [
+    `Other nodes (${backend}): ${reached || none}${waits}`,
+    ...faults.map((fault) => `way to other nodes: ${printable(fault)}`),
+    ...unreached.slice(0, unreachedShown).map(({ node, reason }) => printable(`NOT REACHED: node ${node}: ${reason}`)),
+    ...(more > 0 ? [`NOT REACHED: ${more} more nodes`] : []),
+  ];
 }
 
 function formerLine({ podCIDR, pods }: { podCIDR: string; pods: number }): string {

@@ -2,6 +2,7 @@
 import test from 'ava';
 import { ConfigError } from './config-error.ts';
 import { type ClusterMode, type RunFlags, type RunOptions, resolveRunOptions } from './flags.ts';
+import { networkBackends } from './flags-network.ts';
 import { loadKubeProxyConfiguration } from './kube-proxy-configuration.ts';
 import { loadKubeletConfiguration } from './kubelet-configuration.ts';
 
@@ -203,7 +204,7 @@ test('each bad flag has its line', (t) => {
 });
 
 test('the way to other nodes: backends, and the roles that go with them', (t) => {
-  for (const networkBackend of ['vxlan', 'host-gw', 'alloc', 'none']) {
+  for (const networkBackend of networkBackends) {
     const mode = cluster(resolveRunOptions({ ...good, networkBackend }));
     t.is(mode.network.backend, networkBackend);
     t.is(mode.roles.has('network'), networkBackend !== 'none');

@@ -49,6 +49,7 @@ test('defaults', (t) => {
     runDir: '/run/keelson',
     hostnameOverride: undefined,
     nodeIP: undefined,
+    mtu: undefined,
     verbosity: 0,
     kubelet: { ...defaultKubeletConfig(), podCIDR: '10.244.0.0/24' },
     kubeletFields: defaultKubeletConfiguration().values,

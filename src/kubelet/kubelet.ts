@@ -291,7 +291,7 @@ export async function startKubelet(options: KubeletOptions, signal: AbortSignal)
     if (api?.synced) {
       resizes.retain((uid) => named.has(uid) || workers.has(uid));
       const pressures = options.admission?.pressures?.();
-      resizes.decide({ holders, allocatable: allocatableOf(options), pressures });
+      resizes.decide({ holders: [...holders, ...waiting], allocatable: allocatableOf(options), pressures });
     }
     workers.setWanted({
       pods: wanted,

@@ -35,6 +35,8 @@ export type NetworkErrorCode =
   | 'NETWORK_NFT_FAILED'
   /** The kernel refused the gateway address, the pod CIDR route or a sysctl at start. */
   | 'NETWORK_HOST_SETUP_FAILED'
+  /** iptables-legacy, where it is used, cannot be run or refuses the rules for pods. */
+  | 'NETWORK_IPTABLES_FAILED'
   /** The link of the VXLAN cannot be made: somebody else has its name, VNI or UDP port, or the kernel has no VXLAN. */
   | 'NETWORK_OVERLAY_LINK'
   /** The CNI conf or bin directory cannot be written, or the plugin binary is missing. */

@@ -40,6 +40,12 @@ test('its own Node.js and its own libatomic, and no file of the clone', async (t
   t.is(names, '', 'the package must not know where it was built');
 });
 
+test('two names, one program', async (t) => {
+  const run = (name: string, ...args: string[]): Promise<string> => exec(join(tree, 'usr/bin', name), args);
+  t.regex(await run('keelson', '--version'), /^Keelson \d+\.\d+\.\d+\n$/);
+  t.regex(await run('kubelet', '--version'), /^Kubernetes v1\.36\.\d+\n$/, 'as kubeadm reads it');
+});
+
 test('runs a pod; a daemon that is replaced finds it again and disturbs it not', async (t) => {
   const daemon = await daemonOn(node, { keelson: { binary: join(tree, 'usr/bin/keelson') } });
   t.teardown(() => daemon.clear());

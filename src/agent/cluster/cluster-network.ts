@@ -8,17 +8,21 @@
  */
 import { systemClock } from '../../base/clock.ts';
 import type { ClusterMode, RunOptions } from '../../config/flags.ts';
+import type { PeerSource } from '../../network/overlay/peer.ts';
+import { vxlanOverheadBytes } from '../../network/overlay/vtep.ts';
 import type { PodNetwork } from '../../network/pod-network.ts';
 import type { Logger } from '../../observe/logger.ts';
-import { startNetworkRole } from '../network-role.ts';
+import { type NetworkRoleOptions, startNetworkRole } from '../network-role.ts';
+import type { MachineFacts } from '../node-facts.ts';
 import { type OwnNode, podCIDROf } from './own-node.ts';
 import { RoleStart, type SayWaiting } from './role-start.ts';
 import { type RuntimeRole, runtimeOf } from './runtime-start.ts';
 
 export interface ClusterNetworkContext {
   options: RunOptions<ClusterMode>;
-  /** Of pod links. */
-  mtu: number;
+  machine: Pick<MachineFacts, 'nodeName' | 'hostIPs' | 'mtu'>;
+  /** Every node of the cluster. */
+  peers: PeerSource;
   runtime: RoleStart<RuntimeRole>;
   ownNode: OwnNode;
   log: Logger;
@@ -30,11 +34,13 @@ const podCIDRPatienceMs = 10_000;
 /** In the background: neither an API server nor a runtime need be there. */
 export function startClusterNetwork({
   options,
-  mtu,
+  machine,
+  peers,
   runtime,
   ownNode,
   log,
 }: ClusterNetworkContext): RoleStart<PodNetwork> {
+  const way = { overlay: overlayOf(options.mode, machine), mtu: podMtu(options, machine.mtu, log), peers };
   const given = options.mode.podCIDR;
   /** Of the try or the life under way. */
   let used: string | undefined;
@@ -46,7 +52,7 @@ export function startClusterNetwork({
       used = undefined;
       const { runtime: service } = await runtimeOf(runtime, starting, say);
       used = given ?? (await assignedPodCIDR(ownNode, log, starting, say));
-      return startNetworkRole(options, { podCIDR: used, mtu }, service, log, starting);
+      return startNetworkRole(options, { podCIDR: used, ...way }, service, log, starting);
     },
   });
   if (given !== undefined) return network;
@@ -56,6 +62,25 @@ export function startClusterNetwork({
       network.restart(`spec.podCIDR of the Node is ${now} now, it was ${used}`);
   });
   return network;
+}
+
+function overlayOf(
+  { network }: ClusterMode,
+  { nodeName, hostIPs: [nodeIP] }: ClusterNetworkContext['machine'],
+): NonNullable<NetworkRoleOptions['overlay']> {
+  const { backend, ...settings } = network;
+  // With `none` this role is not there.
+  return { ...settings, backend: backend === 'none' ? 'alloc' : backend, nodeName, nodeIP };
+}
+
+/** What is encapsulated needs room for it on the wire. */
+function podMtu({ mtu, mode }: RunOptions<ClusterMode>, wireMtu: number, log: Logger): number {
+  const room = mode.network.backend === 'vxlan' ? wireMtu - vxlanOverheadBytes : wireMtu;
+  if (mtu !== undefined && mtu > room) {
+    const fix = `give --mtu ${room} or less, or nothing`;
+    log.warn({ mtu, room, fix }, 'packets of pods to other nodes may be too large for the wire');
+  }
+  return mtu ?? room;
 }
 
 async function assignedPodCIDR(ownNode: OwnNode, log: Logger, signal: AbortSignal, say: SayWaiting): Promise<string> {

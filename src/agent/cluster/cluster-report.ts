@@ -18,6 +18,7 @@ import {
 import type { ClusterKubelet } from './cluster-kubelet.ts';
 import type { ClusterProxy } from './cluster-proxy.ts';
 import type { OwnNode } from './own-node.ts';
+import type { PeerNodes } from './peer-nodes.ts';
 import type { RoleStart } from './role-start.ts';
 import type { RuntimeRole } from './runtime-start.ts';
 
@@ -30,18 +31,21 @@ export interface ClusterParts {
   network: RoleStart<PodNetwork> | undefined;
   proxy: RoleStart<ClusterProxy> | undefined;
   ownNode: Pick<OwnNode, 'error'> | undefined;
+  peers: Pick<PeerNodes, 'error'> | undefined;
   /** Of the node as a client, where we see to it. */
   certificate: RotationStatus | undefined;
   eventLoopLag: EventLoopLag | undefined;
 }
 
 export function clusterReport(parts: ClusterParts): StatusReport {
-  const { version, startedAt, machine, runtime, kubelet, network, proxy, ownNode, certificate, eventLoopLag } = parts;
+  const { version, startedAt, machine, runtime, kubelet, network, proxy, ownNode, peers, certificate, eventLoopLag } =
+    parts;
   const now = kubelet?.role?.kubelet.status();
   const serving = kubelet?.role?.servingCertificate();
   const troubles = [
     ...(proxy?.role?.troubles() ?? []),
     ...(ownNode?.error === undefined ? [] : [`its Node: ${ownNode.error}`]),
+    ...(peers?.error === undefined ? [] : [`other Nodes: ${peers.error}`]),
   ];
   return {
     ...daemonReport(version, machine, startedAt),

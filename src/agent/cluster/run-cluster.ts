@@ -31,6 +31,7 @@ import { startClusterNetwork } from './cluster-network.ts';
 import { type ClusterProxy, families, startClusterProxy } from './cluster-proxy.ts';
 import { clusterReport } from './cluster-report.ts';
 import { followOwnNode, type OwnNode } from './own-node.ts';
+import { followPeerNodes, type PeerNodes } from './peer-nodes.ts';
 import { ProxyMetrics } from './proxy-metrics.ts';
 import { RoleStart } from './role-start.ts';
 import { type RuntimeRole, runtimeOf, startRuntime } from './runtime-start.ts';
@@ -73,6 +74,7 @@ export async function runCluster(
   const ownNode = roles.has('network') || roles.has('proxy') ? followOwnNode(follow, watching.signal) : undefined;
 
   let network: RoleStart<PodNetwork> | undefined;
+  let peers: PeerNodes | undefined;
   let proxy: RoleStart<ClusterProxy> | undefined;
   if (roles.has('proxy') && ownNode !== undefined) {
     const metrics = new ProxyMetrics({ version, families });
@@ -114,7 +116,9 @@ export async function runCluster(
     cleanup.defer(() => started.stop());
   }
   if (roles.has('network') && runtime !== undefined && ownNode !== undefined) {
-    const started = startClusterNetwork({ options, mtu: machine.mtu, runtime, ownNode, log });
+    const { client, clock } = follow;
+    peers = followPeerNodes({ client, clock, log: log.child({ component: 'peer-nodes' }) }, watching.signal);
+    const started = startClusterNetwork({ options, machine, peers, runtime, ownNode, log });
     network = started;
     cleanup.defer(() => started.stop());
   }
@@ -136,6 +140,7 @@ export async function runCluster(
       network,
       proxy,
       ownNode,
+      peers,
       certificate: access.certificate?.status,
       eventLoopLag,
     });

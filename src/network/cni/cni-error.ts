@@ -57,6 +57,7 @@ const codeOf: Record<NetworkErrorCode, number> = {
   NETWORK_NFT_MISSING: cniErrorCode.internal,
   NETWORK_NFT_FAILED: cniErrorCode.internal,
   NETWORK_HOST_SETUP_FAILED: cniErrorCode.internal,
+  NETWORK_IPTABLES_FAILED: cniErrorCode.internal,
   NETWORK_OVERLAY_LINK: cniErrorCode.internal,
   NETWORK_CNI_INSTALL_FAILED: cniErrorCode.internal,
 };
