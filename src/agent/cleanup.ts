@@ -16,10 +16,12 @@ import { manifestFileAnnotation, podOfLabels, terminationGracePeriodAnnotation }
 import { removePodLogs } from '../kubelet/pods/pod-logs.ts';
 import { createPodVolumes } from '../kubelet/volumes/pod-volumes.ts';
 import { cleanupPodNetwork } from '../network/cleanup.ts';
+import { iptablesLegacy } from '../network/forward/legacy-program.ts';
 import { errorLine, KeelsonError } from '../observe/keelson-error.ts';
 import { cleanupProxy } from '../proxy/cleanup.ts';
 import { ControlSocketError, controlSocketPath, queryControl } from './control-socket.ts';
 import { cniDirectories } from './network-role.ts';
+import { removeNodeCgroups } from './node-cgroups.ts';
 import { type RuntimeFacts, readRuntimeFacts } from './runtime-facts.ts';
 
 export interface CleanupOptions {
@@ -58,11 +60,12 @@ export async function cleanupNode(options: CleanupOptions): Promise<CleanupRepor
     }
   });
   await step('volumes', () => removePodDirectories(options.rootDir));
+  await step('cgroups', removeNodeCgroups);
   const { confDir, binDir } = cniDirectories(options, facts);
   const socketPath = join(options.runDir, 'cni.sock');
   const network = await cleanupPodNetwork(
     { cniConfDir: confDir, cniBinDir: binDir, socketPath },
-    { rtnetlinkOpener: kernelRtnetlink, nftablesOpener: kernelNftables },
+    { rtnetlinkOpener: kernelRtnetlink, nftablesOpener: kernelNftables, legacyFilter: iptablesLegacy },
   );
   report.removed.push(...network.removed);
   report.failed.push(...network.failed);

@@ -8,6 +8,7 @@ import type { RuntimeService } from '../cri/service.ts';
 import { kernelNftables } from '../kernel/nftables.ts';
 import { kernelRtnetlink } from '../kernel/rtnetlink.ts';
 import { kernelSysctls } from '../kernel/sysctls.ts';
+import { iptablesLegacy } from '../network/forward/legacy-program.ts';
 import type { PeerSource } from '../network/overlay/peer.ts';
 import { type PodNetwork, type PodNetworkOptions, startPodNetwork } from '../network/pod-network.ts';
 import type { Logger } from '../observe/logger.ts';
@@ -49,6 +50,7 @@ export async function startNetworkRole(
       rtnetlinkOpener: kernelRtnetlink,
       sysctls: kernelSysctls,
       nftablesOpener: kernelNftables,
+      legacyFilter: iptablesLegacy,
       log,
       knownSandboxes: () => knownSandboxes(runtime),
       ...(peers && { peers }),

@@ -11,6 +11,7 @@ import { cgroupDriver, podsHaveCgroups } from '../kubelet/cgroups/cgroup-mode.ts
 import { ensureKernelSettings } from '../kubelet/cgroups/kernel-settings.ts';
 import type { MachineAmounts } from '../kubelet/cgroups/node-settings.ts';
 import type { RecordNodeEvent } from '../kubelet/cgroups/pods-limit.ts';
+import { removeEmptyCgroups } from '../kubelet/cgroups/remove-empty.ts';
 import { type NodeCgroups, startCgroups } from '../kubelet/cgroups/start-cgroups.ts';
 import { SystemdBus } from '../kubelet/cgroups/systemd-bus.ts';
 import type { ContainerHost } from '../kubelet/node/container-host.ts';
@@ -90,6 +91,13 @@ async function begin(context: NodeCgroupsContext, systemd: SystemdBus | undefine
     log,
     ...(context.recordEvent === undefined ? {} : { recordEvent: context.recordEvent }),
   });
+}
+
+/** For cleanup: the cgroups of pods, if no process is left in them. @returns what was removed */
+export async function removeNodeCgroups(): Promise<string[]> {
+  const files = mountedCgroupFiles(cgroupMount);
+  const removed = await removeEmptyCgroups({ files, systemd: () => new SystemdBus(), clock: systemClock });
+  return removed.map((path) => `cgroup ${path}`);
 }
 
 /** What the Node's capacity is made of; what cannot be read is not limited. */

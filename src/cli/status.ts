@@ -36,6 +36,7 @@ export function statusTable(report: StatusReport, nowMs: number): string {
       ? [`Runtime ${runtime.name} ${runtime.version}: ${runtime.healthy ? 'ready' : 'NOT ANSWERING'} (${runtime.mode})`]
       : []),
     ...(network ? [`Pod network ${network.podCIDR}: ${network.allocated} addresses used, ${network.free} free`] : []),
+    ...(network?.faults ?? []).map((fault) => `pod network: ${printable(fault)}`),
     ...(network?.overlay ? overlayLines(network.overlay) : []),
     ...(network?.former ?? []).map(formerLine),
     ...(proxy ? [`Services: ${proxy.services}, ${proxy.endpoints} endpoints, ${proxyState(proxy)}`] : []),

@@ -10,6 +10,8 @@ import type { NftablesOpener } from '../linux/nftables/edge.ts';
 import { keelsonRouteProtocol, type Rtnetlink, type RtnetlinkOpener } from '../linux/rtnetlink.ts';
 import { errorLine } from '../observe/keelson-error.ts';
 import { removeCniFiles } from './cni/install.ts';
+import { removeForward } from './forward/kept-forward.ts';
+import type { LegacyFilter } from './forward/legacy-program.ts';
 import { formerSetups, loopbackOf, readHostState, removeSetup } from './host-setup.ts';
 import { isHostLinkName, parseAlias } from './links/link-identity.ts';
 import { masqueradeTableText, removeMasquerade } from './masquerade.ts';
@@ -33,7 +35,7 @@ export interface CleanupReport {
 /** The sysctls ip_forward and send_redirects are left as they are: others may rely on them by now. */
 export async function cleanupPodNetwork(
   options: CleanupOptions,
-  dependencies: { rtnetlinkOpener: RtnetlinkOpener; nftablesOpener: NftablesOpener },
+  dependencies: { rtnetlinkOpener: RtnetlinkOpener; nftablesOpener: NftablesOpener; legacyFilter?: LegacyFilter },
 ): Promise<CleanupReport> {
   const report: CleanupReport = { removed: [], failed: [] };
   const step = async (task: () => Promise<string[]>): Promise<void> => {
@@ -60,6 +62,14 @@ export async function cleanupPodNetwork(
   await step(async () =>
     (await removeMasquerade(dependencies.nftablesOpener, options.netnsPath)) ? [masqueradeTableText] : [],
   );
+  await step(async () => {
+    const nftables = await dependencies.nftablesOpener.open(options.netnsPath);
+    try {
+      return await removeForward(nftables, dependencies.legacyFilter);
+    } finally {
+      nftables.close();
+    }
+  });
   return report;
 }
 

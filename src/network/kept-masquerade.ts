@@ -32,13 +32,13 @@ export class KeptMasquerade implements PeerNetworks {
     mayInherit: boolean,
     context: { log: Logger; clock: Clock },
   ): Promise<KeptMasquerade> {
-    const networks = new Networks(own);
-    const plan = () => planMasquerade(networks);
     // Before anything is asked of the kernel.
-    plan();
+    planMasquerade({ own, peers: [] });
     try {
-      if (mayInherit) networks.inherited = new Set(networksOf(await nftables.dump(masqueradeTable)));
-      return new KeptMasquerade(await keepTable(nftables, masqueradeTable, plan, context), networks);
+      const inherited = mayInherit ? networksOf(await nftables.dump(masqueradeTable)) : [];
+      const networks = new Networks(own, inherited);
+      const table = await keepTable(nftables, masqueradeTable, () => planMasquerade(networks), context);
+      return new KeptMasquerade(table, networks);
     } catch (cause) {
       throw new NetworkError('NETWORK_NFT_FAILED', `cannot make it: ${errorLine(cause)}`, {
         object: masqueradeTableText,
@@ -46,6 +46,16 @@ export class KeptMasquerade implements PeerNetworks {
         cause,
       });
     }
+  }
+
+  /** Pod networks of this node, former ones too. */
+  get own(): readonly string[] {
+    return this.#networks.own;
+  }
+
+  /** Pod networks of others. */
+  get peers(): Iterable<string> {
+    return this.#networks.peers;
   }
 
   setOwn(own: readonly string[]): Promise<void> {
@@ -83,21 +93,37 @@ export class KeptMasquerade implements PeerNetworks {
 
 /** Which networks the table is to have. A network may pass from one peer to another: it is counted. */
 class Networks {
-  own: readonly string[];
-  inherited: ReadonlySet<string> = new Set();
+  #own: readonly string[] = [];
+  readonly #inherited = new Set<string>();
   readonly #peers = new Map<string, number>();
+  /** How many networks there are of each prefix length, that is in each set. */
+  readonly #lengths = new Map<number, number>();
 
-  constructor(own: readonly string[]) {
+  constructor(own: readonly string[], inherited: readonly string[]) {
     this.own = own;
+    for (const cidr of inherited) {
+      this.#inherited.add(cidr);
+      this.#count(cidr, 1);
+    }
   }
 
-  get peers(): Iterable<string> {
-    return [...this.#peers.keys(), ...this.inherited];
+  get own(): readonly string[] {
+    return this.#own;
+  }
+
+  set own(own: readonly string[]) {
+    for (const cidr of this.#own) this.#count(cidr, -1);
+    for (const cidr of own) this.#count(cidr, 1);
+    this.#own = own;
+  }
+
+  get peers(): string[] {
+    return [...this.#peers.keys(), ...this.#inherited];
   }
 
   /** Prefix lengths for which there is a set. */
   lengths(): Set<number> {
-    return new Set([...this.own, ...this.peers].map((cidr) => parsePodCIDR(cidr).length));
+    return new Set(this.#lengths.keys());
   }
 
   /** @returns those that are new */
@@ -105,6 +131,7 @@ class Networks {
     return podCIDRs.filter((cidr) => {
       const count = this.#peers.get(cidr) ?? 0;
       this.#peers.set(cidr, count + 1);
+      if (count === 0) this.#count(cidr, 1);
       return count === 0 && !this.#isThereAnyway(cidr);
     });
   }
@@ -114,19 +141,27 @@ class Networks {
     return podCIDRs.filter((cidr) => {
       const count = this.#peers.get(cidr) ?? 0;
       if (count > 1) this.#peers.set(cidr, count - 1);
-      else this.#peers.delete(cidr);
+      else if (this.#peers.delete(cidr)) this.#count(cidr, -1);
       return count === 1 && !this.#isThereAnyway(cidr);
     });
   }
 
   /** @returns those that are gone */
   forgetInherited(): string[] {
-    const before = this.inherited;
-    this.inherited = new Set();
-    return [...before].filter((cidr) => !this.#peers.has(cidr) && !this.own.includes(cidr));
+    const before = [...this.#inherited];
+    this.#inherited.clear();
+    for (const cidr of before) this.#count(cidr, -1);
+    return before.filter((cidr) => !this.#peers.has(cidr) && !this.#own.includes(cidr));
   }
 
   #isThereAnyway(cidr: string): boolean {
-    return this.own.includes(cidr) || this.inherited.has(cidr);
+    return this.#own.includes(cidr) || this.#inherited.has(cidr);
+  }
+
+  #count(cidr: string, change: 1 | -1): void {
+    const { length } = parsePodCIDR(cidr);
+    const count = (this.#lengths.get(length) ?? 0) + change;
+    if (count > 0) this.#lengths.set(length, count);
+    else this.#lengths.delete(length);
   }
 }

@@ -15,14 +15,15 @@ import { installShim, writeConflist } from './cni/install.ts';
 import { type CniServer, checkSocketPath, startCniServer } from './cni/server.ts';
 import { runVerb } from './cni/verbs.ts';
 import { FormerNetworks } from './former-networks.ts';
+import type { LegacyFilter } from './forward/legacy-program.ts';
 import { setHostSysctls, setUpHost } from './host-setup.ts';
 import { Ipam } from './ipam/ipam.ts';
-import { KeptMasquerade } from './kept-masquerade.ts';
 import { PodLinks } from './links/pod-links.ts';
 import { type KnownSandbox, type ReconcileGrace, type ReconcileReport, reconcileLinks } from './links/reconcile.ts';
 import type { Overlay, OverlayDependencies, OverlayOptions, OverlayStatus } from './overlay/contract.ts';
 import { startOverlay } from './overlay/overlay.ts';
 import type { PeerSource } from './overlay/peer.ts';
+import { PodFilters } from './pod-filters.ts';
 
 export interface PodNetworkOptions {
   /** IPv4 prefix of /8 to /30 for the pods of this node. */
@@ -51,6 +52,8 @@ export interface PodNetworkDependencies {
   log: Logger;
   /** Every sandbox of the runtime; may reject while the runtime is away. */
   knownSandboxes: () => Promise<readonly KnownSandbox[]>;
+  /** Where iptables-legacy may be used: its chain FORWARD is looked at, too. */
+  legacyFilter?: LegacyFilter;
   /** The nodes of the cluster; with `overlay`. */
   peers?: PeerSource;
   /** Stops the role when aborted. */
@@ -66,6 +69,8 @@ export interface PodNetworkStatus {
   free: number;
   /** Pod CIDRs of before, and how many pods still have addresses of each; absent when there are none. */
   former?: { podCIDR: string; pods: number }[];
+  /** What keeps packets of pods from passing, one line each; absent when nothing does. */
+  faults?: string[];
   /** Absent without an overlay. */
   overlay?: OverlayStatus;
 }
@@ -123,19 +128,20 @@ export async function startPodNetwork(
       pool.cidr,
       ...former.map(({ podCIDR }) => podCIDR),
     ];
-    const masquerade = await KeptMasquerade.start(nftables, withFormer(setups), options.overlay !== undefined, {
-      log,
-      clock,
-    });
-    closers.push(() => masquerade.stop());
-    const overlay = await overlayOf(options, withFormer(setups), { ...dependencies, networks: masquerade, log, clock });
+    const { legacyFilter: legacy } = dependencies;
+    const filters = await PodFilters.start(
+      { nftables, legacy, overlay: options.overlay, log, clock },
+      withFormer(setups),
+    );
+    closers.push(() => filters.stop());
+    const overlay = await overlayOf(options, withFormer(setups), { ...dependencies, networks: filters, log, clock });
     closers.push(() => overlay?.stop());
     const former = new FormerNetworks({
       host,
       podCIDR: pool.cidr,
       setups,
       async onGone(remaining) {
-        await masquerade.setOwn(withFormer(remaining));
+        await filters.setOwn(withFormer(remaining));
         overlay?.setPodCIDRs(withFormer(remaining));
       },
       log,
@@ -195,9 +201,10 @@ export async function startPodNetwork(
         allocated: pool.allocated,
         free: pool.free,
         ...(overlay && { overlay: overlay.status() }),
+        ...(filters.faults.length > 0 && { faults: filters.faults }),
         ...(former.setups.length > 0 && { former: former.setups.map(({ podCIDR, pods }) => ({ podCIDR, pods })) }),
       }),
-      withoutNftablesNotifications: (work) => masquerade.unwatched(work),
+      withoutNftablesNotifications: (work) => filters.unwatched(work),
       stop,
     };
   } catch (error) {

@@ -214,10 +214,13 @@ test.serial("restart policy of a container and its rules go before the pod's", a
     ],
   });
   const restarted = ['always', 'in', 'not-in', 'on-failure'];
-  const report = await daemon.waitForPod(pod, 'four restarted', (now) =>
-    restarted.every(
-      (name) => statusOf(now, name)?.state.running !== undefined && statusOf(now, name)?.restartCount === 1,
-    ),
+  const ends = ['not-listed', 'plain'];
+  const report = await daemon.waitForPod(
+    pod,
+    'four restarted, two ended',
+    (now) =>
+      restarted.every((name) => statusOf(now, name)?.state.running && statusOf(now, name)?.restartCount === 1) &&
+      ends.every((name) => statusOf(now, name)?.state.terminated),
   );
   t.is(report.status.phase, 'Running');
   for (const [name, code] of [

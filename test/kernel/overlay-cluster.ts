@@ -16,6 +16,9 @@ import { Node, type Pod } from './pod-network-node.ts';
 
 export type Backend = NonNullable<PodNetworkOptions['overlay']>;
 
+/** Of a node's namespace, before its daemon starts. */
+export type Prepare = (netns: string) => Promise<unknown>;
+
 export const vxlan = { backend: 'vxlan', directRouting: false, vni: 1, port: 8472 } as const;
 export const podMtu = 1450;
 
@@ -41,16 +44,21 @@ export class Cluster {
     t.teardown(() => this.#remove());
   }
 
-  static async start(t: ExecutionContext, size: number, backend: Partial<Backend> = {}): Promise<Cluster> {
+  static async start(
+    t: ExecutionContext,
+    size: number,
+    backend: Partial<Backend> = {},
+    prepare: Prepare = async () => undefined,
+  ): Promise<Cluster> {
     const cluster = new Cluster(t);
     cluster.#wire = await createNetns(cluster.#run, '-wire');
     await exec('ip', ['-n', cluster.#wire, 'link', 'add', 'br0', 'up', 'type', 'bridge']);
-    for (let number = 1; number <= size; number++) await cluster.add(number, backend);
+    for (let number = 1; number <= size; number++) await cluster.add(number, backend, prepare);
     return cluster;
   }
 
   /** A node that knows every other one, and whom every other one knows. */
-  async add(number: number, backend: Partial<Backend> = {}, tellOthers = true): Promise<Member> {
+  async add(number: number, backend: Partial<Backend> = {}, prepare: Prepare = async () => undefined): Promise<Member> {
     const run = createRunDir();
     const netns = await createNetns(run);
     const ip = (...args: string[]): Promise<string> => exec('ip', ['-n', netns, ...args]);
@@ -60,6 +68,7 @@ export class Cluster {
     await ip('addr', 'add', `${addressOf(number)}/24`, 'dev', 'eth0');
     await ip('link', 'set', 'eth0', 'up');
     await ip('route', 'add', 'default', 'via', '192.0.2.1');
+    await prepare(netns);
     const name = `node-${number}`;
     const podCIDR = `10.244.${number}.0/24`;
     const node = new Node(
@@ -83,7 +92,7 @@ export class Cluster {
       member,
       this.members.map((other) => other.peer),
     );
-    if (tellOthers) for (const other of this.members) if (other !== member) await tell(other, [peer]);
+    for (const other of this.members) if (other !== member) await tell(other, [peer]);
     return member;
   }
 

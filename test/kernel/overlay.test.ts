@@ -209,6 +209,41 @@ test('kill -9: traffic goes on, and the next daemon changes nothing', async (t) 
   );
 });
 
+for (const backend of ['vxlan', 'host-gw'] as const) {
+  test(`chain FORWARD drops by default, ${backend}: pods pass in both flavours of iptables, and it still lists`, async (t) => {
+    const legacy = (netns: string) => exec('/usr/sbin/iptables-legacy', ['-P', 'FORWARD', 'DROP'], { netns });
+    const cluster = await Cluster.start(t, 2, { backend }, legacy);
+    const [one, two] = [cluster.member(1), cluster.member(2)];
+    await meet(t, cluster.members, 'with iptables-legacy');
+    for (const member of cluster.members) await run(member, '/usr/sbin/iptables-nft', '-P', 'FORWARD', 'DROP');
+    await meet(t, cluster.members, 'with both');
+    // Docker starts anew.
+    await run(one, '/usr/sbin/iptables-nft', '-F');
+    await meet(t, cluster.members, 'after a flush');
+    for (const flavour of ['nft', 'legacy']) {
+      const listed = await run(one, `/usr/sbin/iptables-${flavour}`, '-S');
+      t.regex(listed, /-A FORWARD -j KEELSON-FORWARD/, flavour);
+      t.regex(listed, /-A KEELSON-FORWARD -s 10\.244\.1\.0\/24 -j ACCEPT/, flavour);
+      if (backend === 'vxlan') t.regex(listed, /-A KEELSON-FORWARD -i keelson-vxlan -j ACCEPT/, flavour);
+      else t.regex(listed, /-A KEELSON-FORWARD -d 10\.244\.2\.0\/24 -j ACCEPT/, flavour);
+      const saved = await run(one, `/usr/sbin/iptables-${flavour}-save`);
+      t.notRegex(saved, /incompatible/);
+      await exec(`/usr/sbin/iptables-${flavour}-restore`, [], { netns: one.node.network.netns, input: saved });
+    }
+    await meet(t, cluster.members, 'after a restore of what was saved');
+    // A rule of the host counts; only the policy does not.
+    await run(two, '/usr/sbin/iptables-nft', '-I', 'FORWARD', '-s', one.pod.ip, '-j', 'DROP');
+    t.is(await get(one.pod.netns, two.pod.ip, 80, 1), 'curl 28');
+    await one.node.daemon?.end('SIGKILL');
+    t.deepEqual(
+      (await one.node.cleanup()).removed.filter((what) => what.startsWith('chain')),
+      ['chain KEELSON-FORWARD of iptables-nft', 'chain KEELSON-FORWARD of iptables-legacy'],
+    );
+    for (const flavour of ['nft', 'legacy'])
+      t.false((await run(one, `/usr/sbin/iptables-${flavour}`, '-S')).includes('KEELSON'));
+  });
+}
+
 test('two nodes with one podCIDR: the younger one is named and does not get the other one’s traffic', async (t) => {
   const cluster = await Cluster.start(t, 2);
   const [one] = [cluster.member(1)];

@@ -10,6 +10,7 @@ import { kernelNftables } from '../../src/kernel/nftables.ts';
 import { kernelRtnetlink } from '../../src/kernel/rtnetlink.ts';
 import { kernelSysctls } from '../../src/kernel/sysctls.ts';
 import { cleanupPodNetwork } from '../../src/network/cleanup.ts';
+import { iptablesLegacy } from '../../src/network/forward/legacy-program.ts';
 import type { KnownSandbox } from '../../src/network/links/reconcile.ts';
 import type { PeerChange, PeerNode, PeerSource } from '../../src/network/overlay/peer.ts';
 import { type PodNetworkOptions, startPodNetwork } from '../../src/network/pod-network.ts';
@@ -46,7 +47,13 @@ function tell(changes: readonly (PeerNode | string)[]): void {
 const answer = (value: unknown): void => console.log(JSON.stringify(value));
 
 const cleanUp = async (): Promise<void> =>
-  answer(await cleanupPodNetwork(options, { rtnetlinkOpener: kernelRtnetlink, nftablesOpener: kernelNftables }));
+  answer(
+    await cleanupPodNetwork(options, {
+      rtnetlinkOpener: kernelRtnetlink,
+      nftablesOpener: kernelNftables,
+      legacyFilter: iptablesLegacy,
+    }),
+  );
 
 try {
   if (sandboxesFile === 'cleanup') {
@@ -57,6 +64,7 @@ try {
     rtnetlinkOpener: kernelRtnetlink,
     sysctls: kernelSysctls,
     nftablesOpener: kernelNftables,
+    legacyFilter: iptablesLegacy,
     log: createLogger(3),
     peers,
     knownSandboxes: async () => JSON.parse(await readFile(sandboxesFile, 'utf8')) as KnownSandbox[],
@@ -71,7 +79,13 @@ try {
       tell(JSON.parse(command.slice('peers '.length)) as (PeerNode | string)[]);
       answer({ told: true });
     } else if (command === 'cleanup') {
-      answer(await cleanupPodNetwork(options, { rtnetlinkOpener: kernelRtnetlink, nftablesOpener: kernelNftables }));
+      answer(
+        await cleanupPodNetwork(options, {
+          rtnetlinkOpener: kernelRtnetlink,
+          nftablesOpener: kernelNftables,
+          legacyFilter: iptablesLegacy,
+        }),
+      );
     } else if (command === 'stop') {
       await network.stop();
       answer({ stopped: true });

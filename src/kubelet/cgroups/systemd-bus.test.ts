@@ -1,6 +1,6 @@
 /** systemd over D-Bus: real messages over a socket, to a bus in this process with a small systemd on it. */
 import { mkdtemp, rm } from 'node:fs/promises';
-import type { Server } from 'node:net';
+import { createServer as createSilentServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
@@ -205,6 +205,18 @@ test('after a lost connection the next call makes a new one', async (t) => {
   const again = await systemd(t, fake.socket);
   t.true(await units.startSlice('b.slice', []));
   t.deepEqual([...again.units], ['b.slice']);
+});
+
+test('a bus that takes the connection and says nothing is given up', async (t) => {
+  const directory = await mkdtemp(join(tmpdir(), 'systemd-silent-'));
+  t.teardown(() => rm(directory, { recursive: true, force: true }));
+  const socket = join(directory, 'bus');
+  const server = createSilentServer((connection) => t.teardown(() => void connection.destroy()));
+  t.teardown(() => void server.close());
+  await new Promise<void>((resolve) => void server.listen(socket, resolve));
+  const units = client(t, socket, 50);
+  await t.throwsAsync(units.startSlice('a.slice', []), { code: 'CGROUP_SYSTEMD', message: /no greeting/ });
+  await t.throwsAsync(units.setSlice('a.slice', []), { code: 'CGROUP_SYSTEMD' });
 });
 
 test('without anybody there the error names each socket and what to do', async (t) => {

@@ -92,7 +92,7 @@ export class SystemdBus implements SystemdUnits {
   async close(): Promise<void> {
     this.#closed = true;
     const connection = await this.#connection?.catch(() => undefined);
-    await connection?.bus.close();
+    connection?.bus.connection.stream.destroy();
   }
 
   /** @returns the result of the job that the call began */
@@ -118,20 +118,21 @@ export class SystemdBus implements SystemdUnits {
 
   #open(): Promise<Connection> {
     if (this.#closed) return Promise.reject(refused('systemd', 'the connection is closed'));
-    this.#connection ??= this.#connect().catch((error: unknown) => {
-      this.#connection = undefined;
-      throw error;
-    });
-    return this.#connection;
+    if (this.#connection !== undefined) return this.#connection;
+    const connection = this.#connect();
+    this.#connection = connection;
+    const forget = (): void => {
+      if (this.#connection === connection) this.#connection = undefined;
+    };
+    connection.then(({ lost }) => lost).catch(forget);
+    return connection;
   }
 
   async #connect(): Promise<Connection> {
     const failures: unknown[] = [];
     for (const address of this.#addresses) {
       try {
-        return await connect(address, this.#timeoutMs, () => {
-          this.#connection = undefined;
-        });
+        return await connect(address, this.#timeoutMs, this.#clock);
       } catch (error) {
         failures.push(new Error(`${address.socket}: ${errorLine(error)}`, { cause: error }));
       }
@@ -144,42 +145,37 @@ export class SystemdBus implements SystemdUnits {
   }
 }
 
-async function connect(address: SystemdAddress, timeoutMs: number, onLost: () => void): Promise<Connection> {
+async function connect(address: SystemdAddress, timeoutMs: number, clock: Clock): Promise<Connection> {
   const { createClient } = await import('dbus-native');
-  const bus = createClient({
-    socket: address.socket,
-    direct: address.direct,
-    authMethods: ['EXTERNAL'],
-    timeout: timeoutMs,
-  });
+  // Direct, also to a bus: the library's own Hello throws where nobody catches it when the bus does not answer.
+  const bus = createClient({ socket: address.socket, direct: true, authMethods: ['EXTERNAL'], timeout: timeoutMs });
   const lost = Promise.withResolvers<never>();
   // Most connections are lost with nobody waiting.
   lost.promise.catch(() => undefined);
   const connection: Connection = { bus, lost: lost.promise, waiting: new Map(), ended: new Map(), calls: 0 };
-  bus.connection.on('error', () => undefined);
-  bus.connection.on('close', (cause) => {
-    onLost();
-    lost.reject(new Error('the connection to systemd was lost', { cause }));
-  });
-  const opened = new Promise<void>((resolve, reject) => {
-    bus.connection.once('connect', resolve);
-    bus.connection.once('error', reject);
-  });
+  bus.connection.on('error', (cause) => lost.reject(cause));
+  bus.connection.on('close', (cause) => lost.reject(new Error('the connection to systemd was lost', { cause })));
+  const cancel = clock.after(timeoutMs, () => lost.reject(new Error(`no greeting within ${timeoutMs / 1000} s`)));
   try {
+    const opened = new Promise<void>((resolve) => void bus.connection.once('connect', resolve));
     await Promise.race([opened, lost.promise]);
-    let sender: string | undefined;
-    if (!address.direct) {
-      await bus.addMatch(`type='signal',sender='${service}',interface='${manager}',member='JobRemoved'`);
-      // Others can send signals to us as well.
-      sender = await bus.getNameOwner(service);
-    }
+    const sender = address.direct ? undefined : await joinBus(bus);
     bus.connection.on('message', (message) => noteJob(connection, message, sender));
     await invoke(connection, 'Subscribe', '', [], timeoutMs);
     return connection;
   } catch (error) {
-    await bus.close().catch(() => undefined);
+    bus.connection.stream.destroy();
     throw error;
+  } finally {
+    cancel();
   }
+}
+
+/** @returns systemd's own name on the bus: others can send signals to us as well */
+async function joinBus(bus: MessageBus): Promise<string> {
+  await bus.invokeDbus({ member: 'Hello' });
+  await bus.addMatch(`type='signal',sender='${service}',interface='${manager}',member='JobRemoved'`);
+  return bus.getNameOwner(service);
 }
 
 interface BegunJob {

@@ -61,9 +61,10 @@ export class KeptForward {
     return [...this.#faults.values()];
   }
 
-  async accept(accepted: Accepted): Promise<void> {
+  /** Within a moment; many changes in a row are one. */
+  accept(accepted: Accepted): void {
     this.#accepted = accepted;
-    await this.#look();
+    this.#lookSoon();
   }
 
   /** Runs `work` without listening, then looks what was missed (see Nftables.subscribe). */

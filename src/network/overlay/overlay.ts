@@ -111,20 +111,24 @@ class RunningOverlay implements Overlay {
   }
 
   status(): OverlayStatus {
-    const [failure] = this.#failed.values();
-    const more = this.#failed.size > 1 ? `, and ${this.#failed.size - 1} more` : '';
     return {
       backend: this.#options.backend,
       vxlan: this.#plan.count('vxlan'),
       direct: this.#plan.count('direct'),
       complete: this.#isComplete,
       unreached: this.#plan.unreached,
-      faults: [
-        ...this.#plan.table.ownFaults(this.#ownNode?.createdAt ?? ''),
-        ...[this.#linkFault, this.#lookFault].filter((fault) => fault !== undefined),
-        ...(failure === undefined ? [] : [`${failure}${more}`]),
-      ],
+      faults: this.#faults(),
     };
+  }
+
+  #faults(): string[] {
+    const [failure] = this.#failed.values();
+    const more = this.#failed.size > 1 ? `, and ${this.#failed.size - 1} more` : '';
+    return [
+      ...this.#plan.table.ownFaults(this.#ownNode?.createdAt ?? ''),
+      ...[this.#linkFault, this.#lookFault].filter((fault) => fault !== undefined),
+      ...(failure === undefined ? [] : [`${failure}${more}`]),
+    ];
   }
 
   setPodCIDRs(podCIDRs: readonly string[]): void {
@@ -389,7 +393,7 @@ class RunningOverlay implements Overlay {
   /** Faults of this node, once each. */
   #tell(): void {
     const { log } = this.#deps;
-    const faults = this.status().faults.join('; ');
+    const faults = this.#faults().join('; ');
     if (faults === this.#told) return;
     this.#told = faults;
     if (faults === '') log.info({}, 'the way to other nodes is as it should be again');
