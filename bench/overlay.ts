@@ -8,8 +8,8 @@ import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import type { PeerNode } from '../src/network/overlay/peer.ts';
 import { addressOf, type Backend, Cluster, type Member, tell } from '../test/kernel/overlay-cluster.ts';
-import { eventually, execResult, spawnIn } from '../test/support/exec.ts';
-import { median, percentile, printRows, usage } from './figures.ts';
+import { eventually, exec, execResult, spawnIn } from '../test/support/exec.ts';
+import { median, percentile, usage } from './figures.ts';
 
 const count = Number(process.env.COUNT ?? 50);
 const peerCount = Number(process.env.PEERS ?? 1_000);
@@ -31,7 +31,7 @@ s.on('error', () => {}); s.bind(7777, () => console.log('up'));`;
 const sink = `require('node:net').createServer((s) => s.resume()).listen(7778, '0.0.0.0', () => console.log('up'))`;
 const source = `const [ip, ms] = process.argv.slice(1); const s = require('node:net').connect(7778, ip, () => { let n = 0;
 const b = Buffer.alloc(1 << 18); const began = performance.now(); const go = () => { while (performance.now() - began < ms) { n += b.length; if (!s.write(b)) { s.once('drain', go); return; } }
-console.log(n / (performance.now() - began) / 125e3); process.exit(); }; go(); });`;
+console.log(n / (performance.now() - began) / 125); process.exit(); }; go(); });`;
 
 function start(netns: string, program: string, ...args: string[]): ChildProcess {
   const child = spawnIn(netns, process.execPath, ['-e', program, ...args], { stdio: ['ignore', 'pipe', 'inherit'] });
@@ -87,41 +87,43 @@ async function throughput(from: string, ip: string): Promise<number> {
 async function measure(backend: Backend['backend']): Promise<void> {
   const cluster = await Cluster.start(context, 2, { backend });
   const [one, two] = [cluster.member(1), cluster.member(2)];
+  // The network of the others, so that host-gw takes them.
+  for (const [index, { node }] of [one, two].entries())
+    await exec('ip', ['-n', node.network.netns, 'addr', 'add', `198.19.0.${index + 1}/15`, 'dev', 'eth0']);
   await started(two.pod.netns, echo);
   await started(two.pod.netns, sink);
   await started(two.node.network.netns, sink);
   const few = await changes(one, two);
+  const bare = await throughput(one.node.network.netns, addressOf(2));
+  const pods = await throughput(one.pod.netns, two.pod.ip);
 
   const pid = one.node.daemon?.child.pid ?? 0;
   const before = usage(pid);
   const began = now();
-  await tell(one, backend === 'vxlan' ? others : others.map((peer, index) => ({ ...peer, address: neighbour(index) })));
+  await tell(one, others);
   await eventually('all routes', async () => (await routes(one)) === peerCount + 1, 60_000, 10);
   const tookMs = now() - began;
   const after = usage(pid);
   const many = await changes(one, two);
-  printRows(`${backend}: a Node that comes, ${count} times`, 'p50', 'p99', [
-    { what: 'beside one other', ours: median(few), theirs: percentile(few, 0.99), unit: 'ms' },
-    { what: `beside ${peerCount} others`, ours: median(many), theirs: percentile(many, 0.99), unit: 'ms' },
-  ]);
+  const row = (what: string, values: readonly number[]): string =>
+    `  ${what}: p50 ${median(values).toFixed(2)} ms, p99 ${percentile(values, 0.99).toFixed(2)} ms`;
+  console.log(`\n${backend}: a Node is told -> its pod answers, ${count} times, one question a millisecond`);
+  console.log(row('beside no other', few));
+  console.log(row(`beside ${peerCount} others`, many));
+  console.log(`  ${peerCount} at once: ${tookMs.toFixed(0)} ms until the last route is seen (looking every 10 ms)`);
+  const cpuMs = (after.cpuSeconds - before.cpuSeconds) * 1000;
   console.log(
-    `${backend}: ${peerCount} peers at once: ${tookMs.toFixed(0)} ms until the last route, looking every 10 ms`,
+    `  daemon: ${cpuMs.toFixed(0)} ms of processor, RSS ${before.rssMiB.toFixed(1)} -> ${after.rssMiB.toFixed(1)} MiB`,
   );
+  const share = (100 * pods) / bare;
   console.log(
-    `  daemon: ${((after.cpuSeconds - before.cpuSeconds) * 1000).toFixed(0)} ms of processor, RSS ${before.rssMiB.toFixed(1)} -> ${after.rssMiB.toFixed(1)} MiB`,
-  );
-  const bare = await throughput(one.node.network.netns, addressOf(2));
-  const pods = await throughput(one.pod.netns, two.pod.ip);
-  console.log(
-    `${backend}: ${pods.toFixed(0)} Mbit/s between pods, ${bare.toFixed(0)} between nodes: ${((100 * pods) / bare).toFixed(0)} %`,
+    `  TCP: ${pods.toFixed(0)} Mbit/s between pods, ${bare.toFixed(0)} between their nodes: ${share.toFixed(0)} %`,
   );
 }
 
-/** On the wire's own network, so that host-gw takes it. */
-const neighbour = (index: number): string => `192.0.2.${100 + (index % 100)}`;
-
 try {
   await measure('vxlan');
+  await measure('host-gw');
 } finally {
   for (const cleanup of cleanups.splice(0)) await cleanup();
 }

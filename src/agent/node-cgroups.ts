@@ -14,7 +14,7 @@ import type { RecordNodeEvent } from '../kubelet/cgroups/pods-limit.ts';
 import { removeEmptyCgroups } from '../kubelet/cgroups/remove-empty.ts';
 import { type NodeCgroups, startCgroups } from '../kubelet/cgroups/start-cgroups.ts';
 import { SystemdBus } from '../kubelet/cgroups/systemd-bus.ts';
-import type { ContainerHost } from '../kubelet/node/container-host.ts';
+import { type ContainerHost, readContainerHost } from '../kubelet/node/container-host.ts';
 import { evictionThresholds, thresholdUnits } from '../kubelet/node/eviction-thresholds.ts';
 import { hostReader } from '../kubelet/node/host-reader.ts';
 import { measureNode } from '../kubelet/node/node-measurements.ts';
@@ -91,6 +91,12 @@ async function begin(context: NodeCgroupsContext, systemd: SystemdBus | undefine
     log,
     ...(context.recordEvent === undefined ? {} : { recordEvent: context.recordEvent }),
   });
+}
+
+/** Before anything is made on the node. @throws CgroupError CGROUP_V1 */
+export async function refuseCgroupV1({ configFile, kubelet }: RunOptions): Promise<void> {
+  const { unifiedCgroups: unified } = await readContainerHost(hostReader);
+  podsHaveCgroups({ unified, configured: configFile !== undefined, perQOS: kubelet.cgroups.perQOS });
 }
 
 /** For cleanup: the cgroups of pods, if no process is left in them. @returns what was removed */

@@ -16,6 +16,7 @@ import type { Logger } from '../observe/logger.ts';
 import { serveControl } from './control-socket.ts';
 import { folderSource, startKubeletRole } from './kubelet-role.ts';
 import { startNetworkRole } from './network-role.ts';
+import { refuseCgroupV1 } from './node-cgroups.ts';
 import { aborted, connectServices, readMachine, readVersion, refuseSwap } from './node-start.ts';
 import { startServiceProxy } from './service-proxy.ts';
 import { createStandaloneServiceSource } from './standalone/standalone-service-source.ts';
@@ -40,6 +41,7 @@ export async function runStandalone(
   const startedAt = new Date();
   const version = await readVersion();
   await refuseSwap(options);
+  await refuseCgroupV1(options);
   const { dir, podCIDR, serviceNetwork } = options.mode;
   await refuseUnreadableFolder(dir);
 

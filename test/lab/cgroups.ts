@@ -10,14 +10,13 @@ import type { Pod } from '../../src/api/core.ts';
 import { systemClock } from '../../src/base/clock.ts';
 import { parseQuantity } from '../../src/config/quantity.ts';
 import { mountedCgroupFiles } from '../../src/kubelet/cgroups/cgroup-files.ts';
-import { CgroupTree } from '../../src/kubelet/cgroups/cgroup-tree.ts';
+import { removeEmptyCgroups } from '../../src/kubelet/cgroups/remove-empty.ts';
 import { type NodeCgroups, startCgroups } from '../../src/kubelet/cgroups/start-cgroups.ts';
 import { SystemdBus } from '../../src/kubelet/cgroups/systemd-bus.ts';
 import { silentLogger } from '../../src/observe/logger.ts';
 
 const mount = '/sys/fs/cgroup';
 const files = mountedCgroupFiles(mount);
-const controllers = new Set(['cpu', 'memory', 'pids', 'cpuset', 'hugetlb', 'io']);
 const online = readFileSync('/sys/devices/system/cpu/online', 'utf8').trim();
 const cores = Number(online.split('-')[1] ?? 0) + 1;
 const memoryBytes = Number(/^MemTotal:\s+(\d+)/m.exec(readFileSync('/proc/meminfo', 'utf8'))?.[1]) * 1024;
@@ -253,10 +252,8 @@ async function withDriver(driver: 'cgroupfs' | 'systemd'): Promise<void> {
   await check(`${driver}: nothing of it stays`, async () => {
     await cgroups.remove(guaranteed.metadata.uid);
     await cgroups.stop();
-    const systemd = bus();
-    const tree = new CgroupTree({ files, systemd, controllers, clock: systemClock, log: silentLogger });
-    for (const name of [['kubepods', 'burstable'], ['kubepods', 'besteffort'], ['kubepods']]) await tree.remove(name);
-    await systemd?.close();
+    const removed = await removeEmptyCgroups({ files, systemd: () => new SystemdBus(), clock: systemClock });
+    same(removed, [at.pods], 'what cleanup took away');
     same(there(at.pods), false, at.pods);
   });
 }

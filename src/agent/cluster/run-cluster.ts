@@ -20,6 +20,7 @@ import type { Logger } from '../../observe/logger.ts';
 import type { NodeEligibility } from '../../proxy/proxy-health.ts';
 import { serveControl } from '../control-socket.ts';
 import { cniDirectories } from '../network-role.ts';
+import { refuseCgroupV1 } from '../node-cgroups.ts';
 import { aborted, readMachine, readVersion, refuseSwap } from '../node-start.ts';
 import { otherAgents, reportOtherAgents } from '../other-agents.ts';
 import { readOtherAgents } from '../other-agents-facts.ts';
@@ -51,7 +52,10 @@ export async function runCluster(
   const startedAt = new Date();
   const { roles } = options.mode;
   const version = await readVersion();
-  if (roles.has('kubelet')) await refuseSwap(options);
+  if (roles.has('kubelet')) {
+    await refuseSwap(options);
+    await refuseCgroupV1(options);
+  }
 
   let report: () => StatusReport | StartingReport = () => ({ starting: true, version });
   const control = await serveControl(options.runDir, () => report());

@@ -1,7 +1,8 @@
 /**
  * Which entries there should be and which the kernel has, and the difference of those that somebody touched.
- * Layer: network/overlay (pure). What the kernel has comes from a dump and then from its notifications alone, never from
- * what we have sent: so a change by others in the same moment is not taken for ours.
+ * Layer: network/overlay (pure). What the kernel has is what a dump and then its notifications say. Of an entry that we have
+ * sent something for, it is what we sent until the next notification of it: the word of it may take its time, and a change
+ * by others in the same moment comes after it.
  */
 import type { RtnetlinkOperation } from '../../linux/rtnetlink.ts';
 import { type Entry, isSameEntry, keyOf, makeEntry, removeEntry } from './entries.ts';
@@ -24,6 +25,7 @@ export class EntryStore {
   readonly #wanted = new Map<string, Wanted>();
   readonly #byOwner = new Map<string, string[]>();
   #actual = new Map<string, Entry>();
+  readonly #sent = new Map<string, Entry | undefined>();
   readonly #dirty = new Set<string>();
   readonly #doubtful = new Set<string>();
   #mayRemoveUnknown = false;
@@ -56,6 +58,7 @@ export class EntryStore {
    */
   replaceActual(entries: readonly Entry[], mayRemoveUnknown: boolean): void {
     this.#actual = new Map(entries.map((entry) => [keyOf(entry), entry]));
+    this.#sent.clear();
     this.#mayRemoveUnknown = mayRemoveUnknown;
     for (const key of [...this.#wanted.keys(), ...this.#actual.keys()]) if (!this.#isRight(key)) this.#dirty.add(key);
   }
@@ -73,6 +76,7 @@ export class EntryStore {
    */
   noteActual(entry: Entry, event: 'new' | 'gone'): boolean {
     const key = keyOf(entry);
+    this.#sent.delete(key);
     if (event === 'new') this.#actual.set(key, entry);
     else {
       const known = this.#actual.get(key);
@@ -91,7 +95,12 @@ export class EntryStore {
     this.#doubtful.clear();
   }
 
-  /** Tries a key again whose operation has failed. */
+  /** The kernel did not do what was sent. */
+  refused(key: string): void {
+    this.#sent.delete(key);
+  }
+
+  /** Tries keys again that were refused. */
   again(keys: Iterable<string>): void {
     for (const key of keys) this.#dirty.add(key);
   }
@@ -103,9 +112,10 @@ export class EntryStore {
     for (const key of this.#dirty) {
       if (this.#isRight(key)) continue;
       const wanted = this.#wanted.get(key);
-      const actual = this.#actual.get(key);
+      const present = this.#present(key);
       if (wanted !== undefined) makes.push(wanted.entry);
-      else if (actual !== undefined) removals.push(actual);
+      else if (present !== undefined) removals.push(present);
+      this.#sent.set(key, wanted?.entry);
     }
     this.#dirty.clear();
     makes.sort((a, b) => order[a.kind] - order[b.kind]);
@@ -118,8 +128,12 @@ export class EntryStore {
 
   #isRight(key: string): boolean {
     const wanted = this.#wanted.get(key)?.entry;
-    const actual = this.#actual.get(key);
-    if (wanted === undefined) return actual === undefined || !this.#mayRemoveUnknown;
-    return actual !== undefined && isSameEntry(wanted, actual);
+    const present = this.#present(key);
+    if (wanted === undefined) return present === undefined || !this.#mayRemoveUnknown;
+    return present !== undefined && isSameEntry(wanted, present);
+  }
+
+  #present(key: string): Entry | undefined {
+    return this.#sent.has(key) ? this.#sent.get(key) : this.#actual.get(key);
   }
 }

@@ -350,9 +350,13 @@ class RunningOverlay implements Overlay {
       for (const [index, { key, operation }] of batch.entries()) {
         const error = results[index];
         const isRemoval = operation.op.endsWith('Delete');
-        if (error === undefined || (isRemoval && isNotFound(error))) this.#failed.delete(key);
+        if (error === undefined || (isRemoval && isNotFound(error))) {
+          this.#failed.delete(key);
+          continue;
+        }
+        this.#store.refused(key);
         // Its link is gone, and the word of that is on its way.
-        else if (isNotFound(error) && !looked) this.#lookSoon();
+        if (isNotFound(error) && !looked) this.#lookSoon();
         else this.#failed.set(key, errorLine(error));
       }
     }
