@@ -4,7 +4,7 @@
  * `kill -9` of everything. Touches only what carries the run's folder or namespace names. Also a command, for the demo:
  * `node test/support/scrub.ts DIR`.
  */
-import { existsSync, readdirSync, readFileSync, readlinkSync, rmdirSync, rmSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, readlinkSync, rmdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { cgroupList, cgroupPathsOf, hierarchies } from './cgroup-paths.ts';
@@ -126,11 +126,25 @@ function cgroupsOf(bundle: string): string[] {
   }
 }
 
+/** On cgroup v1 runc freezes a container while it changes its devices; killed meanwhile it leaves what no signal ends. */
+function thaw(pid: number): void {
+  const [, path] = /^\d+:freezer:(.+)$/m.exec(readOrEmpty(`/proc/${pid}/cgroup`)) ?? [];
+  if (path === undefined || path === '/') return;
+  const state = join('/sys/fs/cgroup/freezer', path, 'freezer.state');
+  if (readOrEmpty(state).trim() === 'THAWED' || !existsSync(state)) return;
+  try {
+    writeFileSync(state, 'THAWED');
+  } catch {
+    // Gone between the look and the write.
+  }
+}
+
 async function killAll(dir: string, netns: readonly string[]): Promise<void> {
   for (let attempt = 0; attempt < 200; attempt += 1) {
     const pids = processesOf(dir, netns);
     if (pids.length === 0) return;
     for (const pid of pids) {
+      thaw(pid);
       try {
         process.kill(pid, 'SIGKILL');
       } catch {
