@@ -351,6 +351,8 @@ test.serial('kube-proxy and flannel on the same node: the log names them', async
   await exec('chmod', ['+x', program]);
   const fake: ChildProcess = spawnIn(node.netns, program, ['600'], { stdio: 'ignore' });
   t.teardown(() => fake.kill('SIGKILL'));
+  // That of the daemons before, which has the VNI.
+  await node.exec('ip', 'link', 'delete', 'keelson-vxlan');
   await node.exec('ip', 'link', 'add', 'flannel.1', 'type', 'vxlan', 'id', '1', 'dstport', '8472', 'dev', 'up0');
   const daemon = await start('proxy,network');
   await answers(10256, '/healthz', 200);
@@ -366,8 +368,15 @@ test.serial('kube-proxy and flannel on the same node: the log names them', async
   t.is(second.exit(), 1);
   t.regex(second.logs(), /0\.0\.0\.0:10256: cannot listen.*\[HTTP_LISTEN\]/);
   t.is(await throughService(), 200, 'and the first goes on');
-  t.is(await daemon.stop(), 0);
+
+  const faults = async (): Promise<string> => {
+    const { network }: StatusReport = await daemon.status();
+    return network?.overlay?.faults.join() ?? 'not told';
+  };
+  t.regex(await faults(), /VNI 1 on port 8472 is taken by link flannel\.1/);
   await node.exec('ip', 'link', 'delete', 'flannel.1');
+  await eventually('the VXLAN of our own', async () => (await faults()) === '');
+  t.is(await daemon.stop(), 0);
 });
 
 test.serial('doctor asks the API server what each identity may', async (t) => {
@@ -380,7 +389,7 @@ test.serial('doctor asks the API server what each identity may', async (t) => {
   const good = await doctor('proxy,network,kubelet', '--network-kubeconfig', networkKubeconfig);
   t.regex(good.stdout, /^ok +--kubeconfig .*: v\S+ answers at https:/m);
   t.regex(good.stdout, new RegExp(`^ok +node identity +Node ${nodeName} exists, and is its own$`, 'm'));
-  t.regex(good.stdout, /^ok +network identity +may read services, endpointslices, its Node$/m);
+  t.regex(good.stdout, /^ok +network identity +may read services, endpointslices, nodes, its Node$/m);
   const proxyOnly = await doctor('proxy', '--network-kubeconfig', networkKubeconfig);
   t.is(proxyOnly.code, 0, proxyOnly.stdout);
   t.notRegex(proxyOnly.stdout, /container runtime|swap|CNI directories|node identity/);

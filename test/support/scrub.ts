@@ -4,7 +4,16 @@
  * `kill -9` of everything. Touches only what carries the run's folder or namespace names. Also a command, for the demo:
  * `node test/support/scrub.ts DIR`.
  */
-import { existsSync, readdirSync, readFileSync, readlinkSync, rmdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmdirSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { cgroupList, cgroupPathsOf, hierarchies } from './cgroup-paths.ts';

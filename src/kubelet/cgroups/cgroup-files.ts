@@ -72,7 +72,8 @@ export function mountedCgroupFiles(mount: string): CgroupFiles {
     },
     watchEvents(path, onChange) {
       try {
-        const watcher = watch(`${directory(path)}/cgroup.events`, { persistent: false }, () => onChange());
+        // It keeps the process alive: whoever waits, waits for its end.
+        const watcher = watch(`${directory(path)}/cgroup.events`, () => onChange());
         // Gone with its cgroup: whoever waits looks by itself.
         watcher.on('error', () => onChange());
         return () => watcher.close();

@@ -511,6 +511,30 @@ test('an entry that the kernel refuses is told, does not hold up others, and is 
   t.deepEqual(overlay.status().faults, []);
 });
 
+test('what is changed between a dump and its arrival is not lost', async (t) => {
+  const { kernel, admin, clock, start, state } = await setUp(t, [own, a]);
+  await (await start()).stop();
+  const { open } = kernel;
+  let isChanging = false;
+  kernel.open = async (path) => {
+    const socket = await open.call(kernel, path);
+    const entries = socket.forwardingEntries.bind(socket);
+    socket.forwardingEntries = async (ifindex) => {
+      const listed = await entries(ifindex);
+      if (isChanging) await admin.apply([{ op: 'fdbDelete', ifindex, mac: vtepMac('a') }]);
+      isChanging = false;
+      await settle();
+      return listed;
+    };
+    return socket;
+  };
+  isChanging = true;
+  await start();
+  await clock.advance(1_000);
+  t.false(isChanging);
+  t.deepEqual(await state(), all(a));
+});
+
 test('a kernel that cannot be listed is asked again', async (t) => {
   const { kernel, clock, start, state } = await setUp(t, [own, a]);
   const { open } = kernel;
