@@ -7,8 +7,8 @@ import type { ConfigMap, Pod, PodStatus, Secret } from '../api/core.ts';
 import { FakeClock } from '../base/fake-clock.ts';
 import { CriError } from '../cri/cri-error.ts';
 import { FakeRuntime } from '../cri/fake-runtime.ts';
-import { silentLogger } from '../observe/logger.ts';
 import { type Kubelet, startKubelet } from './kubelet.ts';
+import { fakeKubeletOptions } from './kubelet-options.fake.ts';
 import type { PodSnapshot, PodSource } from './pod-source.ts';
 
 const image = 'docker.io/library/busybox:latest';
@@ -58,36 +58,18 @@ async function makeNode(t: ExecutionContext, generation: '1.6' | '1.7' = '1.7', 
     torndown,
     async start() {
       const kubelet = await startKubelet(
-        {
-          runtime: fake.runtime,
-          images: fake.image,
-          source,
-          volumes: () => ({
-            mount: async () => new Map(),
-            teardown: async (uid) => void torndown.push(uid),
-            orphans: async () => [],
-          }),
-          node: {
-            nodeName: 'node1',
-            hostIPs: ['192.0.2.2'],
-            runtimeName: 'containerd',
-            resources: { memoryBytes: 2 ** 33, enforceCpuQuota: true, cpuQuotaPeriodUs: 100_000 },
-            allocatable: { milliCores: 2000, memoryBytes: 2 ** 33 },
-            clusterDns: { servers: [], domain: '' },
-            resolvConf: '',
-            security: { seccompDefault: false, seccompProfileRoot: join(root, 'seccomp') },
+        fakeKubeletOptions(
+          { root, clock, runtime: fake.runtime, image: fake.image },
+          {
+            source,
+            volumes: () => ({
+              mount: async () => new Map(),
+              teardown: async (uid) => void torndown.push(uid),
+              orphans: async () => [],
+            }),
+            maxPods,
           },
-          paths: { rootDir: root, podLogDir: join(root, 'logs'), containerLogLinkDir: join(root, 'containers') },
-          clock,
-          log: silentLogger,
-          restartBackoff: { initialMs: 10_000, maxMs: 300_000 },
-          parallelStarts: 2,
-          parallelPulls: 1,
-          pullRate: { perSecond: 0, burst: 0 },
-          maxPods,
-          syncFrequencyMs: 60_000,
-          networkReady: async () => {},
-        },
+        ),
         new AbortController().signal,
       );
       kubelets.push(kubelet);

@@ -8,6 +8,7 @@ import { FakeClock } from '../../base/fake-clock.ts';
 import { FakeRuntime } from '../../cri/fake-runtime.ts';
 import { silentLogger } from '../../observe/logger.ts';
 import { type Kubelet, startKubelet } from '../kubelet.ts';
+import { fakeKubeletOptions, fakeNodeFacts } from '../kubelet-options.fake.ts';
 import type { AdmittingNode } from '../plan/admission-checks.ts';
 import type { PodSnapshot } from '../pod-source.ts';
 import { StatusBoard } from '../status/status-board.ts';
@@ -101,50 +102,35 @@ async function setUp(t: ExecutionContext) {
       random: () => 0.5,
     });
     kubelet = await startKubelet(
-      {
-        runtime: fake.runtime,
-        images: fake.image,
-        source,
-        volumes: () => ({
-          mount: async () => new Map(),
-          teardown: async (uid) => {
-            await teardown.allowed;
-            torndown.push(uid);
+      fakeKubeletOptions(
+        { root, clock, runtime: fake.runtime, image: fake.image },
+        {
+          source,
+          volumes: () => ({
+            mount: async () => new Map(),
+            teardown: async (uid) => {
+              await teardown.allowed;
+              torndown.push(uid);
+            },
+            orphans: async () => ['uid-left-behind'],
+          }),
+          node: fakeNodeFacts(root, {
+            nodeName: 'n1',
+            clusterDns: { servers: ['10.96.0.10'], domain: 'cluster.local' },
+          }),
+          objects,
+          admission: {
+            node: () => node,
+            refresh: async () => {
+              node = freshNode;
+            },
+            allowedUnsafeSysctls: [],
           },
-          orphans: async () => ['uid-left-behind'],
-        }),
-        node: {
-          nodeName: 'n1',
-          hostIPs: ['192.0.2.2'],
-          runtimeName: 'containerd',
-          resources: { memoryBytes: 2 ** 33, enforceCpuQuota: true, cpuQuotaPeriodUs: 100_000 },
-          allocatable: { milliCores: 2000, memoryBytes: 2 ** 33 },
-          clusterDns: { servers: ['10.96.0.10'], domain: 'cluster.local' },
-          resolvConf: '',
-          security: { seccompDefault: false, seccompProfileRoot: join(root, 'seccomp') },
+          recordEvent: (pod, { reason, container }) =>
+            void events.push(`${pod.metadata.name}${container ? `/${container}` : ''} ${reason}`),
+          board,
         },
-        paths: { rootDir: root, podLogDir: join(root, 'logs'), containerLogLinkDir: join(root, 'containers') },
-        clock,
-        log: silentLogger,
-        restartBackoff: { initialMs: 10_000, maxMs: 300_000 },
-        parallelStarts: 2,
-        parallelPulls: 1,
-        pullRate: { perSecond: 0, burst: 0 },
-        maxPods: 110,
-        syncFrequencyMs: 60_000,
-        networkReady: async () => {},
-        objects,
-        admission: {
-          node: () => node,
-          refresh: async () => {
-            node = freshNode;
-          },
-          allowedUnsafeSysctls: [],
-        },
-        recordEvent: (pod, { reason, container }) =>
-          void events.push(`${pod.metadata.name}${container ? `/${container}` : ''} ${reason}`),
-        board,
-      },
+      ),
       scope.signal,
     );
     const started = kubelet;

@@ -11,8 +11,8 @@ import { FakeClock } from '../../base/fake-clock.ts';
 import type { FakeContainer } from '../../cri/fake-pods.ts';
 import { FakeRuntime } from '../../cri/fake-runtime.ts';
 import type { FakeMethod } from '../../cri/fake-server.ts';
-import { silentLogger } from '../../observe/logger.ts';
 import { type Kubelet, type KubeletOptions, startKubelet } from '../kubelet.ts';
+import { fakeKubeletOptions } from '../kubelet-options.fake.ts';
 import type { PodSnapshot } from '../pod-source.ts';
 
 export const busybox = (name: string, more: Partial<Container> = {}): Container => ({
@@ -69,40 +69,21 @@ export async function podNode(t: ExecutionContext, change: Partial<KubeletOption
     },
     async start(): Promise<Kubelet> {
       const kubelet = await startKubelet(
-        {
-          runtime: fake.runtime,
-          images: fake.image,
-          source: {
-            start: async (next) => {
-              listener = next;
-              next(snapshot);
+        fakeKubeletOptions(
+          { root, clock, runtime: fake.runtime, image: fake.image },
+          {
+            source: {
+              start: async (next) => {
+                listener = next;
+                next(snapshot);
+              },
             },
+            parallelStarts: 1,
+            recordEvent: (_pod, { reason, message, container }) =>
+              void events.push(`${container ?? ''} ${reason}: ${message}`),
+            ...change,
           },
-          volumes: () => ({ mount: async () => new Map(), teardown: async () => {}, orphans: async () => [] }),
-          node: {
-            nodeName: 'node1',
-            hostIPs: ['192.0.2.2'],
-            runtimeName: 'containerd',
-            resources: { memoryBytes: 2 ** 33, enforceCpuQuota: true, cpuQuotaPeriodUs: 100_000 },
-            allocatable: { milliCores: 2000, memoryBytes: 2 ** 33 },
-            clusterDns: { servers: [], domain: '' },
-            resolvConf: '',
-            security: { seccompDefault: false, seccompProfileRoot: join(root, 'seccomp') },
-          },
-          paths: { rootDir: root, podLogDir: join(root, 'logs'), containerLogLinkDir: join(root, 'links') },
-          clock,
-          log: silentLogger,
-          restartBackoff: { initialMs: 10_000, maxMs: 300_000 },
-          parallelStarts: 1,
-          parallelPulls: 1,
-          pullRate: { perSecond: 0, burst: 0 },
-          maxPods: 110,
-          syncFrequencyMs: 60_000,
-          networkReady: async () => {},
-          recordEvent: (_pod, { reason, message, container }) =>
-            void events.push(`${container ?? ''} ${reason}: ${message}`),
-          ...change,
-        },
+        ),
         new AbortController().signal,
       );
       kubelets.push(kubelet);

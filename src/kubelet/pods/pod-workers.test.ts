@@ -9,8 +9,8 @@ import { FakeClock } from '../../base/fake-clock.ts';
 import { CriError, GrpcStatus } from '../../cri/cri-error.ts';
 import { FakeRuntime } from '../../cri/fake-runtime.ts';
 import type { FakeMethod } from '../../cri/fake-server.ts';
-import { silentLogger } from '../../observe/logger.ts';
 import { type Kubelet, startKubelet } from '../kubelet.ts';
+import { fakeKubeletOptions } from '../kubelet-options.fake.ts';
 import type { PodSnapshot } from '../pod-source.ts';
 
 const busybox: Container = { name: 'c', image: 'busybox', imagePullPolicy: 'IfNotPresent' };
@@ -87,39 +87,26 @@ async function setUp(
         scope.abort(new Error('killed'));
       });
       const kubelet = await startKubelet(
-        {
-          runtime: mortal(fake.runtime, () => dead),
-          images: mortal(fake.image, () => dead),
-          source: {
-            start: async (next) => {
-              listener = (value) => {
-                if (!dead) next(value);
-              };
-              next(snapshot);
+        fakeKubeletOptions(
+          { root, clock, runtime: mortal(fake.runtime, () => dead), image: mortal(fake.image, () => dead) },
+          {
+            source: {
+              start: async (next) => {
+                listener = (value) => {
+                  if (!dead) next(value);
+                };
+                next(snapshot);
+              },
             },
+            volumes: () => ({
+              mount: async () => new Map(),
+              teardown: async (uid) => void torndown.push(uid),
+              orphans,
+            }),
+            restartBackoff: { initialMs: 100, maxMs: 400 },
+            parallelPulls: 2,
           },
-          volumes: () => ({ mount: async () => new Map(), teardown: async (uid) => void torndown.push(uid), orphans }),
-          node: {
-            nodeName: 'node1',
-            hostIPs: ['192.0.2.2'],
-            runtimeName: 'containerd',
-            resources: { memoryBytes: 2 ** 33, enforceCpuQuota: true, cpuQuotaPeriodUs: 100_000 },
-            allocatable: { milliCores: 2000, memoryBytes: 2 ** 33 },
-            clusterDns: { servers: [], domain: '' },
-            resolvConf: '',
-            security: { seccompDefault: false, seccompProfileRoot: join(root, 'seccomp') },
-          },
-          paths: { rootDir: root, podLogDir: join(root, 'logs'), containerLogLinkDir: join(root, 'containers') },
-          clock,
-          log: silentLogger,
-          restartBackoff: { initialMs: 100, maxMs: 400 },
-          parallelStarts: 2,
-          parallelPulls: 2,
-          pullRate: { perSecond: 0, burst: 0 },
-          maxPods: 110,
-          syncFrequencyMs: 60_000,
-          networkReady: async () => {},
-        },
+        ),
         scope.signal,
       );
       kubelets.push(kubelet);

@@ -18,6 +18,7 @@ import { ApiPods } from '../api/api-pods.ts';
 import { FakePodApi } from '../api/fake-pod-api.ts';
 import { startStatusSync } from '../api/status-sync.ts';
 import { type Kubelet, type KubeletOptions, startKubelet } from '../kubelet.ts';
+import { fakeKubeletOptions, fakeNodeFacts } from '../kubelet-options.fake.ts';
 import { StatusBoard } from '../status/status-board.ts';
 
 /** `cpu`, then `memory`; requests are limits unless limits are given. */
@@ -79,44 +80,26 @@ export async function startWithApi(options: WithApiOptions): Promise<ResizeDaemo
   const log = silentLogger;
   const sync = startStatusSync({ api: server, pods, board, mayRun, clock, log, random: () => 0.5 });
   kubelet = await startKubelet(
-    {
-      runtime,
-      images,
-      source,
-      volumes: () => ({
-        mount: async () => new Map(),
-        teardown: async (uid) => rm(join(root, 'pods', uid), { recursive: true, force: true }),
-        orphans: async () => [],
-      }),
-      node: {
-        nodeName: 'n1',
-        hostIPs: ['192.0.2.2'],
-        runtimeName: 'containerd',
-        resources: { memoryBytes: 2 ** 33, enforceCpuQuota: true, cpuQuotaPeriodUs: 100_000 },
-        allocatable: { milliCores: 2000, memoryBytes: 2 ** 33 },
-        clusterDns: { servers: [], domain: '' },
-        resolvConf: '',
-        security: { seccompDefault: false, seccompProfileRoot: join(root, 'seccomp') },
+    fakeKubeletOptions(
+      { root, clock, runtime, image: images },
+      {
+        source,
+        volumes: () => ({
+          mount: async () => new Map(),
+          teardown: async (uid) => rm(join(root, 'pods', uid), { recursive: true, force: true }),
+          orphans: async () => [],
+        }),
+        node: fakeNodeFacts(root, { nodeName: 'n1' }),
+        admission: {
+          node: () => ({ labels: {}, taints: [], allocatable }),
+          refresh: async () => {},
+          allowedUnsafeSysctls: [],
+        },
+        recordEvent: (pod, { reason, message }) => void events.push(`${pod.metadata.name} ${reason}: ${message}`),
+        board,
+        ...more,
       },
-      paths: { rootDir: root, podLogDir: join(root, 'logs'), containerLogLinkDir: join(root, 'links') },
-      clock,
-      log,
-      restartBackoff: { initialMs: 10_000, maxMs: 300_000 },
-      parallelStarts: 2,
-      parallelPulls: 1,
-      pullRate: { perSecond: 0, burst: 0 },
-      maxPods: 110,
-      syncFrequencyMs: 60_000,
-      networkReady: async () => {},
-      admission: {
-        node: () => ({ labels: {}, taints: [], allocatable }),
-        refresh: async () => {},
-        allowedUnsafeSysctls: [],
-      },
-      recordEvent: (pod, { reason, message }) => void events.push(`${pod.metadata.name} ${reason}: ${message}`),
-      board,
-      ...more,
-    },
+    ),
     scope.signal,
   );
   const started = kubelet;
