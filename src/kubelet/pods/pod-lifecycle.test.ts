@@ -367,7 +367,7 @@ test('killed between telling the end and removing the records: the next one remo
   const second = await node.start();
   await node.until('removed', () => node.fake.sandboxes.length === 0 && second.status().ending.length === 0);
   t.deepEqual(await readdir(join(node.root, 'logs')), []);
-  t.deepEqual(await readdir(join(node.root, 'links')), []);
+  t.deepEqual(await readdir(join(node.root, 'containers')), []);
 });
 
 test('the same pod put back while its records are removed starts after that', async (t) => {
