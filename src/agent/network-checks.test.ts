@@ -28,9 +28,11 @@ test('only forward chains that drop by default are named', (t) => {
 });
 
 test('the finding says what to do, also when nft is missing', async (t) => {
-  t.like(await checkForwardPolicy(async () => docker), {
+  t.like(await checkForwardPolicy(async () => docker), { level: 'ok' }, 'that of iptables is seen to');
+  const strict = docker.replace('filter + 10; policy accept', 'filter + 10; policy drop');
+  t.like(await checkForwardPolicy(async () => strict), {
     level: 'warn',
-    finding: 'ip filter FORWARD drops by default',
+    finding: 'inet firewalld filter_FORWARD drops by default',
   });
   t.like(await checkForwardPolicy(async () => ''), { level: 'ok' });
   const missing = checkForwardPolicy(() => Promise.reject(new Error('no nft')));

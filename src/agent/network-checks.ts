@@ -26,7 +26,10 @@ export async function checkPodCIDR(podCIDR: string): Promise<CheckResult> {
   }
 }
 
-/** A FORWARD chain that drops by default (docker, ufw, firewalld) also drops what pods send beyond the node. */
+/**
+ * A FORWARD chain that drops by default (ufw, firewalld, an admin's own) also drops what pods send beyond the node. That of
+ * iptables is seen to (network/forward).
+ */
 export async function checkForwardPolicy(nft: Nft): Promise<CheckResult> {
   const name = 'forwarding';
   let listing: string;
@@ -35,10 +38,14 @@ export async function checkForwardPolicy(nft: Nft): Promise<CheckResult> {
   } catch (error) {
     return warn(name, `cannot list the firewall: ${errorLine(error)}`, 'install nftables');
   }
-  const dropping = droppingForwardChains(listing);
+  const dropping = droppingForwardChains(listing).filter((chain) => chain !== 'ip filter FORWARD');
   return dropping.length === 0
     ? ok(name, 'no firewall drops forwarded packets by default')
-    : warn(name, `${dropping.join(', ')} drops by default`, 'accept the pod CIDR there, in both directions');
+    : warn(
+        name,
+        `${dropping.join(', ')} drops by default`,
+        'accept the pod networks of the cluster there, in both directions',
+      );
 }
 
 /** Names of the base chains that hook forward with policy drop, from `nft list chains`. */

@@ -75,6 +75,26 @@ export function viewHost(state: HostState): HostView {
   };
 }
 
+export interface AddressCandidates {
+  /** What the own Node says; undefined while it is not known. */
+  told: string | undefined;
+  /** What is in use. */
+  before: string | undefined;
+  /** Of the machine, or of --node-ip. */
+  nodeIP: string | undefined;
+}
+
+/** From which packets leave for peers: what the Node says if this machine has it, since peers send there. */
+export function chooseLocalAddress(
+  { told, before, nodeIP }: AddressCandidates,
+  host: HostView | undefined,
+): string | undefined {
+  if (told !== undefined && host?.hasAddress(told)) return told;
+  // A predecessor knew the Node; until it is told again its choice stays.
+  if (told === undefined && before !== undefined && host?.hasAddress(before)) return before;
+  return nodeIP ?? told;
+}
+
 /**
  * A route inside the peer's network, or a network that the host is itself in. A wider one by a router (10.0.0.0/8 of a
  * company) is not: the peer's network is one of its details. Nor is a default route, be it in two halves.

@@ -19,9 +19,9 @@ import { parsePodCIDR } from '../ipam/ipv4.ts';
 import { NetworkError } from '../network-error.ts';
 import type { Overlay, OverlayDependencies, OverlayOptions, OverlayStatus } from './contract.ts';
 import { ensureVxlan, removeVxlan } from './ensure-vxlan.ts';
-import { entryOfForwarding, entryOfNeighbour, entryOfRoute } from './entries.ts';
 import { EntryStore } from './entry-store.ts';
-import { type HostView, viewHost } from './host-view.ts';
+import { chooseLocalAddress, type HostView, viewHost } from './host-view.ts';
+import { listEntries } from './list-entries.ts';
 import { noticeOf } from './notice.ts';
 import type { PeerChange, PeerNode } from './peer.ts';
 import { PeerPlan } from './peer-plan.ts';
@@ -173,14 +173,9 @@ class RunningOverlay implements Overlay {
     if (this.#options.backend === 'vxlan' && this.#vxlan?.local !== this.#localAddress()) this.#lookDue = true;
   }
 
-  /** From which packets leave for peers: what the Node says if this machine has it, since peers send there. */
   #localAddress(): string | undefined {
     const told = this.#ownNode?.address;
-    if (told !== undefined && this.#view?.hasAddress(told)) return told;
-    // A predecessor knew the Node; until it is told again its choice stays.
-    const before = this.#vxlan?.local;
-    if (this.#ownNode === undefined && before !== undefined && this.#view?.hasAddress(before)) return before;
-    return this.#options.nodeIP ?? told;
+    return chooseLocalAddress({ told, before: this.#vxlan?.local, nodeIP: this.#options.nodeIP }, this.#view);
   }
 
   #hear(notification: RtnetlinkNotification): void {
@@ -286,16 +281,7 @@ class RunningOverlay implements Overlay {
       this.#view = viewHost(state);
       const changed = this.#options.backend === 'vxlan' ? await this.#lookAtLink(state) : this.#noLink(state);
       const ifindex = this.#vxlan?.ifindex;
-      const [routes, neighbours, forwarding] = await Promise.all([
-        changed ? this.#host.routes() : state.routes,
-        ifindex === undefined ? [] : this.#host.neighbours(),
-        ifindex === undefined ? [] : this.#host.forwardingEntries(ifindex),
-      ]);
-      const entries = [
-        ...routes.flatMap((route) => entryOfRoute(route) ?? []),
-        ...neighbours.flatMap((entry) => (entry.ifindex === ifindex ? (entryOfNeighbour(entry) ?? []) : [])),
-        ...forwarding.map(entryOfForwarding),
-      ];
+      const entries = await listEntries(this.#host, ifindex, changed ? undefined : state.routes);
       this.#store.replaceActual(entries, this.#isComplete);
       this.#meanwhile = undefined;
       for (const notification of meanwhile) this.#note(notification);
