@@ -20,17 +20,14 @@ import { createImageEnsurer, type EnsureImageOptions } from './images/ensure-ima
 import type { IsolatePod } from './isolation/isolate-pod.ts';
 import { removeLeftovers } from './leftovers.ts';
 import { createRunHook } from './lifecycle/run-hook.ts';
-import { rejectedStatus } from './plan/admission.ts';
-import { AwaitedRooms } from './plan/awaited-rooms.ts';
 import type { ObjectSources } from './plan/environment.ts';
-import { takePods } from './plan/intake.ts';
 import { objectReferences, referenceKey } from './plan/object-references.ts';
-import { isApiPod, isTerminal } from './plan/pod-origin.ts';
-import { preemptedVerdict } from './plan/preemption.ts';
+import { isApiPod } from './plan/pod-origin.ts';
 import type { PodRuntimeState } from './plan/runtime-state.ts';
 import type { PodSnapshot, PodSource } from './pod-source.ts';
 import type { NodeFacts, PodContext, PodPaths, PodProbes, PodVolumes, RunHook } from './pods/pod-context.ts';
-import { type RecordPodEvent, warning } from './pods/pod-events.ts';
+import type { RecordPodEvent } from './pods/pod-events.ts';
+import { PodIntake } from './pods/pod-intake.ts';
 import type { PodPhaseOfWork } from './pods/pod-worker.ts';
 import { PodWorkers } from './pods/pod-workers.ts';
 import { PodRuntimeCache } from './pods/runtime-cache.ts';
@@ -41,7 +38,6 @@ import { ProbeWorkers } from './probes/probe-workers.ts';
 import { AllocationFiles } from './resize/allocation-files.ts';
 import { PodResizes } from './resize/pod-resizes.ts';
 import type { ServedPods } from './server/served-pods.ts';
-import { timestamp } from './status/container-status.ts';
 import { type PodWithStatus, StatusBoard } from './status/status-board.ts';
 
 export interface KubeletOptions {
@@ -228,7 +224,7 @@ export async function startKubelet(options: KubeletOptions, signal: AbortSignal)
     log,
     recordEvent,
     wake: (uid) => workers.get(uid)?.wake(),
-    takeAgain: () => take(),
+    takeAgain: () => intake.take(),
   });
   board.onChange(({ pod, status }, change) =>
     resizes.onStatus(pod.metadata.uid, change === 'deleted' ? undefined : status),
@@ -236,83 +232,24 @@ export async function startKubelet(options: KubeletOptions, signal: AbortSignal)
 
   const mayRun = (uid: string): boolean =>
     cache.get(uid).containers.some(({ phase }) => phase === 'running' || phase === 'unknown');
-  const rooms = new AwaitedRooms(mayRun);
-  // In a turn of its own: the status may have been set while pods are taken.
-  board.onChange(({ pod }) => {
-    if (rooms.isAwaited(pod.metadata.uid)) setImmediate(() => !stopping.aborted && take());
+  const intake = new PodIntake({
+    snapshot: () => snapshot,
+    nodeName: options.node.nodeName,
+    maxPods: options.maxPods,
+    appArmor: options.appArmor,
+    admission: options.admission,
+    allocatable: () => allocatableOf(options),
+    objects,
+    board,
+    workers,
+    resizes,
+    holdsAny: (uid) => hasAny(cache.get(uid)),
+    mayRun,
+    clock,
+    log,
+    recordEvent,
+    signal: stopping,
   });
-  /** Pods for which the Node was read anew because of its labels. */
-  const nodeReadFor = new Set<string>();
-  const take = (): void => {
-    const { api, brokenFiles } = snapshot;
-    const isPresent = (uid: string): boolean => workers.has(uid) || hasAny(cache.get(uid));
-    const pods = snapshot.pods.map((pod) => resizes.allocated(pod, isPresent(pod.metadata.uid)));
-    const known = new Set(pods.filter(({ metadata }) => isPresent(metadata.uid)).map(({ metadata }) => metadata.uid));
-    const { wanted, verdicts, rejected, held, preemptions, waiting } = takePods(pods, {
-      nodeName: options.node.nodeName,
-      node: options.admission?.node(),
-      maxPods: options.maxPods,
-      allowedUnsafeSysctls: options.admission?.allowedUnsafeSysctls ?? [],
-      pressures: options.admission?.pressures?.(),
-      unsupported: (uid) => api?.askedFor.get(uid)?.unsupported ?? [],
-      appArmor: options.appArmor,
-      isPresent,
-      held: (pod) => resizes.held(pod),
-      awaitsRoom: (uid) => rooms.awaits(uid),
-      statusOf: (uid) => board.get(uid)?.status,
-      nodeIsFresh: (uid) => options.admission === undefined || nodeReadFor.has(uid),
-    });
-    for (const { pod, reason, message } of rejected) {
-      // A manifest's pod is judged with every snapshot.
-      const isNews = board.get(pod.metadata.uid)?.status.message !== message;
-      board.set(pod, rejectedStatus(pod, reason, message, timestamp(clock.now())));
-      if (isNews) recordEvent(pod, warning(reason, message));
-    }
-    rooms.note(preemptions, waiting);
-    for (const { victims } of preemptions) {
-      for (const victim of victims) {
-        recordEvent(victim, warning(preemptedVerdict.reason, preemptedVerdict.message));
-      }
-    }
-    const named = new Set(pods.map(({ metadata }) => metadata.uid));
-    const holders = wanted.filter(({ metadata: { uid, deletionTimestamp }, status }) => {
-      if (isTerminal(board.get(uid)?.status.phase) || isTerminal(status?.phase)) return false;
-      return deletionTimestamp === undefined || isPresent(uid);
-    });
-    for (const pod of holders) resizes.admit(pod);
-    for (const uid of nodeReadFor) if (!named.has(uid)) nodeReadFor.delete(uid);
-    for (const { pod } of board.list()) {
-      const { uid } = pod.metadata;
-      if (!named.has(uid) && !workers.has(uid)) board.delete(uid);
-    }
-    objects?.want(wanted.filter((pod) => isApiPod(pod) && !isTerminal(board.get(pod.metadata.uid)?.status.phase)));
-    for (const pod of wanted) if (!known.has(pod.metadata.uid)) noteIgnored(pod, snapshot, recordEvent);
-    // Before the workers hear of the pods: what waits is told with their first status.
-    if (api?.synced) {
-      resizes.retain((uid) => named.has(uid) || workers.has(uid));
-      const pressures = options.admission?.pressures?.();
-      resizes.decide({ holders: [...holders, ...waiting], allocatable: allocatableOf(options), pressures });
-    }
-    workers.setWanted({
-      pods: wanted,
-      verdicts,
-      unreadableManifests: brokenFiles,
-      apiPodsComplete: api?.synced ?? false,
-    });
-    // Before any container is asked to stop: that takes a call to the runtime, this is still the same turn.
-    for (const { phase, identity } of workers.workers()) if (phase === 'terminating') board.end(identity.uid);
-    if (held.length > 0) void readNodeFor(held);
-  };
-  const readNodeFor = async (held: readonly Pod[]): Promise<void> => {
-    try {
-      await options.admission?.refresh(stopping);
-    } catch (error) {
-      if (stopping.aborted) return;
-      log.warn({ error: errorLine(error) }, 'cannot read the Node anew before a pod is rejected for its labels');
-    }
-    for (const { metadata } of held) nodeReadFor.add(metadata.uid);
-    if (!stopping.aborted) take();
-  };
   objects?.onChange((changed) => workers.wakeForVolumes((pod) => isApiPod(pod) && usesAny(pod, changed)));
 
   // Asked anew for each leftover: manifests go on changing, and their pods start, while this cleans.
@@ -334,7 +271,7 @@ export async function startKubelet(options: KubeletOptions, signal: AbortSignal)
     const before = snapshot;
     snapshot = next;
     reportManifestErrors(before, next, log);
-    take();
+    intake.take();
     const changed = changedObjects(before, next);
     if (changed.size > 0) workers.wakeForVolumes((pod) => usesAny(pod, changed));
     if (!started) return;
@@ -389,16 +326,6 @@ export async function startKubelet(options: KubeletOptions, signal: AbortSignal)
       await following;
     },
   };
-}
-
-/** What is treated as absent, once for a pod that comes. */
-function noteIgnored(pod: Pod, { api }: PodSnapshot, recordEvent: RecordPodEvent): void {
-  const asked = api?.askedFor.get(pod.metadata.uid);
-  if (asked === undefined || asked.unsupported.length > 0 || pod.metadata.deletionTimestamp !== undefined) return;
-  if (asked.ignored.length > 0) {
-    const message = `Not done by this version of Keelson: ${asked.ignored.join(', ')}`;
-    recordEvent(pod, warning('FieldsIgnored', message));
-  }
 }
 
 const isEnding = (phase: PodPhaseOfWork): boolean => phase === 'terminating' || phase === 'removing';
