@@ -24,7 +24,8 @@ const idleSeconds = Number(process.env.IDLE_SECONDS ?? 30);
 const sizes = (process.env.SERVICES ?? '1000,5000,10000').split(',').map(Number).filter(Boolean);
 const changes = Number(process.env.CHANGES ?? 200);
 const endpointsEach = 10;
-const settleMs = 10_000;
+/** Beyond the one collection that follows a burst (src/base/burst-garbage.ts). */
+const settleMs = 25_000;
 
 /** The middle of the ranges that the baseline gives. */
 const kubelet = {
