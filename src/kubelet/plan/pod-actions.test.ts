@@ -2,14 +2,10 @@ import test from 'ava';
 import fc from 'fast-check';
 import type { Pod, RestartPolicy } from '../../api/core.ts';
 import { alive } from '../pods/no-probes.ts';
-import { containerHashAnnotation, restartBackoffAnnotation } from './annotations.ts';
-import { containerHash } from './container-hash.ts';
-import { computePodActions, type PodActions } from './pod-actions.ts';
-import { describeOperation } from './pod-operation.ts';
-import type { ContainerPhase, ContainerRecord, PodRuntimeState, SandboxRecord } from './runtime-state.ts';
-
-const nowMs = 1_000_000_000;
-const restartBackoff = { initialMs: 10_000, maxMs: 300_000 };
+import { restartBackoffAnnotation } from './annotations.ts';
+import { lines, nowMs, plan, record, restartBackoff, sandbox } from './planned-pod.fake.ts';
+import { computePodActions } from './pod-actions.ts';
+import type { ContainerPhase, PodRuntimeState } from './runtime-state.ts';
 
 function makePod(names: string[], restartPolicy: RestartPolicy = 'Always', hostNetwork = false): Pod {
   return {
@@ -19,42 +15,6 @@ function makePod(names: string[], restartPolicy: RestartPolicy = 'Always', hostN
     spec: { restartPolicy, hostNetwork, containers: names.map((name) => ({ name, image: 'busybox' })) },
   };
 }
-
-const sandbox = (overrides: Partial<SandboxRecord> = {}): SandboxRecord => ({
-  id: 'sandbox0',
-  attempt: 0,
-  ready: true,
-  createdAtMs: nowMs - 60_000,
-  ips: ['10.244.0.2'],
-  hostNetwork: false,
-  ...overrides,
-});
-
-const record = (name: string, phase: ContainerPhase, overrides: Partial<ContainerRecord> = {}): ContainerRecord => ({
-  id: `${name}-id`,
-  sandboxId: 'sandbox0',
-  name,
-  attempt: 0,
-  phase,
-  image: 'busybox',
-  imageRef: 'sha256:1',
-  createdAtMs: nowMs - 50_000,
-  startedAtMs: nowMs - 50_000,
-  finishedAtMs: phase === 'exited' ? nowMs - 1_000 : undefined,
-  exitCode: 0,
-  reason: '',
-  message: '',
-  logPath: '',
-  annotations: {
-    [containerHashAnnotation]: containerHash({ name, image: 'busybox' }),
-    [restartBackoffAnnotation]: '0',
-  },
-  ...overrides,
-});
-
-const plan = (pod: Pod, state: PodRuntimeState): PodActions =>
-  computePodActions(pod, state, { nowMs, restartBackoff, verdict: () => alive });
-const lines = (actions: PodActions): string[] => actions.operations.map(describeOperation);
 
 test('a new pod gets a sandbox, then its containers in order', (t) => {
   const actions = plan(makePod(['a', 'b']), { sandboxes: [], containers: [] });
@@ -100,11 +60,11 @@ test('two ready sandboxes are both stopped', (t) => {
 test('a ready sandbox without address or with another network mode is replaced', (t) => {
   t.is(
     lines(plan(makePod(['a']), { sandboxes: [sandbox({ ips: [] })], containers: [] }))[0],
-    'stop sandbox sandbox0: sandbox without address',
+    'stop sandbox s0: sandbox without address',
   );
   t.is(
     lines(plan(makePod(['a'], 'Always', true), { sandboxes: [sandbox()], containers: [] }))[0],
-    'stop sandbox sandbox0: network namespace changed',
+    'stop sandbox s0: network namespace changed',
   );
 });
 
@@ -121,7 +81,7 @@ for (const [policy, exitCode, restarts] of [
     const actions = plan(makePod(['a'], policy), state);
     t.deepEqual(
       lines(actions),
-      restarts ? ['create and start container a, attempt 1'] : ['stop sandbox sandbox0: pod completed'],
+      restarts ? ['create and start container a, attempt 1'] : ['stop sandbox s0: pod completed'],
     );
     t.is(actions.completed, !restarts);
   });
@@ -192,14 +152,14 @@ test('whatever the runtime has, the plan never starts a container twice nor one 
     name: fc.constantFrom('a', 'b', 'x'),
     phase: fc.constantFrom(...phases),
     exitCode: fc.constantFrom(0, 1, 137),
-    sandboxId: fc.constantFrom('sandbox0', 'sandbox1'),
+    sandboxId: fc.constantFrom('s0', 'sandbox1'),
     attempt: fc.nat(5),
     id: fc.uuid(),
   });
   fc.assert(
     fc.property(
       fc.constantFrom<RestartPolicy>('Always', 'OnFailure', 'Never'),
-      fc.array(fc.record({ id: fc.constantFrom('sandbox0', 'sandbox1'), ready: fc.boolean() }), { maxLength: 2 }),
+      fc.array(fc.record({ id: fc.constantFrom('s0', 'sandbox1'), ready: fc.boolean() }), { maxLength: 2 }),
       fc.array(recordArbitrary, { maxLength: 6 }),
       (policy, sandboxes, containers) => {
         const state: PodRuntimeState = {
