@@ -9,7 +9,7 @@ import type { RunOptions } from '../config/flags.ts';
 import type { RuntimeService } from '../cri/service.ts';
 import { kernelMounts } from '../kernel/mounts.ts';
 import type { ImageCollector } from '../kubelet/images/image-collector.ts';
-import { dockerConfigFiles } from '../kubelet/images/node-credentials.ts';
+import { dockerConfigFiles, loadCredentialProviders } from '../kubelet/images/node-credentials.ts';
 import { createPodIsolator, type HandlerLookup } from '../kubelet/isolation/isolate-pod.ts';
 import { UserNamespaces } from '../kubelet/isolation/user-namespaces.ts';
 import { type Kubelet, type KubeletOptions, startKubelet } from '../kubelet/kubelet.ts';
@@ -64,6 +64,8 @@ export async function startKubeletRole(
   cluster?: ClusterParts,
 ): Promise<KubeletRole> {
   const { kubelet: config, rootDir, podLogDir } = options;
+  const providers = options.imageCredentialProviders;
+  const plugins = providers ? await loadCredentialProviders({ ...providers, clock: systemClock, log }) : [];
   const host = await readContainerHost(hostReader);
   const maxPods =
     config.podsPerCore > 0 ? Math.min(config.maxPods, machine.cores * config.podsPerCore) : config.maxPods;
@@ -128,7 +130,8 @@ export async function startKubeletRole(
       parallelPulls: config.maxParallelImagePulls ?? Number.MAX_SAFE_INTEGER,
       pullRate: { perSecond: config.registryPullQPS, burst: config.registryBurst },
       onImageUse: (ref) => imageCollector.promise(ref),
-      nodeCredentials: [dockerConfigFiles(rootDir, homedir(), systemClock, log)],
+      // Plugins go first, as in the kubelet.
+      nodeCredentials: [...plugins, dockerConfigFiles(rootDir, homedir(), systemClock, log)],
       maxPods,
       syncFrequencyMs: config.syncFrequencyMs,
       networkReady: networkGate(connection.runtime),

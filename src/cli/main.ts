@@ -58,6 +58,11 @@ const runCommand = program
   .option('--direct-routing [bool]', 'vxlan: plain routes to nodes on the same network (default: false)')
   .option('--cni-conf-dir <dir>', 'where the runtime reads CNI configurations (default: ask the runtime)')
   .option('--cni-bin-dir <dir>', 'where the runtime finds CNI plugins (default: ask the runtime)')
+  .option(
+    '--image-credential-provider-config <path>',
+    'CredentialProviderConfig of plugins for registries: file or folder',
+  )
+  .option('--image-credential-provider-bin-dir <dir>', 'where these plugins are')
   .optionsGroup('Cluster, with --kubeconfig:')
   .option('--network-kubeconfig <file>', 'identity of the proxy and network roles (default: --kubeconfig)')
   .option('--roles <roles>', 'what to run: kubelet,proxy,network (default: all)', joined)

@@ -38,6 +38,8 @@ export interface RunFlags extends ModeFlags {
   readonly containerRuntimeEndpoint?: string | undefined;
   readonly cniConfDir?: string | undefined;
   readonly cniBinDir?: string | undefined;
+  readonly imageCredentialProviderConfig?: string | undefined;
+  readonly imageCredentialProviderBinDir?: string | undefined;
   readonly rootDir?: string | undefined;
   readonly podLogDir?: string | undefined;
   readonly podManifestPath?: string | undefined;
@@ -66,6 +68,8 @@ export interface RunOptions<Mode extends RunMode = RunMode> {
   readonly cniConfDir: string | undefined;
   /** undefined: ask the runtime (CRI Status). */
   readonly cniBinDir: string | undefined;
+  /** Plugins that know credentials of registries: their CredentialProviderConfig (file or folder), and their folder. */
+  readonly imageCredentialProviders: { readonly configPath: string; readonly binDir: string } | undefined;
   readonly rootDir: string;
   /** Where the node's certificates are kept. */
   readonly certDir: string;
@@ -132,6 +136,7 @@ export function resolveRunOptions(
   const runDir = values.path('--run-dir', flags.runDir ?? runDefaults.runDir);
   const cniConfDir = values.path('--cni-conf-dir', flags.cniConfDir);
   const cniBinDir = values.path('--cni-bin-dir', flags.cniBinDir);
+  const imageCredentialProviders = credentialProviders(flags, values);
   const hostnameOverride = values.hostname('--hostname-override', flags.hostnameOverride) ?? proxy.hostnameOverride;
   const nodeIP = values.nodeIp('--node-ip', flags.nodeIp);
   if (runDir !== undefined && Buffer.byteLength(runDir) > maxRunDirBytes) {
@@ -155,6 +160,7 @@ export function resolveRunOptions(
     containerRuntimeEndpoint: kubelet.containerRuntimeEndpoint,
     cniConfDir,
     cniBinDir,
+    imageCredentialProviders,
     rootDir,
     certDir,
     podLogDir,
@@ -172,6 +178,21 @@ export function resolveRunOptions(
       ...roomWarning(givenPodNetwork(mode.podCIDR), kubelet.maxPods),
     ],
   };
+}
+
+function credentialProviders(flags: RunFlags, values: FlagValues): RunOptions['imageCredentialProviders'] {
+  const [config, bin] = ['--image-credential-provider-config', '--image-credential-provider-bin-dir'] as const;
+  const configPath = values.path(config, flags.imageCredentialProviderConfig);
+  const binDir = values.path(bin, flags.imageCredentialProviderBinDir);
+  if (configPath !== undefined && binDir !== undefined) return { configPath, binDir };
+  // Each is useless without the other (credential_provider: RegisterCredentialProviderPlugins).
+  if (flags.imageCredentialProviderConfig !== undefined && flags.imageCredentialProviderBinDir === undefined) {
+    values.fail(config, `needs ${bin}`, 'name the folder of the plugins');
+  }
+  if (flags.imageCredentialProviderBinDir !== undefined && flags.imageCredentialProviderConfig === undefined) {
+    values.fail(bin, `needs ${config}`, 'name the configuration of the plugins');
+  }
+  return undefined;
 }
 
 function mergeKubelet(flags: RunFlags, file: KubeletConfig, values: FlagValues): KubeletConfig {
