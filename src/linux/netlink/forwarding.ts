@@ -23,8 +23,7 @@ import {
 } from './constants.ts';
 import type { MessageCursor } from './message-reader.ts';
 import type { MessageWriter } from './message-writer.ts';
-
-const ndmsgBytes = 12;
+import { ndmsg, ndmsgBytes } from './neighbour.ts';
 
 /** @throws AddressFormatError */
 export function encodeForwardingChange(
@@ -37,7 +36,7 @@ export function encodeForwardingChange(
   const replace = operation.op === 'fdbReplace';
   const flags = NLM_F_REQUEST | NLM_F_ACK | (replace ? NLM_F_CREATE | NLM_F_REPLACE : 0);
   writer.begin(replace ? RTM_NEWNEIGH : RTM_DELNEIGH, flags, sequence);
-  ndmsg(writer, operation.ifindex, NUD_PERMANENT | NUD_NOARP, NTF_SELF);
+  ndmsg(writer, AF_BRIDGE, operation.ifindex, NUD_PERMANENT | NUD_NOARP, NTF_SELF);
   writer.attributeBytes(NDA_LLADDR, mac);
   if (ip !== undefined) writer.attributeBytes(NDA_DST, ip);
   writer.end();
@@ -46,7 +45,7 @@ export function encodeForwardingChange(
 /** The kernel filters by ifindex where NETLINK_GET_STRICT_CHK is on; others answer with every link's. */
 export function encodeForwardingDump(writer: MessageWriter, sequence: number, ifindex: number): void {
   writer.begin(RTM_GETNEIGH, NLM_F_REQUEST | NLM_F_DUMP, sequence);
-  ndmsg(writer, ifindex, 0, 0);
+  ndmsg(writer, AF_BRIDGE, ifindex, 0);
   writer.end();
 }
 
@@ -65,12 +64,4 @@ export function decodeForwardingEntry(message: MessageCursor): ForwardingEntry |
   if (mac === undefined) return undefined;
   const permanent = (buffer.readUInt16LE(start + 8) & NUD_PERMANENT) !== 0;
   return { ifindex: buffer.readInt32LE(start + 4), mac, ip, permanent };
-}
-
-function ndmsg(writer: MessageWriter, ifindex: number, state: number, flags: number): void {
-  writer.u32(AF_BRIDGE);
-  writer.u32(ifindex);
-  writer.u16(state);
-  writer.u8(flags);
-  writer.u8(0);
 }

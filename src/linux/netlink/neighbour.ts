@@ -26,7 +26,7 @@ import {
 import type { MessageCursor } from './message-reader.ts';
 import type { MessageWriter } from './message-writer.ts';
 
-const ndmsgBytes = 12;
+export const ndmsgBytes = 12;
 
 /** Entries are permanent: the kernel never asks the network about them. @throws AddressFormatError */
 export function encodeNeighbourChange(
@@ -71,9 +71,11 @@ export function decodeNeighbour(message: MessageCursor): Neighbour | undefined {
   return { ifindex: buffer.readInt32LE(start + 4), ip, mac, permanent: (state & NUD_PERMANENT) !== 0 };
 }
 
-function ndmsg(writer: MessageWriter, family: number, ifindex: number, state: number): void {
+/** struct ndmsg. @param flags NTF_* */
+export function ndmsg(writer: MessageWriter, family: number, ifindex: number, state: number, flags = 0): void {
   writer.u32(family);
   writer.u32(ifindex);
   writer.u16(state);
-  writer.u16(0);
+  writer.u8(flags);
+  writer.u8(0);
 }
