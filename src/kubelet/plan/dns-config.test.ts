@@ -1,7 +1,9 @@
 import test from 'ava';
 import fc from 'fast-check';
 import type { DnsPolicy, Pod, PodSpec } from '../../api/core.ts';
-import { formPodDns, parseResolvConf, podDns, type ResolverConfig } from './dns-config.ts';
+import { formPodDns, parseResolvConf, type ResolverConfig } from './dns-config.ts';
+
+const podDns = (...given: Parameters<typeof formPodDns>): ResolverConfig => formPodDns(...given).config;
 
 const pod = (spec: Partial<PodSpec> = {}): Pod => ({
   apiVersion: 'v1',

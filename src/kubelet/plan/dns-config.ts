@@ -56,11 +56,6 @@ export interface PodDns {
 }
 
 /** @param host the node's resolv.conf, or undefined when pods are to get none of it (resolvConf: "") */
-export function podDns(pod: Pod, host: ResolverConfig | undefined, cluster: ClusterDns): ResolverConfig {
-  return formPodDns(pod, host, cluster).config;
-}
-
-/** As podDns, with what was left out. */
 export function formPodDns(pod: Pod, host: ResolverConfig | undefined, cluster: ClusterDns): PodDns {
   const merged = mergeDnsConfig(pod, base(pod, host, cluster));
   const warnings: DnsWarning[] = [];

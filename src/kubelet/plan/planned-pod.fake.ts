@@ -3,7 +3,7 @@
  * Layer: kubelet/plan (test support). Must not be imported by production code.
  */
 import type { Container, Pod, PodSpec } from '../../api/core.ts';
-import { alive } from '../pods/no-probes.ts';
+import { alive } from '../pods/no-probes.fake.ts';
 import type { ProbeVerdict } from '../pods/pod-context.ts';
 import { containerHashAnnotation, restartBackoffAnnotation } from './annotations.ts';
 import { containerHash } from './container-hash.ts';

@@ -1,7 +1,7 @@
 import test from 'ava';
 import fc from 'fast-check';
 import type { Pod, RestartPolicy } from '../../api/core.ts';
-import { alive } from '../pods/no-probes.ts';
+import { alive } from '../pods/no-probes.fake.ts';
 import { restartBackoffAnnotation } from './annotations.ts';
 import { lines, nowMs, plan, record, restartBackoff, sandbox } from './planned-pod.fake.ts';
 import { computePodActions } from './pod-actions.ts';

@@ -1,6 +1,6 @@
 /**
- * Probes for a kubelet that is handed none: whatever runs is started, ready and alive.
- * Layer: kubelet/pods (pure).
+ * Probes of a test that is about something else: whatever runs is started, ready and alive.
+ * Layer: kubelet/pods (test support).
  */
 import type { PodProbes, ProbeVerdict } from './pod-context.ts';
 

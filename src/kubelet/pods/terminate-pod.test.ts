@@ -12,7 +12,7 @@ import { silentLogger } from '../../observe/logger.ts';
 import { type PodIdentity, terminationGracePeriodAnnotation } from '../plan/annotations.ts';
 import { containerLogLinkName } from '../plan/log-paths.ts';
 import type { PodRuntimeState } from '../plan/runtime-state.ts';
-import { noProbes } from './no-probes.ts';
+import { noProbes } from './no-probes.fake.ts';
 import type { PodContext, PodMemory } from './pod-context.ts';
 import { PodRuntimeCache } from './runtime-cache.ts';
 import { stopTimeout } from './stop-containers.ts';

@@ -8,7 +8,7 @@ import { describeOperation, type PodOperation } from '../plan/pod-operation.ts';
 import { bytesOf, millicoresOf } from '../plan/resource-values.ts';
 import type { NodeResources } from '../plan/resources.ts';
 import type { ActualResources, ContainerRecord, PodRuntimeState } from '../plan/runtime-state.ts';
-import { alive } from '../pods/no-probes.ts';
+import { alive } from '../pods/no-probes.fake.ts';
 import { type Allocation, allocationOf, sameAllocation } from './allocation.ts';
 import { createdWith, createdWithAnnotation } from './container-resize.ts';
 import { isResizeInProgress, type ResizeState } from './plan-resize.ts';

@@ -3,7 +3,7 @@ import type { Container, ContainerStatus, Pod } from '../../api/core.ts';
 import type { ContainerKind } from '../plan/container-kind.ts';
 import { exited, makePod, named, record, sidecar, within } from '../plan/planned-pod.fake.ts';
 import type { ContainerRecord, PodRuntimeState } from '../plan/runtime-state.ts';
-import { alive } from '../pods/no-probes.ts';
+import { alive } from '../pods/no-probes.fake.ts';
 import { type ContainerStatusContext, containerStatus } from './container-status.ts';
 
 const plain = makePod({ containers: [named('a')] });

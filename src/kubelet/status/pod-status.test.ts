@@ -1,7 +1,7 @@
 import test from 'ava';
 import type { ContainerState, ContainerStatus, Pod, PodStatus } from '../../api/core.ts';
 import type { ContainerRecord, PodRuntimeState } from '../plan/runtime-state.ts';
-import { alive } from '../pods/no-probes.ts';
+import { alive } from '../pods/no-probes.fake.ts';
 import { podPhase } from './pod-phase.ts';
 import { podStatus } from './pod-status.ts';
 
