@@ -4,7 +4,7 @@
  */
 import { existsSync, readdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { exec } from './exec.ts';
+import { eventually, exec } from './exec.ts';
 import type { TestNode } from './node.ts';
 import { mountsBelow, processesOf } from './scrub.ts';
 
@@ -103,6 +103,28 @@ export async function census(node: TestNode): Promise<Census> {
       .filter((name) => !commonFolders.includes(name))
       .sort(),
   };
+}
+
+/**
+ * What still differs when nothing more is to come or go; the last things get ten seconds. A census that caught something
+ * half-way (gone between its listing and the look at it) counts as a difference, and is taken again.
+ */
+export async function lastingDifference(before: Census, node: TestNode): Promise<string[]> {
+  let last: string[] = [];
+  const none = eventually(
+    'nothing differs',
+    async () => {
+      last = await census(node).then(
+        (now) => censusDifference(before, now),
+        (error: unknown) => [`census: ${String(error)}`],
+      );
+      return last.length === 0;
+    },
+    10_000,
+    500,
+  );
+  await none.catch(() => undefined);
+  return last;
 }
 
 /** Lines such as `mounts: + /x/y` for what is there now and was not, `-` for the opposite. Empty when nothing changed. */

@@ -5,10 +5,10 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { connectRuntime } from '../../src/cri/connect.ts';
-import { type Census, census, censusDifference } from './census.ts';
+import { type Census, census, lastingDifference } from './census.ts';
 import type { ClusterNode } from './cluster-node.ts';
 import { type Manifest, podManifest } from './daemon.ts';
-import { type ExecResult, eventually } from './exec.ts';
+import type { ExecResult } from './exec.ts';
 
 // biome-ignore lint/suspicious/noExplicitAny: whatever the API server said; tests look into it as they like.
 export type ApiObject = any;
@@ -106,20 +106,7 @@ export async function podsOfNamespace(cluster: ClusterNode, namespace: string): 
       await waitForNone();
       return census(node);
     },
-    async difference(before) {
-      let last: string[] = [];
-      const none = eventually(
-        'nothing differs',
-        async () => {
-          last = censusDifference(before, await census(node));
-          return last.length === 0;
-        },
-        10_000,
-        500,
-      );
-      await none.catch(() => undefined);
-      return last;
-    },
+    difference: (before) => lastingDifference(before, node),
     close: () => cri.close(),
   };
 }

@@ -10,7 +10,7 @@ import { queryControl } from '../../src/agent/control-socket.ts';
 import type { PodReport, StandaloneReport } from '../../src/agent/status-report.ts';
 import { connectRuntime, type RuntimeConnection } from '../../src/cri/connect.ts';
 import { busyboxImage } from '../images/build.ts';
-import { type Census, census, censusDifference } from './census.ts';
+import { type Census, census, lastingDifference } from './census.ts';
 import { type ExecResult, eventually } from './exec.ts';
 import type { Keelson, KeelsonOptions } from './keelson.ts';
 import { createTestNode, type TestNode, type TestNodeOptions } from './node.ts';
@@ -215,20 +215,7 @@ export async function daemonOn(node: TestNode, options: Pick<DaemonOptions, 'kee
       await waitForNoPods();
       return census(node);
     },
-    async difference(before) {
-      let last: string[] = [];
-      const none = eventually(
-        'nothing differs',
-        async () => {
-          last = censusDifference(before, await census(node));
-          return last.length === 0;
-        },
-        10_000,
-        500,
-      );
-      await none.catch(() => undefined);
-      return last;
-    },
+    difference: (before) => lastingDifference(before, node),
     async end() {
       cri.close();
       await node.stop();
