@@ -13,7 +13,7 @@ const allRoles: readonly Role[] = ['kubelet', 'proxy', 'network'];
 /** A server with two kubeconfig files for it; `forbidden` is `verb resource` that its access reviews deny. */
 async function cluster(
   t: ExecutionContext,
-  { forbidden = [] as string[], slices = ['v1'], nodeForbidden = false, listForbidden = false } = {},
+  { forbidden = [] as string[], slices = ['v1'], nodeForbidden = false, listForbidden = false, skewMs = 0 } = {},
 ) {
   const server = await startFakeApiServer({ token: 'right' });
   const folder = await mkdtemp(join(tmpdir(), 'api-checks-'));
@@ -22,7 +22,10 @@ async function cluster(
     await rm(folder, { recursive: true });
   });
   server.script(({ method, path, query, body }: FakeRequest) => {
-    if (path === '/version') return { status: 200, body: { gitVersion: 'v1.36.0', major: '1', minor: '36' } };
+    if (path === '/version') {
+      const date = new Date(Date.now() - skewMs).toUTCString();
+      return { status: 200, body: { gitVersion: 'v1.36.0', major: '1', minor: '36' }, headers: { date } };
+    }
     if (path === '/apis/discovery.k8s.io')
       return { status: 200, body: { versions: slices.map((version) => ({ version })) } };
     if (path.endsWith('/selfsubjectaccessreviews')) {
@@ -142,4 +145,45 @@ test('a file that is missing or wrong, a token that is refused, a server that is
   t.regex(refused.join('|'), /^fail --kubeconfig: GET \/version: Unauthorized -> renew the certificate or token/);
   await server.close();
   t.regex((await check(['kubelet'])).join('|'), /^fail --kubeconfig: [^|]+$/);
+});
+
+test('a clock that is wrong is a line of its own', async (t) => {
+  const behind = await cluster(t, { skewMs: -3_600_000 });
+  const lines = await behind.check(['kubelet']);
+  t.regex(lines[1] ?? '', /^warn clock: 3(599|600|601) s behind the API server's -> set the clock/);
+  const ahead = await cluster(t, { skewMs: 60_000 });
+  t.true((await ahead.check(['kubelet'])).some((line) => /^warn clock: (59|60) s ahead of /.test(line)));
+});
+
+test('a node that is to join: its token is asked about, and the kubeconfig may be missing', async (t) => {
+  const { check, file, folder, server } = await cluster(t);
+  const kubeconfig = join(folder, 'kubelet.conf');
+  const joining = (bootstrapKubeconfig: string): Promise<string[]> =>
+    check(['kubelet'], { kubeconfig, bootstrapKubeconfig });
+  const [first, second, ...rest] = await joining(await file('bootstrap', 'right'));
+  t.regex(first ?? '', /^ok --kubeconfig: is written when the node joins: \S+kubelet\.conf: cannot be read/);
+  t.regex(
+    second ?? '',
+    /^ok --bootstrap-kubeconfig: \S+: v1\.36\.0 at https:\S+ takes it, and it may ask for a certificate$/,
+  );
+  t.deepEqual(rest, []);
+  t.regex(
+    (await joining(await file('old', 'wrong')))[1] ?? '',
+    /^fail --bootstrap-kubeconfig: \S+old: .* wrong or has expired -> make a new one on the control plane: kubeadm token create/,
+  );
+  t.regex(
+    (await joining(join(folder, 'none')))[1] ?? '',
+    /^fail --bootstrap-kubeconfig: \S+none: cannot be read -> name a readable file with --bootstrap-kubeconfig$/,
+  );
+  const denied = await cluster(t, { forbidden: ['create certificatesigningrequests'] });
+  const lines = await denied.check(['kubelet'], { kubeconfig, bootstrapKubeconfig: await denied.file('b', 'right') });
+  t.regex(lines[1] ?? '', /^warn --bootstrap-kubeconfig: .*may not ask for certificates -> bind the role/);
+  // One that is valid is used, and the token is nobody's business then.
+  const valid = await check(['kubelet'], { bootstrapKubeconfig: join(folder, 'none') });
+  t.deepEqual(
+    valid.filter((line) => line.startsWith('fail')),
+    [],
+  );
+  await server.close();
+  t.regex((await joining(await file('away', 'right')))[1] ?? '', /^fail --bootstrap-kubeconfig: API server https/);
 });

@@ -4,13 +4,17 @@
  * Layer: agent (edge: asks the API server, changes nothing there).
  */
 import { isApiError } from '../api/api-error.ts';
-import { type ApiClient, createApiClient } from '../api/client.ts';
+import { type ApiClient, createApiClient, type ServerTime } from '../api/client.ts';
 import { endpointSliceVersion, parseServerVersion } from '../api/discovery-versions.ts';
-import { RawObject } from '../api/raw-object.ts';
 import { collectionPath, nodes } from '../api/resource.ts';
+import { ConfigError } from '../config/config-error.ts';
 import type { ClusterMode, Role } from '../config/flags-mode.ts';
-import { type CheckResult, fail, failure, ok } from './check-result.ts';
+import { KeelsonError } from '../observe/keelson-error.ts';
+import { mayDo } from './access-review.ts';
+import { checkBootstrap } from './bootstrap-check.ts';
+import { type CheckResult, fail, failure, ok, warn } from './check-result.ts';
 import { type KubeconfigFile, kubeconfigFiles, readClusterAccess } from './cluster/api-access.ts';
+import { aheadOf } from './cluster/clock-skew.ts';
 
 const timeoutMs = 5_000;
 const nodeIdentity = 'node identity';
@@ -56,17 +60,41 @@ async function checkFile(
 ): Promise<CheckResult[]> {
   const name = kubeconfig.flag;
   let client: ApiClient | undefined;
+  let clocks: CheckResult[] = [];
+  const onServerTime = (time: ServerTime): void => {
+    clocks = clockResult(time);
+  };
   try {
     const access = await readClusterAccess(kubeconfig, mode);
-    client = createApiClient({ access, userAgent: 'keelson/doctor' });
+    client = createApiClient({ access, userAgent: 'keelson/doctor', onServerTime });
     const version = await client.get('/version', parseServerVersion, { timeoutMs });
     const found = ok(name, `${access.file}: ${version.gitVersion} answers at ${access.servers.join(', ')}`);
-    return [found, ...(await more(client))];
+    return [found, ...clocks, ...(await more(client))];
   } catch (error) {
-    return [failure(name, error, 'look at the API server and at what is between')];
+    const { bootstrapKubeconfig } = mode;
+    if (name === '--kubeconfig' && bootstrapKubeconfig !== undefined && isWrittenAnew(error)) {
+      const reason = error.toLine();
+      return [ok(name, `is written when the node joins: ${reason}`), await checkBootstrap(bootstrapKubeconfig, mode)];
+    }
+    return [...clocks, failure(name, error, 'look at the API server and at what is between')];
   } finally {
     client?.close();
   }
+}
+
+/** It is not there, is broken, or its certificate cannot be used: with a bootstrap kubeconfig another is asked for. */
+const isWrittenAnew = (error: unknown): error is KeelsonError =>
+  error instanceof ConfigError ||
+  (error instanceof KeelsonError && (error.code === 'CONFIG_FILE' || error.code === 'API_CREDENTIALS'));
+
+const skewToTellMs = 10_000;
+
+function clockResult(time: ServerTime): CheckResult[] {
+  const aheadMs = aheadOf(time);
+  if (aheadMs === undefined || Math.abs(aheadMs) < skewToTellMs) return [];
+  const which = aheadMs > 0 ? 'ahead of' : 'behind';
+  const finding = `${Math.round(Math.abs(aheadMs) / 1000)} s ${which} the API server's`;
+  return [warn('clock', finding, 'set the clock, and keep it right with NTP (timedatectl)')];
 }
 
 /**
@@ -132,16 +160,4 @@ async function mayReadNode(client: ApiClient, nodeName: string): Promise<string[
     if (isApiError(error, 'API_FORBIDDEN')) return ['list nodes'];
     throw error;
   }
-}
-
-/** Every identity may ask this (system:basic-user). Source: staging/src/k8s.io/api/authorization/v1/types.go. */
-function mayDo(client: ApiClient, verb: string, group: string, resource: string): Promise<boolean> {
-  const review = {
-    apiVersion: 'authorization.k8s.io/v1',
-    kind: 'SelfSubjectAccessReview',
-    spec: { resourceAttributes: { verb, group, resource } },
-  };
-  const parse = (value: unknown): boolean => new RawObject(value).object('status')?.boolean('allowed') ?? false;
-  const path = '/apis/authorization.k8s.io/v1/selfsubjectaccessreviews';
-  return client.create(path, review, parse, { timeoutMs, idempotent: true });
 }

@@ -9,13 +9,22 @@ import { type CheckResult, fail, ok, warn } from './check-result.ts';
 const required = ['cpu', 'memory', 'pids'];
 const wanted = ['cpuset', 'hugetlb', 'io'];
 
-export async function checkCgroups(readText: (path: string) => Promise<string>): Promise<CheckResult> {
+/** @param perQOS KubeletConfiguration cgroupsPerQOS. @param configured there is a configuration file */
+export async function checkCgroups(
+  readText: (path: string) => Promise<string>,
+  { perQOS = true, configured = false }: { perQOS?: boolean; configured?: boolean } = {},
+): Promise<CheckResult> {
   const name = 'cgroups';
+  if (!perQOS) return ok(name, 'cgroupsPerQOS is false: the runtime limits each container by itself');
   let text: string;
   try {
     text = await readText('/sys/fs/cgroup/cgroup.controllers');
   } catch (error) {
     if (!hasErrorCode(error, 'ENOENT')) return fail(name, errorLine(error), 'use sudo');
+    if (configured) {
+      const fix = 'boot with systemd.unified_cgroup_hierarchy=1, or set cgroupsPerQOS: false in the configuration file';
+      return fail(name, 'v1, on which Keelson makes no cgroups for pods', fix);
+    }
     return warn(
       name,
       'v1: pods get no cgroups of their own, the runtime limits each container; with a configuration file Keelson does not start',

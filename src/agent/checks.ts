@@ -20,7 +20,7 @@ import { type CheckResult, fail, failure, ok, warn } from './check-result.ts';
 import { checkDaemon } from './daemon-check.ts';
 import { cniShimPath } from './install-paths.ts';
 import { checkConntrack, checkNftables } from './kernel-checks.ts';
-import { checkForwardPolicy, checkPodCIDR } from './network-checks.ts';
+import { checkForwardPolicy, checkPodCIDR, checkVxlan } from './network-checks.ts';
 import { cniDirectories } from './network-role.ts';
 import { nodeNameOf, swapDevices } from './node-facts.ts';
 import { roleChecks } from './other-agents.ts';
@@ -39,6 +39,11 @@ export interface CheckOptions {
   cniBinDir: string | undefined;
   /** undefined: a standalone node, with all roles. */
   cluster: ClusterMode | undefined;
+  /** Of the configuration file, which may be wrong or not there: defaults then. */
+  failSwapOn: boolean;
+  cgroupsPerQOS: boolean;
+  /** There is one. */
+  configured: boolean;
 }
 
 /** Oldest kernel whose nf_tables and rtnetlink do what Keelson asks (Ubuntu 20.04's and Debian 11's are newer). */
@@ -73,12 +78,13 @@ export async function runChecks(options: CheckOptions): Promise<CheckResult[]> {
     checkForwardPolicy(runNft),
     runtime ?? [],
     ...(roles.has('network') ? [checkShim(), checkCniDirectories(options, facts), podCIDRCheck(options)] : []),
+    roles.has('network') && cluster?.network.backend === 'vxlan' ? checkVxlan(cluster.network) : [],
     ...(roles.has('kubelet')
       ? [
           checkOomScore(facts),
           checkOverlay(),
-          checkCgroups(hostReader.readText),
-          checkSwap(),
+          checkCgroups(hostReader.readText, { perQOS: options.cgroupsPerQOS, configured: options.configured }),
+          checkSwap(options.failSwapOn),
           checkSpace(options.rootDir),
         ]
       : []),
@@ -206,8 +212,9 @@ async function checkForwarding(hasNetwork: boolean): Promise<CheckResult> {
   return warn(name, 'off: no pod is reached from outside', 'run sysctl -w net.ipv4.ip_forward=1');
 }
 
-async function checkSwap(): Promise<CheckResult> {
+async function checkSwap(failSwapOn: boolean): Promise<CheckResult> {
   const swap = await swapDevices();
+  if (swap.length > 0 && !failSwapOn) return ok('swap', `on (${swap.join(', ')}), which failSwapOn: false allows`);
   return swap.length === 0
     ? ok('swap', 'off')
     : fail('swap', `on (${swap.join(', ')})`, 'run swapoff -a, or set failSwapOn: false in --config');

@@ -21,6 +21,8 @@ import type { ObjectSources } from '../kubelet/plan/environment.ts';
 import type { PodSource } from '../kubelet/pod-source.ts';
 import { createFolderSource } from '../kubelet/static/folder-source.ts';
 import type { ManifestSource } from '../kubelet/static/manifest-snapshot.ts';
+import { type ClusterVolumes, createDriverVolumes, type DriverVolumeParts } from '../kubelet/volumes/driver-volumes.ts';
+import { imageVolumesRefused } from '../kubelet/volumes/image-volumes.ts';
 import { createPodVolumes } from '../kubelet/volumes/pod-volumes.ts';
 import type { ServiceAccountTokens } from '../kubelet/volumes/service-account-tokens.ts';
 import type { VolumeSources } from '../kubelet/volumes/volume-plan.ts';
@@ -48,10 +50,14 @@ export interface ClusterParts
   recordNodeEvent: (event: NodeEvent) => void;
   tokens: ServiceAccountTokens;
   runtimeClasses: HandlerLookup;
+  /** Claims, and what mounts them. */
+  volumes?: ClusterVolumes | undefined;
 }
 
 export interface KubeletRole extends Kubelet {
   imageCollector: ImageCollector;
+  /** Volumes that drivers mounted, for the statistics. */
+  driverVolumes: DriverVolumeParts['measured'];
 }
 
 export async function startKubeletRole(
@@ -76,6 +82,13 @@ export async function startKubeletRole(
     signal,
   );
   cleanup.defer(() => cgroups?.stop());
+  const driverVolumes = createDriverVolumes({
+    mounts: kernelMounts,
+    rootDir,
+    clock: systemClock,
+    log: log.child({ component: 'volumes' }),
+    cluster: cluster?.volumes,
+  });
   const kubelet = await startKubelet(
     {
       runtime: connection.runtime,
@@ -88,12 +101,17 @@ export async function startKubeletRole(
           clock: systemClock,
           allocatable: { milliCores: machine.cores * 1000, memoryBytes: machine.memoryBytes },
           sources: cluster === undefined ? sources : withTokens(sources, cluster.tokens),
+          resolveVolume: driverVolumes.resolveVolume,
+          drivers: driverVolumes.drivers,
+          imageVolumesRefused: imageVolumesRefused(connection.version.runtimeName, connection.version.runtimeVersion),
+          log: log.child({ component: 'volumes' }),
         });
         return {
           ...volumes,
-          async teardown(uid) {
-            await volumes.teardown(uid);
+          async teardown(uid, ending) {
+            await volumes.teardown(uid, ending);
             cluster?.tokens.forget(uid);
+            driverVolumes.forget(uid);
           },
         };
       },
@@ -168,6 +186,7 @@ export async function startKubeletRole(
   return {
     ...kubelet,
     imageCollector,
+    driverVolumes: driverVolumes.measured,
     async stop() {
       collection.abort(new Error('the kubelet role stops'));
       await Promise.all([kubelet.stop(), rotation.stop(), collecting]);

@@ -1,5 +1,7 @@
 import test from 'ava';
-import { checkForwardPolicy, droppingForwardChains } from './network-checks.ts';
+import type { Link } from '../linux/rtnetlink.ts';
+import { vxlanAlias } from '../network/overlay/vtep.ts';
+import { checkForwardPolicy, droppingForwardChains, vxlanResult } from './network-checks.ts';
 
 const docker = `table ip filter {
 \tchain INPUT {
@@ -37,4 +39,37 @@ test('the finding says what to do, also when nft is missing', async (t) => {
   t.like(await checkForwardPolicy(async () => ''), { level: 'ok' });
   const missing = checkForwardPolicy(() => Promise.reject(new Error('no nft')));
   t.like(await missing, { level: 'warn', finding: 'cannot list the firewall: no nft' });
+});
+
+const link = (change: Partial<Link>): Link => ({
+  ifindex: 7,
+  name: 'eth0',
+  kind: undefined,
+  mac: undefined,
+  mtu: 1500,
+  up: true,
+  alias: undefined,
+  parentIfindex: undefined,
+  linkNetnsId: undefined,
+  masterIfindex: undefined,
+  ...change,
+});
+
+test('a VXLAN of somebody else, or a program on the port, is named; our own is not', (t) => {
+  const settings = { vni: 1, port: 8472 };
+  const vxlan = { vni: 1, port: 8472, local: '192.0.2.2', lower: undefined, learning: false };
+  t.is(vxlanResult([link({})], new Set([53]), settings).level, 'ok');
+  const flannel = link({ name: 'flannel.1', kind: 'vxlan', vxlan });
+  const taken = vxlanResult([flannel], new Set([8472]), settings);
+  t.is(taken.level, 'fail');
+  t.regex(taken.finding, /VNI 1 on port 8472 is taken by link flannel\.1$/);
+  t.truthy(taken.fix);
+  const own = link({ name: 'keelson-vxlan', kind: 'vxlan', alias: vxlanAlias, vxlan });
+  t.is(vxlanResult([own], new Set([8472]), settings).level, 'ok');
+  // Another VNI on the port shares it.
+  t.is(vxlanResult([link({ ...flannel, vxlan: { ...vxlan, vni: 2 } })], new Set([8472]), settings).level, 'ok');
+  t.like(vxlanResult([link({})], new Set([8472]), settings), {
+    level: 'fail',
+    finding: 'UDP port 8472 is taken by another program',
+  });
 });

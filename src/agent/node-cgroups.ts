@@ -8,6 +8,8 @@ import type { RuntimeService } from '../cri/service.ts';
 import { kernelSysctls } from '../kernel/sysctls.ts';
 import { mountedCgroupFiles } from '../kubelet/cgroups/cgroup-files.ts';
 import { cgroupDriver, podsHaveCgroups } from '../kubelet/cgroups/cgroup-mode.ts';
+import { cgroupPath, isCgroupUid, podCgroup } from '../kubelet/cgroups/cgroup-name.ts';
+import { CgroupTree } from '../kubelet/cgroups/cgroup-tree.ts';
 import { ensureKernelSettings } from '../kubelet/cgroups/kernel-settings.ts';
 import type { MachineAmounts } from '../kubelet/cgroups/node-settings.ts';
 import type { RecordNodeEvent } from '../kubelet/cgroups/pods-limit.ts';
@@ -19,7 +21,7 @@ import { evictionThresholds, thresholdUnits } from '../kubelet/node/eviction-thr
 import { hostReader } from '../kubelet/node/host-reader.ts';
 import { measureNode } from '../kubelet/node/node-measurements.ts';
 import { pageSizeName } from '../kubelet/plan/resources.ts';
-import type { Logger } from '../observe/logger.ts';
+import { type Logger, silentLogger } from '../observe/logger.ts';
 import type { MachineFacts } from './node-facts.ts';
 
 export interface NodeCgroupsContext {
@@ -98,6 +100,35 @@ export async function refuseCgroupV1({ configFile, kubelet }: RunOptions): Promi
   const { unifiedCgroups: unified } = await readContainerHost(hostReader);
   podsHaveCgroups({ unified, configured: configFile !== undefined, perQOS: kubelet.cgroups.perQOS });
 }
+
+/**
+ * For cleanup: the cgroup of a pod whose containers were stopped, of either driver, with what is left in it. On cgroup v1
+ * pods have none of ours. @returns what was removed. @throws CgroupError
+ */
+export async function removePodCgroup(uid: string): Promise<string[]> {
+  if (!isCgroupUid(uid)) return [];
+  const files = mountedCgroupFiles(cgroupMount);
+  const removed: string[] = [];
+  for (const driver of ['cgroupfs', 'systemd'] as const) {
+    for (const qos of ['Guaranteed', 'Burstable', 'BestEffort'] as const) {
+      const name = podCgroup([], qos, uid);
+      if ((await files.read(cgroupPath(driver, name), 'cgroup.controllers')) === undefined) continue;
+      await using systemd = driver === 'systemd' ? disposable(new SystemdBus()) : undefined;
+      const tree = new CgroupTree({
+        files,
+        systemd: systemd?.bus,
+        clock: systemClock,
+        log: silentLogger,
+        controllers: new Set(),
+      });
+      await tree.remove(name);
+      removed.push(`cgroup ${tree.path(name)}`);
+    }
+  }
+  return removed;
+}
+
+const disposable = (bus: SystemdBus) => ({ bus, [Symbol.asyncDispose]: () => bus.close() });
 
 /** For cleanup: the cgroups of pods, if no process is left in them. @returns what was removed */
 export async function removeNodeCgroups(): Promise<string[]> {

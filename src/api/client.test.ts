@@ -9,7 +9,7 @@ import { systemClock } from '../base/clock.ts';
 import { FakeClock } from '../base/fake-clock.ts';
 import { isRecord } from '../config/schema-compound.ts';
 import { ApiError, type ApiErrorCode } from './api-error.ts';
-import { type ApiClient, type ApiClientOptions, createApiClient } from './client.ts';
+import { type ApiClient, type ApiClientOptions, createApiClient, type ServerTime } from './client.ts';
 import { type FakeApiServer, type FakeApiServerOptions, failure, startFakeApiServer } from './fake-api-server.ts';
 import { createFakeAuthority } from './fake-pki.ts';
 import { chunksOf } from './http.ts';
@@ -352,4 +352,31 @@ test('names that lead elsewhere are never sent', (t) => {
   }
   t.is(objectPath(pods, { namespace: 'default', name: 'a?b#c' }), '/api/v1/namespaces/default/pods/a%3Fb%23c');
   t.throws(() => objectPath(pods, { name: 'a' }), { instanceOf: ApiError });
+});
+
+test('each answer tells the time of the server, refusals as well, but not those of what stands before it', async (t) => {
+  const server = await serve(t, { open: true });
+  const date = 'Sat, 21 Nov 2026 12:00:00 GMT';
+  const told: ServerTime[] = [];
+  const client = clientOf(t, { access: server.access(), onServerTime: (time) => void told.push(time) });
+  server.script(() => ({ status: 200, body: {}, headers: { date } }));
+  await client.get('/version', () => undefined);
+  server.script(() => ({ status: 403, body: failure(403, 'Forbidden', 'no'), headers: { date } }));
+  await failsWith(
+    t,
+    client.get('/version', () => undefined),
+    'API_FORBIDDEN',
+  );
+  t.deepEqual(
+    told.map((time) => time.date),
+    [date, date],
+  );
+  for (const { sentMs, answeredMs } of told) t.true(answeredMs >= sentMs);
+  server.script(() => ({ status: 502, body: 'bad gateway', headers: { date } }));
+  await failsWith(
+    t,
+    client.create('/version', {}, () => undefined),
+    'API_SERVER',
+  );
+  t.is(told.length, 2);
 });

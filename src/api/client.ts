@@ -56,6 +56,14 @@ export interface ApiClient {
   close(): void;
 }
 
+/** Epoch milliseconds, by the client's clock. */
+export interface ServerTime {
+  readonly sentMs: number;
+  readonly answeredMs: number;
+  /** The header Date as it came: whole seconds; undefined when there is none. */
+  readonly date: string | undefined;
+}
+
 export interface ApiClientOptions {
   readonly access: ClusterAccess;
   /** `keelson/<version>` */
@@ -67,6 +75,8 @@ export interface ApiClientOptions {
    * what fails would be tried again late. Rejects with the signal's reason.
    */
   readonly ready?: (signal: AbortSignal) => Promise<void>;
+  /** What each answer of an API server says of the time there. Must not throw. */
+  readonly onServerTime?: ((time: ServerTime) => void) | undefined;
   readonly clock?: Clock;
   readonly log?: Logger;
   /** 0 to 1; for tests. */
@@ -101,6 +111,7 @@ export function createApiClient(options: ApiClientOptions): ApiClient {
   /** Sends once; resolves with an answer below 400. `signal` must end the request when its time is over. */
   const sendOnce = async (call: Call, signal: AbortSignal): Promise<HttpResponse> => {
     const used = await credentials.current();
+    const sentMs = clock.now();
     const response = await transport.send(
       {
         method: call.method,
@@ -116,6 +127,10 @@ export function createApiClient(options: ApiClientOptions): ApiClient {
       },
       used.tls,
     );
+    // Above 500 it may be a proxy's.
+    if (response.status <= 500) {
+      options.onServerTime?.({ sentMs, answeredMs: clock.now(), date: response.headers.date });
+    }
     if (response.status < 400) return response;
     if (response.status === 401) credentials.refused(used);
     // 502 to 504: this server, or what stands before it, cannot work; another may.

@@ -134,6 +134,8 @@ export interface Container {
   envFrom?: EnvFromSource[];
   resources?: ResourceRequirements;
   volumeMounts?: VolumeMount[];
+  /** Block volumes that the container has as devices. */
+  volumeDevices?: VolumeDevice[];
   securityContext?: SecurityContext;
   terminationMessagePath?: string;
   terminationMessagePolicy?: 'File' | 'FallbackToLogsOnError';
@@ -268,6 +270,12 @@ export interface VolumeMount {
   recursiveReadOnly?: 'Disabled' | 'IfPossible' | 'Enabled';
 }
 
+export interface VolumeDevice {
+  /** Of a volume whose claim has volumeMode Block. */
+  name: string;
+  devicePath: string;
+}
+
 export interface Capabilities {
   add?: string[];
   drop?: string[];
@@ -325,14 +333,33 @@ export interface KeyToPath {
   mode?: number;
 }
 
+/** Disk, tmpfs, or huge pages of the only size that the pod requests, or of the size that it names. */
+export type StorageMedium = '' | 'Memory' | 'HugePages' | `HugePages-${string}`;
+
+/** One of the sources is set. */
 export interface Volume {
   name: string;
-  emptyDir?: { medium?: '' | 'Memory'; sizeLimit?: string };
+  emptyDir?: { medium?: StorageMedium; sizeLimit?: string };
   hostPath?: { path: string; type?: HostPathType };
   configMap?: { name: string; items?: KeyToPath[]; defaultMode?: number; optional?: boolean };
   secret?: { secretName: string; items?: KeyToPath[]; defaultMode?: number; optional?: boolean };
   downwardAPI?: { items?: DownwardAPIFile[]; defaultMode?: number };
   projected?: { sources?: ProjectedSource[] | null; defaultMode?: number };
+  persistentVolumeClaim?: { claimName: string; readOnly?: boolean };
+  /** A claim `<pod>-<volume>` that a controller makes from a template; a node reads nothing of the template. */
+  ephemeral?: Record<string, never>;
+  csi?: CsiVolumeSource;
+  nfs?: { server: string; path: string; readOnly?: boolean };
+  image?: { reference?: string; pullPolicy?: PullPolicy };
+}
+
+/** A volume that a CSI driver makes for this pod alone. */
+export interface CsiVolumeSource {
+  driver: string;
+  readOnly?: boolean;
+  fsType?: string;
+  volumeAttributes?: Record<string, string>;
+  nodePublishSecretRef?: { name: string };
 }
 
 export interface DownwardAPIFile {
@@ -348,6 +375,23 @@ export interface ProjectedSource {
   secret?: { name: string; items?: KeyToPath[]; optional?: boolean };
   downwardAPI?: { items?: DownwardAPIFile[] };
   serviceAccountToken?: ServiceAccountTokenProjection;
+  clusterTrustBundle?: ClusterTrustBundleProjection;
+}
+
+/** PEM certificates: of the bundle `name`, or of all of `signerName` whose labels the selector takes. */
+export interface ClusterTrustBundleProjection {
+  path: string;
+  name?: string;
+  signerName?: string;
+  /** Absent takes none, an empty one all. */
+  labelSelector?: LabelSelector;
+  optional?: boolean;
+}
+
+/** What both name must hold. */
+export interface LabelSelector {
+  matchLabels?: Record<string, string>;
+  matchExpressions?: NodeSelectorRequirement[];
 }
 
 export interface ServiceAccountTokenProjection {

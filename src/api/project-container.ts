@@ -57,6 +57,10 @@ export function projectContainer(raw: RawObject, path: string): Container {
       restartPolicy: policy.word('restartPolicy', ['NotRequired', 'RestartContainer']) ?? 'NotRequired',
     })),
     volumeMounts: raw.objects('volumeMounts').map(projectVolumeMount),
+    volumeDevices: raw.objects('volumeDevices').map((device) => ({
+      name: device.requiredText('name'),
+      devicePath: device.requiredText('devicePath'),
+    })),
     securityContext: projectSecurityContext(raw.object('securityContext'), `${path}.securityContext`),
     terminationMessagePath: raw.text('terminationMessagePath') || '/dev/termination-log',
     terminationMessagePolicy: raw.word('terminationMessagePolicy', ['File', 'FallbackToLogsOnError']),
@@ -111,11 +115,18 @@ function projectEnv(raw: RawObject, path: string): EnvVar {
 }
 
 function projectEnvSource(raw: RawObject, path: string): EnvVarSource {
+  const file = raw.object('fileKeyRef');
   return {
     fieldRef: projectFieldRef(raw.object('fieldRef')),
     resourceFieldRef: projectResourceFieldRef(raw.object('resourceFieldRef'), `${path}.resourceFieldRef`),
     configMapKeyRef: projectKeySelector(raw.object('configMapKeyRef')),
     secretKeyRef: projectKeySelector(raw.object('secretKeyRef')),
+    fileKeyRef: file && {
+      volumeName: file.requiredText('volumeName'),
+      path: file.requiredText('path'),
+      key: file.requiredText('key'),
+      optional: file.boolean('optional'),
+    },
   };
 }
 

@@ -292,17 +292,86 @@ test('the status of init and debug containers is read back, with what a containe
   t.is(status?.ephemeralContainerStatuses?.[0]?.name, 'd');
 });
 
+test('volumes of each type that a node mounts, devices and variables from files', (t) => {
+  const volumes = [
+    { name: 'claim', persistentVolumeClaim: { claimName: 'data', readOnly: true } },
+    { name: 'own', ephemeral: { volumeClaimTemplate: { spec: {} } } },
+    {
+      name: 'inline',
+      csi: { driver: 'Example.com', volumeAttributes: { a: 'b' }, nodePublishSecretRef: { name: 's' }, fsType: 'ext4' },
+    },
+    { name: 'nfs', nfs: { server: 'h', path: '/e' } },
+    { name: 'image', image: { reference: 'r', pullPolicy: 'Never' } },
+    { name: 'huge', emptyDir: { medium: 'HugePages-2Mi', sizeLimit: '4Mi' } },
+    {
+      name: 'trust',
+      projected: {
+        sources: [
+          { clusterTrustBundle: { path: 'ca', signerName: 'a/b', labelSelector: { matchLabels: { k: 'v' } } } },
+        ],
+      },
+    },
+  ];
+  const fileKeyRef = { volumeName: 'v', path: 'p', key: 'K', optional: true };
+  const { spec } = projectPod(
+    pod({
+      volumes,
+      containers: [
+        {
+          name: 'c',
+          volumeDevices: [{ name: 'claim', devicePath: '/dev/x' }],
+          env: [{ name: 'E', valueFrom: { fileKeyRef } }],
+          volumeMounts: [{ name: 'own', mountPath: '/o', subPath: 'a', subPathExpr: '' }],
+        },
+      ],
+    }),
+  );
+  t.like(spec.volumes?.[0], { persistentVolumeClaim: { claimName: 'data', readOnly: true } });
+  t.deepEqual(spec.volumes?.[1]?.ephemeral, {});
+  t.like(spec.volumes?.[2], { csi: { driver: 'Example.com', nodePublishSecretRef: { name: 's' }, fsType: 'ext4' } });
+  t.like(spec.volumes?.[3], { nfs: { server: 'h', path: '/e' } });
+  t.like(spec.volumes?.[4], { image: { reference: 'r', pullPolicy: 'Never' } });
+  t.like(spec.volumes?.[5], { emptyDir: { medium: 'HugePages-2Mi', sizeLimit: '4Mi' } });
+  const bundle = spec.volumes?.[6]?.projected?.sources?.[0]?.clusterTrustBundle;
+  t.like(bundle, { path: 'ca', signerName: 'a/b', labelSelector: { matchLabels: { k: 'v' } } });
+  t.like(spec.containers[0], { volumeDevices: [{ name: 'claim', devicePath: '/dev/x' }] });
+  t.deepEqual(spec.containers[0]?.env?.[0]?.valueFrom?.fileKeyRef, fileKeyRef);
+});
+
+for (const [what, volume, field] of [
+  ['a claim that leaves its directory', { persistentVolumeClaim: { claimName: '../x' } }, /claimName/],
+  ['a driver that leaves its directory', { csi: { driver: '../../etc' } }, /csi\.driver/],
+  ['a driver of a long name', { csi: { driver: 'a'.repeat(64) } }, /csi\.driver/],
+  [
+    'a secret of a strange name',
+    { csi: { driver: 'd', nodePublishSecretRef: { name: 'a/b' } } },
+    /nodePublishSecretRef/,
+  ],
+  ['a medium of no kind', { emptyDir: { medium: 'HugePages-' } }, /medium/],
+  ['a medium of another kind', { emptyDir: { medium: 'Tape' } }, /medium/],
+  [
+    'a bundle of a strange name',
+    { projected: { sources: [{ clusterTrustBundle: { path: 'p', name: '../x' } }] } },
+    /name/,
+  ],
+] as const) {
+  test(`refused: ${what}`, (t) => {
+    const error = t.throws(() => projectPod(pod({ volumes: [{ name: 'v', ...volume }] })), {
+      instanceOf: ObjectShapeError,
+    });
+    t.regex(error?.object ?? '', field);
+  });
+}
+
 for (const [field, spec] of [
   ['spec.resourceClaims', { resourceClaims: [{ name: 'gpu' }] }],
-  ['spec.volumes[0].persistentVolumeClaim', { volumes: [{ name: 'v', persistentVolumeClaim: { claimName: 'x' } }] }],
+  ['spec.volumes[0].iscsi', { volumes: [{ name: 'v', iscsi: { targetPortal: 'x' } }] }],
+  ['spec.volumes[0].awsElasticBlockStore', { volumes: [{ name: 'v', awsElasticBlockStore: { volumeID: 'x' } }] }],
   ['spec.volumes[0]', { volumes: [{ name: 'v', holographic: {} }] }],
-  ['spec.volumes[0].emptyDir.medium', { volumes: [{ name: 'v', emptyDir: { medium: 'HugePages' } }] }],
   [
     'spec.volumes[0].projected.sources[0]',
-    { volumes: [{ name: 'v', projected: { sources: [{ clusterTrustBundle: { path: 'x' } }] } }] },
+    { volumes: [{ name: 'v', projected: { sources: [{ podCertificate: { signerName: 'x' } }] } }] },
   ],
-  ['spec.containers[0].volumeMounts[0].subPath', { containers: [{ name: 'c', volumeMounts: [{ subPath: 'x' }] }] }],
-  ['spec.initContainers[0].volumeDevices', { initContainers: [{ name: 'i', volumeDevices: [{}] }] }],
 ] as const) {
   test(`not run without: ${field}`, (t) => t.deepEqual(unsupportedFields(pod(spec)), [field]));
 }
@@ -313,19 +382,19 @@ test('what is asked for emptily asks for nothing', (t) => {
 });
 
 test('what a debug container asks for does not end its pod; a list of thousands stays short', (t) => {
-  const volumeMounts = [{ name: 'v', mountPath: '/v', subPath: 'x' }];
+  const resources = { claims: [{ name: 'gpu' }] };
   const asked = askedFor(
     pod({
       containers: [{ name: 'c', livenessProbe: {}, lifecycle: { stopSignal: 'SIGINT' } }],
-      ephemeralContainers: [{ name: 'd', volumeMounts }],
+      ephemeralContainers: [{ name: 'd', resources }],
     }),
   );
   t.deepEqual(asked.ignored, [
     'spec.containers[0].lifecycle.stopSignal',
-    'spec.ephemeralContainers[0].volumeMounts[0].subPath',
+    'spec.ephemeralContainers[0].resources.claims',
   ]);
   t.deepEqual(asked.unsupported, []);
-  const volumes = Array.from({ length: 5000 }, (_, index) => ({ name: `v${index}`, nfs: {} }));
+  const volumes = Array.from({ length: 5000 }, (_, index) => ({ name: `v${index}`, fc: {} }));
   t.is(unsupportedFields(pod({ volumes })).length, 20);
 });
 

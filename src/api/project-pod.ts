@@ -4,8 +4,9 @@
  * Layer: api (pure). Says nothing about what this version can run: unsupported-fields.ts does.
  */
 import { checkDns1123Label, checkDns1123Subdomain } from '../config/names.ts';
-import type { Container, NodeSelector, NodeSelectorRequirement, ObjectMeta, Pod, PodSpec } from './core.ts';
+import type { Container, ObjectMeta, Pod, PodSpec } from './core.ts';
 import { projectContainer, projectEphemeralContainer } from './project-container.ts';
+import { projectNodeSelector } from './project-node-selector.ts';
 import { projectPodStatus } from './project-pod-status.ts';
 import { projectPodSecurityContext } from './project-security.ts';
 import { checkedText, maxInt32, optionalCheckedText, projectResources, resourceList } from './project-values.ts';
@@ -164,19 +165,7 @@ function projectAffinity(spec: RawObject): PodSpec['affinity'] {
     ?.object('nodeAffinity')
     ?.object('requiredDuringSchedulingIgnoredDuringExecution');
   if (required === undefined) return undefined;
-  const requirements = (term: RawObject, name: string): NodeSelectorRequirement[] =>
-    term.objects(name).map((requirement) => ({
-      key: requirement.text('key') ?? '',
-      operator: requirement.text('operator') ?? '',
-      values: requirement.texts('values'),
-    }));
-  const selector: NodeSelector = {
-    nodeSelectorTerms: required.objects('nodeSelectorTerms').map((term) => ({
-      matchExpressions: requirements(term, 'matchExpressions'),
-      matchFields: requirements(term, 'matchFields'),
-    })),
-  };
-  return { nodeAffinity: { requiredDuringSchedulingIgnoredDuringExecution: selector } };
+  return { nodeAffinity: { requiredDuringSchedulingIgnoredDuringExecution: projectNodeSelector(required) } };
 }
 
 const checkHostname = (name: string): string[] =>

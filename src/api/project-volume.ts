@@ -2,12 +2,28 @@
  * From decoded JSON to the fields of a Pod's volume that the kubelet reads.
  * Layer: api (pure). Volumes of other types keep their name only: unsupported-fields.ts names what they ask for.
  */
-import { checkDns1123Label } from '../config/names.ts';
-import type { DownwardAPIFile, KeyToPath, ProjectedSource, Volume } from './core.ts';
-import { checkedText, projectFieldRef, projectResourceFieldRef, quantityText } from './project-values.ts';
-import type { RawObject } from './raw-object.ts';
+import { checkDns1123Label, checkDns1123Subdomain } from '../config/names.ts';
+import type {
+  ClusterTrustBundleProjection,
+  CsiVolumeSource,
+  DownwardAPIFile,
+  KeyToPath,
+  LabelSelector,
+  ProjectedSource,
+  StorageMedium,
+  Volume,
+} from './core.ts';
+import {
+  checkedText,
+  optionalCheckedText,
+  projectFieldRef,
+  projectResourceFieldRef,
+  quantityText,
+} from './project-values.ts';
+import { ObjectShapeError, type RawObject } from './raw-object.ts';
 
-const hostPathTypes = [
+/** Values of hostPath.type; empty checks nothing. */
+export const hostPathTypes = [
   'DirectoryOrCreate',
   'Directory',
   'FileOrCreate',
@@ -30,9 +46,8 @@ export function projectVolume(raw: RawObject, path: string): Volume {
   const mode = (source: RawObject): number | undefined => source.integer('defaultMode');
   return {
     name: checkedText(raw, 'name', checkDns1123Label, path),
-    // Another medium (huge pages) is refused before this volume is looked at.
     emptyDir: emptyDir && {
-      medium: emptyDir.text('medium') === 'Memory' ? 'Memory' : '',
+      medium: projectMedium(emptyDir, `${path}.emptyDir`),
       sizeLimit: quantityText(emptyDir, 'sizeLimit', `${path}.emptyDir`),
     },
     hostPath: hostPath && { path: hostPath.requiredText('path'), type: hostPath.word('type', hostPathTypes) ?? '' },
@@ -48,15 +63,72 @@ export function projectVolume(raw: RawObject, path: string): Volume {
       sources: projected.objects('sources').map((source) => projectSource(source, path)),
       defaultMode: mode(projected),
     },
+    ...projectMountedElsewhere(raw, path),
   };
 }
 
+/** Volumes that come from outside the pod and its objects. */
+function projectMountedElsewhere(raw: RawObject, path: string): Omit<Volume, 'name'> {
+  const [claim, csi, nfs, image] = [
+    raw.object('persistentVolumeClaim'),
+    raw.object('csi'),
+    raw.object('nfs'),
+    raw.object('image'),
+  ];
+  return {
+    persistentVolumeClaim: claim && {
+      claimName: checkedText(claim, 'claimName', checkDns1123Subdomain, `${path}.persistentVolumeClaim`),
+      readOnly: claim.boolean('readOnly'),
+    },
+    ephemeral: raw.object('ephemeral') && {},
+    csi: csi && projectCsi(csi, `${path}.csi`),
+    nfs: nfs && {
+      server: nfs.requiredText('server'),
+      path: nfs.requiredText('path'),
+      readOnly: nfs.boolean('readOnly'),
+    },
+    image: image && {
+      reference: image.text('reference'),
+      pullPolicy: image.word('pullPolicy', ['Always', 'IfNotPresent', 'Never']),
+    },
+  };
+}
+
+function projectCsi(raw: RawObject, path: string): CsiVolumeSource {
+  const secret = raw.object('nodePublishSecretRef');
+  return {
+    // It becomes a directory's name.
+    driver: checkedText(raw, 'driver', checkDriverName, path),
+    readOnly: raw.boolean('readOnly'),
+    fsType: raw.text('fsType'),
+    volumeAttributes: raw.textMap('volumeAttributes'),
+    nodePublishSecretRef: secret && {
+      name: checkedText(secret, 'name', checkDns1123Subdomain, `${path}.nodePublishSecretRef`),
+    },
+  };
+}
+
+/** ValidateCSIDriverName: a subdomain in any case, at most 63 characters. */
+const checkDriverName = (name: string): string[] =>
+  name.length > 63 ? ['must be no more than 63 characters'] : checkDns1123Subdomain(name.toLowerCase());
+
+function projectMedium(raw: RawObject, path: string): StorageMedium {
+  const medium = raw.text('medium') ?? '';
+  if (medium === '' || medium === 'Memory' || medium === 'HugePages') return medium;
+  const [, size] = /^HugePages-(.+)$/.exec(medium) ?? [];
+  if (size === undefined) {
+    throw new ObjectShapeError(`${path}.medium`, "'', Memory, HugePages or HugePages-<size>", medium);
+  }
+  return `HugePages-${size}`;
+}
+
 function projectSource(raw: RawObject, path: string): ProjectedSource {
-  const [configMap, secret, downwardAPI, token] = [
+  const [configMap, secret, downwardAPI, token, bundle] = [
     raw.object('configMap'),
     raw.object('secret'),
     raw.object('downwardAPI'),
     raw.object('serviceAccountToken'),
+    raw.object('clusterTrustBundle'),
   ];
   return {
     configMap: configMap && nameAndItems(configMap),
@@ -67,8 +139,32 @@ function projectSource(raw: RawObject, path: string): ProjectedSource {
       expirationSeconds: token.integer('expirationSeconds'),
       path: token.requiredText('path'),
     },
+    clusterTrustBundle: bundle && projectBundle(bundle, path),
   };
 }
+
+function projectBundle(raw: RawObject, path: string): ClusterTrustBundleProjection {
+  const selector = raw.object('labelSelector');
+  return {
+    path: raw.requiredText('path'),
+    name: optionalCheckedText(raw, 'name', checkBundleName, `${path}.projected.sources[].clusterTrustBundle`),
+    signerName: raw.text('signerName'),
+    labelSelector: selector && projectLabelSelector(selector),
+    optional: raw.boolean('optional'),
+  };
+}
+
+/** Of a bundle that a signer owns: `<signer with : for />:<name>` (ValidateClusterTrustBundleName). */
+const checkBundleName = (name: string): string[] => name.split(':').flatMap(checkDns1123Subdomain);
+
+const projectLabelSelector = (raw: RawObject): LabelSelector => ({
+  matchLabels: raw.textMap('matchLabels'),
+  matchExpressions: raw.objects('matchExpressions').map((requirement) => ({
+    key: requirement.requiredText('key'),
+    operator: requirement.requiredText('operator'),
+    values: requirement.texts('values'),
+  })),
+});
 
 const nameAndItems = (raw: RawObject) => ({
   name: raw.text('name') ?? '',

@@ -24,6 +24,8 @@ export const serviceAccounts = core('serviceaccounts');
 export const coreEvents = core('events');
 export const nodes = core('nodes', false);
 export const namespaces = core('namespaces', false);
+export const persistentVolumes = core('persistentvolumes', false);
+export const persistentVolumeClaims = core('persistentvolumeclaims');
 export const leases: Resource = { prefix: '/apis/coordination.k8s.io/v1', name: 'leases', namespaced: true };
 export const networkPolicies: Resource = {
   prefix: '/apis/networking.k8s.io/v1',

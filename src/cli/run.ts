@@ -18,7 +18,22 @@ export interface KubeletExtras {
 
 const noExtras: KubeletExtras = { fields: new Map(), warnings: [] };
 
+/** Not worth telling the cluster: the daemon runs, was ended, or somebody only tried it out. */
+const untold = new Set(['DAEMON_RUNNING', 'STOPPED', 'NOT_ROOT', 'CONFIG_FLAG']);
+
 export async function run(flags: RunFlags, watchEventLoop: boolean, extras: KubeletExtras = noExtras): Promise<void> {
+  try {
+    await start(flags, watchEventLoop, extras);
+  } catch (error) {
+    if (error instanceof KeelsonError && !untold.has(error.code)) {
+      const { tellCluster } = await import('../agent/cluster/tell-cluster.ts');
+      await tellCluster(error, flags);
+    }
+    throw error;
+  }
+}
+
+async function start(flags: RunFlags, watchEventLoop: boolean, extras: KubeletExtras): Promise<void> {
   const kubeletFile = await readKubeletConfiguration(flags, extras.fields);
   const proxyFile = flags.proxyConfig ? await readConfigurationFile('--proxy-config', flags.proxyConfig) : undefined;
   const options = resolveRunOptions(

@@ -41,7 +41,8 @@ export interface FieldSetting {
   readonly isAdded: boolean;
 }
 
-const defaultRootDir = '/var/lib/kubelet';
+/** Of the daemon under the name of a kubelet. */
+export const kubeletRootDir = '/var/lib/kubelet';
 const defaultCertDir = '/var/lib/kubelet/pki';
 
 /**
@@ -51,7 +52,7 @@ const defaultCertDir = '/var/lib/kubelet/pki';
 function defaultsFor({ roles, networkKubeconfig }: Readonly<Record<string, string>>): Readonly<Record<string, string>> {
   const hasKubelet = roles === undefined || splitList(roles).includes('kubelet');
   return {
-    rootDir: defaultRootDir,
+    rootDir: kubeletRootDir,
     ...(hasKubelet && { certDir: defaultCertDir }),
     ...(roles === undefined && networkKubeconfig === undefined && { roles: 'kubelet' }),
   };

@@ -134,7 +134,7 @@ export const nodeFields = {
   enableControllerAttachDetach: honoured(
     bool(),
     true,
-    'the annotation of the Node; volumes that need attaching are not there yet',
+    'the annotation of the Node; volumesInUse, and the wait for the attachment of CSI volumes',
   ),
   volumePluginDir: warned(
     absolutePath(),

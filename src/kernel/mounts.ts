@@ -3,7 +3,7 @@
  * Layer: kernel. Which flags and which fallback is decided here; the addon only makes the calls, on its own threads.
  */
 import { readFile } from 'node:fs/promises';
-import type { MountInfo, Mounts, TmpfsOptions } from '../linux/host.ts';
+import type { HugetlbfsOptions, MountInfo, Mounts, TmpfsOptions } from '../linux/host.ts';
 import { KernelError } from '../linux/kernel-error.ts';
 import { parseMountInfo } from '../linux/mountinfo.ts';
 import { loadAddon } from './addon.ts';
@@ -12,6 +12,7 @@ import { kernelCall } from './kernel-errors.ts';
 /** include/uapi/linux/mount.h and linux/fs.h */
 const MS_NOSUID = 2;
 const MS_NODEV = 4;
+const MS_SHARED = 1 << 20;
 const MOUNT_ATTR_RDONLY = 1;
 const MNT_DETACH = 2;
 const UMOUNT_NOFOLLOW = 8;
@@ -39,6 +40,20 @@ export const kernelMounts: Mounts = {
       if (options.noswap !== true || !(error instanceof KernelError) || error.errno !== EINVAL) throw error;
       await mount(false);
     }
+  },
+
+  async mountHugetlbfs(target, options) {
+    const addon = loadAddon();
+    await kernelCall(`mount hugetlbfs ${target}`, () =>
+      addon.mount('nodev', target, 'hugetlbfs', MS_NOSUID | MS_NODEV, hugetlbfsData(options)),
+    );
+  },
+
+  async makeShared(target) {
+    const addon = loadAddon();
+    await kernelCall(`mount --make-shared ${target}`, () =>
+      addon.mount(undefined, target, undefined, MS_SHARED, undefined),
+    );
   },
 
   async bind(source, target, options = {}) {
@@ -71,4 +86,11 @@ function tmpfsData(options: TmpfsOptions, noswap: boolean): string | undefined {
   if (options.mode !== undefined) words.push(`mode=${options.mode.toString(8)}`);
   if (noswap) words.push('noswap');
   return words.length === 0 ? undefined : words.join(',');
+}
+
+function hugetlbfsData({ pageSizeBytes, sizeBytes, mode }: HugetlbfsOptions): string {
+  const words = [`pagesize=${pageSizeBytes}`];
+  if (sizeBytes !== undefined) words.push(`size=${sizeBytes}`);
+  if (mode !== undefined) words.push(`mode=${mode.toString(8)}`);
+  return words.join(',');
 }

@@ -7,6 +7,7 @@ import type { Clock } from '../base/clock.ts';
 import type { ImageService, RuntimeService } from '../cri/service.ts';
 import { silentLogger } from '../observe/logger.ts';
 import type { KubeletOptions } from './kubelet.ts';
+import { noVolumes } from './pods/no-volumes.fake.ts';
 import type { NodeFacts } from './pods/pod-context.ts';
 
 export function fakeNodeFacts(root: string, change: Partial<NodeFacts> = {}): NodeFacts {
@@ -38,7 +39,7 @@ export function fakeKubeletOptions(
   return {
     runtime,
     images: image,
-    volumes: () => ({ mount: async () => new Map(), teardown: async () => {}, orphans: async () => [] }),
+    volumes: () => noVolumes,
     node: fakeNodeFacts(root),
     paths: { rootDir: root, podLogDir: join(root, 'logs'), containerLogLinkDir: join(root, 'containers') },
     clock,

@@ -10,6 +10,7 @@ import { FakeRuntime } from '../cri/fake-runtime.ts';
 import { type Kubelet, startKubelet } from './kubelet.ts';
 import { fakeKubeletOptions } from './kubelet-options.fake.ts';
 import type { PodSnapshot, PodSource } from './pod-source.ts';
+import { noVolumes } from './pods/no-volumes.fake.ts';
 
 const image = 'docker.io/library/busybox:latest';
 
@@ -63,9 +64,8 @@ async function makeNode(t: ExecutionContext, generation: '1.6' | '1.7' = '1.7', 
           {
             source,
             volumes: () => ({
-              mount: async () => new Map(),
+              ...noVolumes,
               teardown: async (uid) => void torndown.push(uid),
-              orphans: async () => [],
             }),
             maxPods,
           },

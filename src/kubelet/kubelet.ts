@@ -262,7 +262,7 @@ export async function startKubelet(options: KubeletOptions, signal: AbortSignal)
     // What belongs to pods of an API server is not known before its first list.
     if (cleaned || snapshot.api?.synced === false) return;
     cleaned = true;
-    await removeLeftovers(isKnown, volumes, paths, log);
+    await removeLeftovers({ isKnown, volumes, paths, clock, log }, stopping);
     await cgroups?.removeOrphans(isKnown);
   };
   let started = false;

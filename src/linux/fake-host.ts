@@ -2,7 +2,7 @@
  * Stateful stand-ins for mounts and sysctls.
  * Layer: linux (pure, test support). They keep no files: whether a target exists is the caller's to know.
  */
-import type { MountInfo, Mounts, Sysctls, TmpfsOptions } from './host.ts';
+import type { HugetlbfsOptions, MountInfo, Mounts, Sysctls, TmpfsOptions } from './host.ts';
 import { KernelError } from './kernel-error.ts';
 import { netSysctlPath, sysctlPath } from './sysctl-path.ts';
 
@@ -12,7 +12,10 @@ const EINVAL = 22;
 
 export interface FakeMount extends MountInfo {
   tmpfs: TmpfsOptions | undefined;
+  hugetlbfs?: HugetlbfsOptions;
 }
+
+type MountCall = 'mountTmpfs' | 'mountHugetlbfs' | 'makeShared' | 'bind' | 'unmount';
 
 export class FakeMounts implements Mounts {
   /** In the order of mounting. */
@@ -20,7 +23,9 @@ export class FakeMounts implements Mounts {
   /** Targets that something uses: unmounting them without `lazy` is EBUSY. */
   readonly busy = new Set<string>();
   /** When set, asked before each change; an error it returns is thrown. */
-  intercept: ((call: 'mountTmpfs' | 'bind' | 'unmount', target: string) => Error | undefined) | undefined;
+  intercept: ((call: MountCall, target: string) => Error | undefined) | undefined;
+  /** Sizes that the kernel has pools of. */
+  hugePageSizes: number[] = [2 * 2 ** 20];
   #nextId = 100;
 
   async mountTmpfs(target: string, options: TmpfsOptions): Promise<void> {
@@ -28,14 +33,32 @@ export class FakeMounts implements Mounts {
     if (options.sizeBytes !== undefined && !(Number.isSafeInteger(options.sizeBytes) && options.sizeBytes > 0)) {
       throw new KernelError(EINVAL, 'mount', `mount tmpfs ${target}`);
     }
-    this.#add({ root: '/', target, fsType: 'tmpfs', source: 'tmpfs', readOnly: false, tmpfs: { ...options } });
+    const mount = { root: '/', target, fsType: 'tmpfs', source: 'tmpfs', readOnly: false, shared: false };
+    this.#add({ ...mount, tmpfs: { ...options } });
+  }
+
+  async mountHugetlbfs(target: string, options: HugetlbfsOptions): Promise<void> {
+    this.#intercepted('mountHugetlbfs', target);
+    if (!this.hugePageSizes.includes(options.pageSizeBytes)) {
+      throw new KernelError(EINVAL, 'mount', `mount hugetlbfs ${target}`);
+    }
+    const mount = { root: '/', target, fsType: 'hugetlbfs', source: 'nodev', readOnly: false, shared: false };
+    this.#add({ ...mount, tmpfs: undefined, hugetlbfs: { ...options } });
+  }
+
+  async makeShared(target: string): Promise<void> {
+    this.#intercepted('makeShared', target);
+    const mount = this.mounts.findLast((candidate) => candidate.target === target);
+    if (mount === undefined) throw new KernelError(EINVAL, 'mount', `mount --make-shared ${target}`);
+    mount.shared = true;
   }
 
   async bind(source: string, target: string, options: { recursive?: boolean; readOnly?: boolean } = {}): Promise<void> {
     this.#intercepted('bind', target);
     const readOnly = options.readOnly === true;
     const below = this.mounts.filter((mount) => mount.target.startsWith(`${source}/`));
-    this.#add({ root: source, target, fsType: 'ext4', source: '/dev/fake', readOnly, tmpfs: undefined });
+    const mount = { root: source, target, fsType: 'ext4', source: '/dev/fake', readOnly, shared: false };
+    this.#add({ ...mount, tmpfs: undefined });
     if (!options.recursive) return;
     for (const mount of below) this.#add({ ...mount, target: target + mount.target.slice(source.length), readOnly });
   }
@@ -52,14 +75,14 @@ export class FakeMounts implements Mounts {
   }
 
   async list(): Promise<MountInfo[]> {
-    return this.mounts.map(({ tmpfs: _, ...mount }) => mount);
+    return this.mounts.map(({ tmpfs: _, hugetlbfs: __, ...mount }) => mount);
   }
 
   #add(mount: Omit<FakeMount, 'mountId'>): void {
     this.mounts.push({ ...mount, mountId: this.#nextId++ });
   }
 
-  #intercepted(call: 'mountTmpfs' | 'bind' | 'unmount', target: string): void {
+  #intercepted(call: MountCall, target: string): void {
     const error = this.intercept?.(call, target);
     if (error) throw error;
   }

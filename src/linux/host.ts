@@ -12,6 +12,8 @@ export interface MountInfo {
   fsType: string;
   source: string;
   readOnly: boolean;
+  /** Whether mounts made here appear in its peers, such as a container's copy (MS_SHARED). */
+  shared: boolean;
 }
 
 export interface TmpfsOptions {
@@ -23,9 +25,22 @@ export interface TmpfsOptions {
   noswap?: boolean;
 }
 
+export interface HugetlbfsOptions {
+  /** Bytes; one of the sizes that the kernel has pools of. */
+  pageSizeBytes: number;
+  /** Bytes, rounded down to whole pages; unlimited when absent. */
+  sizeBytes?: number;
+  /** Permission bits of the root directory. */
+  mode?: number;
+}
+
 export interface Mounts {
   /** Mounts a tmpfs with nosuid,nodev on `target`, an existing directory. Throws KernelError. */
   mountTmpfs(target: string, options: TmpfsOptions): Promise<void>;
+  /** Mounts a hugetlbfs with nosuid,nodev on `target`, an existing directory. Throws KernelError. */
+  mountHugetlbfs(target: string, options: HugetlbfsOptions): Promise<void>;
+  /** `mount --make-shared`: what is mounted at or below this mount point from now on shows in its copies, and back. */
+  makeShared(target: string): Promise<void>;
   /** `mount --bind` (with MS_REC when `recursive`); `readOnly` remounts it so. */
   bind(source: string, target: string, options?: { recursive?: boolean; readOnly?: boolean }): Promise<void>;
   /** Unmounts the topmost mount at `target` without following a symlink (UMOUNT_NOFOLLOW); `lazy` is MNT_DETACH. */

@@ -14,7 +14,7 @@ test('mountinfo: optional fields, escapes, read-only by mount or by filesystem',
     '',
   ].join('\n');
   t.deepEqual(parseMountInfo(text), [
-    { mountId: 36, root: '/mnt1', target: '/mnt2', fsType: 'ext3', source: '/dev/root', readOnly: false },
+    { mountId: 36, root: '/mnt1', target: '/mnt2', fsType: 'ext3', source: '/dev/root', readOnly: false, shared: true },
     {
       mountId: 37,
       root: '/',
@@ -22,10 +22,11 @@ test('mountinfo: optional fields, escapes, read-only by mount or by filesystem',
       fsType: 'tmpfs',
       source: 'tmpfs',
       readOnly: false,
+      shared: false,
     },
-    { mountId: 38, root: '/', target: '/ro', fsType: 'tmpfs', source: 'none', readOnly: true },
-    { mountId: 39, root: '/', target: '/sr', fsType: 'squashfs', source: '/dev/loop0', readOnly: true },
-    { mountId: 40, root: '/', target: '/nosource', fsType: 'proc', source: '', readOnly: false },
+    { mountId: 38, root: '/', target: '/ro', fsType: 'tmpfs', source: 'none', readOnly: true, shared: false },
+    { mountId: 39, root: '/', target: '/sr', fsType: 'squashfs', source: '/dev/loop0', readOnly: true, shared: false },
+    { mountId: 40, root: '/', target: '/nosource', fsType: 'proc', source: '', readOnly: false, shared: false },
   ]);
 });
 

@@ -10,7 +10,7 @@ export function parseMountInfo(text: string): MountInfo[] {
   for (const line of text.split('\n')) {
     // ID parent major:minor root target options [optional fields...] - type source super-options
     const [before, after] = splitOnce(line, ' - ');
-    const [mountId, , , root, target, options] = before.split(' ');
+    const [mountId, , , root, target, options, ...optional] = before.split(' ');
     const [fsType, source, superOptions] = after.split(' ');
     if (!mountId || !root || !target || !options || !fsType || source === undefined) continue;
     mounts.push({
@@ -20,6 +20,7 @@ export function parseMountInfo(text: string): MountInfo[] {
       fsType: unescapeOctal(fsType),
       source: unescapeOctal(source),
       readOnly: options.split(',').includes('ro') || (superOptions ?? '').split(',').includes('ro'),
+      shared: optional.some((field) => field.startsWith('shared:')),
     });
   }
   return mounts;

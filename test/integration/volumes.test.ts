@@ -8,6 +8,7 @@ import { createServer } from 'node:net';
 import { join } from 'node:path';
 import test from 'ava';
 import type { PodReport } from '../../src/agent/status-report.ts';
+import { busyboxImage } from '../images/build.ts';
 import type { Census } from '../support/census.ts';
 import {
   container,
@@ -367,6 +368,219 @@ test.serial('volumes of a pod that went while the daemon was away are removed by
   await daemon.start();
   await eventually('its folder is gone', () => !existsSync(podDir(pod)));
   t.deepEqual(mountsBelow(podDir(pod)), []);
+});
+
+const emptyDir = (name: string): Manifest => ({ name, emptyDir: {} });
+const mountOf = (name: string, mountPath: string, more: Manifest = {}): Manifest => ({ name, mountPath, ...more });
+
+test.serial('subPath and subPathExpr: parts of volumes; what is planted there leads no container out', async (t) => {
+  daemon.write('parts-config.yaml', configMap('parts', { 'a.conf': 'one\n', 'b.conf': 'b\n' }));
+  const env = [{ name: 'POD', valueFrom: { fieldRef: { fieldPath: 'metadata.namespace' } } }];
+  const plant = 'mkdir -p /all/deep/er; echo x > /all/deep/file; ln -s /etc /all/evil; ln -s deep/er /all/inside';
+  daemon.write(
+    'parts.yaml',
+    podManifest('parts', {
+      volumes: [emptyDir('data'), { name: 'config', configMap: { name: 'parts' } }],
+      initContainers: [container('planting', ['sh', '-c', plant], { volumeMounts: [mountOf('data', '/all')] })],
+      containers: [
+        container('main', ['sh', '-c', 'while [ ! -e /all/again ]; do sleep 0.1; done; rm /all/again; exit 1'], {
+          env,
+          volumeMounts: [
+            mountOf('data', '/all'),
+            mountOf('data', '/part', { subPath: 'deep' }),
+            mountOf('data', '/file', { subPath: 'deep/file', readOnly: true }),
+            mountOf('data', '/mine', { subPathExpr: 'of/$(POD)' }),
+            mountOf('data', '/in', { subPath: 'inside' }),
+            mountOf('config', '/etc/a.conf', { subPath: 'a.conf' }),
+          ],
+        }),
+        container('lured', sleeper, { volumeMounts: [mountOf('data', '/x', { subPath: 'evil' })] }),
+      ],
+    }),
+  );
+  const running = (restarts: number) => (pod: PodReport) =>
+    pod.restarts === restarts &&
+    pod.status.containerStatuses?.find(({ name }) => name === 'main')?.state.running !== undefined;
+  const pod = await daemon.waitForPod('parts', 'main runs', running(0));
+  const run = (command: string): Promise<string> => daemon.output(pod, command, 'main');
+  t.is(await run('cat /part/file /file /etc/a.conf; ls /part; stat -c %a /mine'), 'x\nx\none\ner\nfile\n777');
+  await run('touch /mine/m /in/i');
+  t.is(await run('ls /all/of/default /all/deep/er'), '/all/deep/er:\ni\n\n/all/of/default:\nm');
+  t.regex((await daemon.exec(pod, 'echo y > /file', 'main')).stderr, /Read-only/);
+
+  const lured = await daemon.waitForPod('parts', 'the other container is refused', ({ status }) =>
+    /leads out of the volume/.test(
+      status.containerStatuses?.find(({ name }) => name === 'lured')?.state.waiting?.message ?? '',
+    ),
+  );
+  const waiting = lured.status.containerStatuses?.find(({ name }) => name === 'lured')?.state.waiting;
+  t.is(waiting?.reason, 'CreateContainerConfigError');
+
+  // A subPath never updates; the next instance of the container has what is there then.
+  daemon.write('parts-config.yaml', configMap('parts', { 'a.conf': 'two\n' }));
+  await eventually('the volume is updated', () => {
+    const folder = join(podDir(pod), 'volumes/kubernetes.io~configmap/config');
+    return readFileSync(join(folder, 'a.conf'), 'utf8') === 'two\n';
+  });
+  t.is(await run('cat /etc/a.conf'), 'one');
+  const mountsBefore = mountsBelow(podDir(pod)).length;
+  await daemon.kill9();
+  await daemon.start();
+  await daemon.waitForPod('parts', 'adopted', running(0));
+  await run('touch /all/again');
+  const restarted = await daemon.waitForPod('parts', 'restarted', running(1));
+  t.is(await daemon.output(restarted, 'cat /etc/a.conf /file; ls /mine', 'main'), 'two\nx\nm');
+  t.is(mountsBelow(podDir(pod)).length, mountsBefore);
+  daemon.remove('parts.yaml');
+  await daemon.waitForNoPods();
+  t.deepEqual(mountsBelow(podDir(pod)), []);
+  t.false(existsSync(podDir(pod)));
+});
+
+test.serial('a variable from a file that an init container wrote', async (t) => {
+  const fileKeyRef = { volumeName: 'env', path: 'made/env', key: 'TOKEN' };
+  daemon.write(
+    'env-file.yaml',
+    podManifest('env-file', {
+      volumes: [emptyDir('env')],
+      initContainers: [
+        container('writing', ['sh', '-c', `mkdir /env/made; echo "TOKEN='from the file'" > /env/made/env`], {
+          volumeMounts: [mountOf('env', '/env')],
+        }),
+      ],
+      containers: [
+        container('main', sleeper, {
+          env: [
+            { name: 'TOKEN', valueFrom: { fileKeyRef } },
+            { name: 'OTHER', valueFrom: { fileKeyRef: { ...fileKeyRef, key: 'OTHER', optional: true } } },
+          ],
+        }),
+      ],
+    }),
+  );
+  const [pod] = (await daemon.waitForReady('env-file')) as [PodReport];
+  // biome-ignore lint/suspicious/noTemplateCurlyInString: the shell's
+  t.is(await daemon.output(pod, 'echo "$TOKEN ${OTHER-unset}"'), 'from the file unset');
+});
+
+test.serial('projected and downwardAPI: several sources in one volume, in memory', async (t) => {
+  daemon.write('sources.yaml', configMap('part', { 'a.conf': 'a\n' }));
+  const volumes = [
+    {
+      name: 'all',
+      projected: {
+        defaultMode: 0o440,
+        sources: [
+          { configMap: { name: 'part' } },
+          { downwardAPI: { items: [{ path: 'who/name', fieldRef: { fieldPath: 'metadata.namespace' } }] } },
+        ],
+      },
+    },
+    { name: 'own', downwardAPI: { items: [{ path: 'labels', fieldRef: { fieldPath: 'metadata.labels' } }] } },
+  ];
+  daemon.write('projected.yaml', withVolumes('projected', volumes));
+  const [pod] = (await daemon.waitForReady('projected')) as [PodReport];
+  t.is(
+    await daemon.output(pod, 'cat /all/a.conf /all/who/name; echo; stat -L -c %a /all/a.conf; stat -f -c %T /all /own'),
+    'a\ndefault\n440\ntmpfs\ntmpfs',
+  );
+});
+
+test.serial('mountPropagation: mounts of the node appear where the pod asks for it, and only there', async (t) => {
+  daemon.write(
+    'propagation.yaml',
+    podManifest('propagation', {
+      volumes: [emptyDir('data')],
+      containers: [
+        container('asking', sleeper, {
+          volumeMounts: [mountOf('data', '/data', { mountPropagation: 'HostToContainer' })],
+        }),
+        container('plain', sleeper, { volumeMounts: [mountOf('data', '/data')] }),
+        container('giving', sleeper, {
+          securityContext: { privileged: true },
+          volumeMounts: [mountOf('data', '/data', { mountPropagation: 'Bidirectional' })],
+        }),
+      ],
+    }),
+  );
+  const [pod] = (await daemon.waitForReady('propagation')) as [PodReport];
+  const inner = join(podDir(pod), 'volumes/kubernetes.io~empty-dir/data/inner');
+  mkdirSync(inner);
+  await exec('mount', ['-t', 'tmpfs', 'tmpfs', inner]);
+  writeFileSync(join(inner, 'f'), '');
+  t.is(await daemon.output(pod, 'ls /data/inner', 'asking'), 'f');
+  t.is(await daemon.output(pod, 'ls /data/inner', 'plain'), '');
+  // And what a container mounts appears on the node, in the other container, and is taken away with the pod.
+  await daemon.output(pod, 'mkdir /data/own && mount -t tmpfs tmpfs /data/own && touch /data/own/g', 'giving');
+  t.true(existsSync(join(inner, '../own/g')));
+  t.is(await daemon.output(pod, 'ls /data/own', 'asking'), 'g');
+  t.is(await daemon.output(pod, 'ls /data/own', 'plain'), '');
+  daemon.remove('propagation.yaml');
+  await daemon.waitForNoPods();
+  t.deepEqual(mountsBelow(podDir(pod)), []);
+  t.false(existsSync(podDir(pod)));
+});
+
+test.serial('an image as a volume, or the word that the runtime is too old for it', async (t) => {
+  const image = { reference: busyboxImage, pullPolicy: 'IfNotPresent' };
+  const mounting = (...volumeMounts: Manifest[]): Manifest =>
+    podManifest('image', {
+      volumes: [{ name: 'image', image }],
+      containers: [container('main', sleeper, { volumeMounts })],
+    });
+  daemon.write('image.yaml', mounting(mountOf('image', '/image')));
+  const [major, minor] = daemon.node.containerd.version.split('.').map(Number) as [number, number];
+  const isSince = (wantedMinor: number): boolean => major > 2 || (major === 2 && minor >= wantedMinor);
+  if (!isSince(1)) {
+    const refused = await daemon.waitForPod('image', 'says why', ({ error }) =>
+      /image cannot be mounted: containerd .* newer do/.test(error ?? ''),
+    );
+    t.is(refused.status.phase, 'Pending');
+    return;
+  }
+  const [pod] = (await daemon.waitForReady('image')) as [PodReport];
+  t.regex(await daemon.output(pod, 'ls /image/bin | tr "\\n" " "'), /busybox/);
+  t.regex((await daemon.exec(pod, 'touch /image/x')).stderr, /Read-only/);
+  daemon.remove('image.yaml');
+  await daemon.waitForNoPods();
+
+  daemon.write('image.yaml', mounting(mountOf('image', '/part', { subPath: 'bin' })));
+  if (isSince(2)) {
+    const [part] = (await daemon.waitForReady('image')) as [PodReport];
+    t.regex(await daemon.output(part, 'ls /part | tr "\\n" " "'), /busybox/);
+    return;
+  }
+  await daemon.waitForPod('image', 'says why', ({ status }) =>
+    /a part of the image .* 2\.2 and newer do/.test(status.containerStatuses?.[0]?.state.waiting?.message ?? ''),
+  );
+});
+
+test.serial('a termination message is read where the node made the file, whatever the path is', async (t) => {
+  const secretFile = join(daemon.node.run.path, 'node-secret');
+  writeFileSync(secretFile, 'of the node');
+  const ended = (name: string, more: Manifest, command: string): Manifest =>
+    podManifest(name, {
+      restartPolicy: 'Never',
+      volumes: [emptyDir('data'), { name: 'secret', hostPath: { path: secretFile } }],
+      containers: [container('main', ['sh', '-c', command], more)],
+    });
+  daemon.write('up.yaml', ended('up', { terminationMessagePath: '/tmp/../var/./last' }, 'echo up > /var/last; exit 1'));
+  daemon.write('relative.yaml', ended('relative', { terminationMessagePath: 'last' }, 'echo said > /last; exit 1'));
+  daemon.write(
+    'mounted.yaml',
+    ended(
+      'mounted',
+      { terminationMessagePath: '/last', volumeMounts: [mountOf('secret', '/last', { readOnly: true })] },
+      'exit 1',
+    ),
+  );
+  const message = async (name: string): Promise<string> => {
+    const pod = await daemon.waitForPod(name, 'has ended', ({ status }) => status.phase === 'Failed');
+    return pod.status.containerStatuses?.[0]?.state.terminated?.message ?? '';
+  };
+  t.is(await message('up'), 'up\n');
+  t.is(await message('relative'), 'said\n');
+  t.is(await message('mounted'), '', 'a file of the node is not told');
 });
 
 test.serial('the folder emptied, no trace is left', async (t) => {

@@ -5,7 +5,7 @@
  * Layer: agent/cluster (edge: disk).
  */
 
-import { type ApiClient, createApiClient } from '../../api/client.ts';
+import { type ApiClient, createApiClient, type ServerTime } from '../../api/client.ts';
 import { readFileBounded } from '../../base/atomic-file.ts';
 import { systemClock } from '../../base/clock.ts';
 import { hasErrorCode } from '../../base/errors.ts';
@@ -52,7 +52,7 @@ export function kubeconfigFiles({ kubeconfig, networkKubeconfig, roles }: Cluste
  */
 export async function openApiAccess(
   options: RunOptions<ClusterMode>,
-  { version, nodeName }: { version: string; nodeName: string },
+  { version, nodeName, onServerTime }: { version: string; nodeName: string; onServerTime?: (time: ServerTime) => void },
   log: Logger,
 ): Promise<ApiAccess> {
   const open: OpenClient = (access, component, ready) =>
@@ -60,6 +60,7 @@ export async function openApiAccess(
       access,
       userAgent: `keelson/${version}`,
       rateLimit: options.kubelet.kubeAPI,
+      onServerTime,
       log: log.child({ component }),
       ...(ready !== undefined && { ready }),
     });
@@ -131,7 +132,10 @@ async function openNodeClient(
 /** @throws KeelsonError CONFIG_FILE, ConfigError */
 export async function readClusterAccess(
   { file, flag }: KubeconfigFile,
-  { additionalAPIServers, allowInsecureAPIServer }: ClusterMode,
+  {
+    additionalAPIServers,
+    allowInsecureAPIServer,
+  }: Pick<ClusterMode, 'additionalAPIServers' | 'allowInsecureAPIServer'>,
 ): Promise<ClusterAccess> {
   return parseKubeconfig(await readKubeconfig(file, flag), file, {
     extraServers: additionalAPIServers,

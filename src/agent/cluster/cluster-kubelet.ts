@@ -4,8 +4,8 @@
  * Layer: agent/cluster (composition). Decides nothing.
  */
 import type { ApiClient } from '../../api/client.ts';
-import { createEventRecorder } from '../../api/events.ts';
 import { createNodeClient } from '../../api/node-client.ts';
+import { createPersistentVolumeClient } from '../../api/persistent-volume-client.ts';
 import { requestToken } from '../../api/token-request.ts';
 import { systemClock } from '../../base/clock.ts';
 import type { ClusterMode, RunOptions } from '../../config/flags.ts';
@@ -19,23 +19,32 @@ import { createRecordPodEvent } from '../../kubelet/api/record-pod-event.ts';
 import { followRuntimeClasses, RuntimeClasses } from '../../kubelet/api/runtime-classes.ts';
 import { ServiceLinks } from '../../kubelet/api/service-links.ts';
 import { startStatusSync } from '../../kubelet/api/status-sync.ts';
+import {
+  type MeasuredRotation,
+  measureClientCertificate,
+  measureServingCertificate,
+} from '../../kubelet/certificates/certificate-metrics.ts';
 import type { RotationStatus } from '../../kubelet/certificates/certificate-rotation.ts';
 import type { Kubelet } from '../../kubelet/kubelet.ts';
 import { hostReader } from '../../kubelet/node/host-reader.ts';
-import type { NodeEvent } from '../../kubelet/node/node-conditions.ts';
+import type { NetworkCondition } from '../../kubelet/node/node-conditions.ts';
 import { NodePressure } from '../../kubelet/node/node-pressure.ts';
 import { type NodeRole, startNode } from '../../kubelet/node/start-node.ts';
 import { isMirrorPod } from '../../kubelet/plan/pod-origin.ts';
 import { kubeletStats } from '../../kubelet/server/stats/kubelet-stats.ts';
 import { shareSource } from '../../kubelet/static/shared-source.ts';
 import { KubeletMetrics } from '../../kubelet/stats/kubelet-metrics.ts';
+import { registerVolumeMetrics } from '../../kubelet/stats/volume-metrics.ts';
 import { StatusBoard } from '../../kubelet/status/status-board.ts';
 import { ServiceAccountTokens } from '../../kubelet/volumes/service-account-tokens.ts';
 import type { Logger } from '../../observe/logger.ts';
 import { folderSource, startKubeletRole } from '../kubelet-role.ts';
 import type { MachineFacts } from '../node-facts.ts';
 import { type Runtime, readVersion } from '../node-start.ts';
+import { certificateWarnings } from './certificate-warnings.ts';
+import { type ClusterCsi, startClusterCsi } from './cluster-csi.ts';
 import { startClusterEviction } from './cluster-eviction.ts';
+import type { NodeEvents } from './node-events.ts';
 import { kubernetesVersion, nodeOptions } from './node-options.ts';
 import { type ServeKubeletApiContext, serveKubeletApi } from './serve-kubelet-api.ts';
 
@@ -58,39 +67,32 @@ export interface ClusterKubeletContext {
   mayWrite: Promise<void> | undefined;
   /** Reasons of other roles for which the node is not ready. */
   otherReasons: () => readonly string[];
+  /** Where the network role is here, too. */
+  network: (() => NetworkCondition | undefined) | undefined;
+  events: NodeEvents;
+  /** Of the node's client certificate, where this daemon sees to it. */
+  clientCertificate: MeasuredRotation | undefined;
   log: Logger;
 }
 
 /** Manifests run and the Node is registered in the background: an API server need not answer. @throws what startKubelet throws */
 export async function startClusterKubelet(
-  { options, machine, connection, client, mayWrite, otherReasons, log }: ClusterKubeletContext,
+  context: ClusterKubeletContext,
   signal: AbortSignal,
 ): Promise<ClusterKubelet> {
+  const { options, machine, connection, client, mayWrite, otherReasons, network, events, log } = context;
   const { nodeName } = machine;
+  const { record: recordNodeEvent } = events;
   const clock = systemClock;
   await using cleanup = new AsyncDisposableStack();
   const scope = new AbortController();
   const stopping = AbortSignal.any([signal, scope.signal]);
   cleanup.defer(() => scope.abort(new Error('the kubelet role stops')));
-  const events = createEventRecorder({
-    client,
-    source: { component: 'kubelet', host: nodeName },
-    signal: stopping,
-    rateLimit: options.kubelet.events,
-    log: log.child({ component: 'events' }),
-  });
-  const recordNodeEvent = ({ type, reason, message }: NodeEvent): void =>
-    // The kubelet names the Node by its name in place of its uid, so that `kubectl describe node` finds the event.
-    events.record({
-      object: { apiVersion: 'v1', kind: 'Node', name: nodeName, uid: nodeName },
-      type,
-      reason,
-      message,
-    });
   const aboutNode = nodeOptions(options, machine);
   const { thresholds, pressureTransitionMs } = aboutNode;
   const pressure = new NodePressure({ thresholds, transitionMs: pressureTransitionMs, clock });
   let role: Kubelet | undefined;
+  let csi: ClusterCsi | undefined;
   const node = await startNode(
     aboutNode,
     {
@@ -101,7 +103,9 @@ export async function startClusterKubelet(
       images: connection.image,
       host: hostReader,
       plegActiveMs: plegActivity(() => role),
-      otherReasons,
+      otherReasons: () => [...otherReasons(), ...(csi?.notReady() ?? [])],
+      volumesInUse: () => csi?.volumesInUse(),
+      network,
       recordEvent: recordNodeEvent,
       clock,
       log: log.child({ component: 'node' }),
@@ -152,9 +156,24 @@ export async function startClusterKubelet(
     log: podLog,
   });
   cleanup.defer(() => statuses.stop());
-  const recordPodEvent = createRecordPodEvent(events);
+  const recordPodEvent = createRecordPodEvent(events.recorder);
+  csi = await startClusterCsi(
+    {
+      nodeName,
+      rootDir: options.rootDir,
+      client,
+      node,
+      wake: (uid) => role?.volumesDue(uid),
+      recordEvent: recordPodEvent,
+      log: log.child({ component: 'csi' }),
+    },
+    stopping,
+  );
+  cleanup.defer(() => csi?.stop());
   const metrics = new KubeletMetrics({ version: await readVersion(), kubernetesVersion, nodeName, clock });
   metrics.watch(board);
+  if (context.clientCertificate !== undefined)
+    measureClientCertificate(metrics.registry, context.clientCertificate, clock);
   const { runtimeOperations } = metrics;
   const counted: Runtime = {
     ...connection,
@@ -178,6 +197,12 @@ export async function startClusterKubelet(
     recordEvent: recordPodEvent,
     recordNodeEvent,
     tokens,
+    volumes: {
+      client: createPersistentVolumeClient(client),
+      node: () => ({ name: nodeName, labels: node.known.node?.metadata.labels }),
+      recordEvent: recordPodEvent,
+      csi,
+    },
     board,
     mirrorUidOf({ metadata: { namespace, name } }) {
       const mirror = pods.find(namespace, name)?.pod;
@@ -193,6 +218,7 @@ export async function startClusterKubelet(
     podLogDir: options.podLogDir,
     volumePeriodMs: options.kubelet.volumeStatsAggPeriodMs,
     pods: kubelet.served,
+    driverVolumes: kubelet.driverVolumes,
     runtime: counted.runtime,
     images: counted.image,
     host: hostReader,
@@ -202,6 +228,7 @@ export async function startClusterKubelet(
     log: log.child({ component: 'stats' }),
     signal: stopping,
   });
+  registerVolumeMetrics(metrics.registry, () => collector.driverVolumes());
   const eviction = startClusterEviction(
     { options, pressure, kubelet, collector, images: counted.image, recordPodEvent, recordNodeEvent, log },
     stopping,
@@ -211,7 +238,23 @@ export async function startClusterKubelet(
   metrics.readRoomMade({ evictions: () => eviction.evictions, imagesRemoved: () => imageCollector.removed });
   const onAnswered: ServeKubeletApiContext['onAnswered'] = (answered) => metrics.answered(answered);
   const api = await serveKubeletApi(
-    { options, machine, runtime: counted.runtime, client, kubelet, node: node.known, routes, onAnswered, log },
+    {
+      options,
+      machine,
+      runtime: counted.runtime,
+      client,
+      kubelet,
+      node: node.known,
+      routes,
+      onAnswered,
+      onCertificate(rotation) {
+        measureServingCertificate(metrics.registry, rotation, clock);
+        rotation.listen({
+          troubles: (troubles) => events.warnings.set('serving-certificate', certificateWarnings('serving', troubles)),
+        });
+      },
+      log,
+    },
     stopping,
   );
   cleanup.defer(async () => api?.stop());

@@ -25,6 +25,8 @@ export interface ClusterNetworkContext {
   peers: PeerSource;
   runtime: RoleStart<RuntimeRole>;
   ownNode: OwnNode;
+  /** The role stands, or a try has failed. */
+  onChange?: () => void;
   log: Logger;
 }
 
@@ -38,6 +40,7 @@ export function startClusterNetwork({
   peers,
   runtime,
   ownNode,
+  onChange,
   log,
 }: ClusterNetworkContext): RoleStart<PodNetwork> {
   const way = { overlay: overlayOf(options.mode, machine), mtu: podMtu(options, machine.mtu, log), peers };
@@ -46,6 +49,7 @@ export function startClusterNetwork({
   let used: string | undefined;
   const network = new RoleStart<PodNetwork>({
     name: 'network',
+    onChange,
     clock: systemClock,
     log,
     async start(starting, say) {

@@ -15,6 +15,7 @@ import {
   runtimeReport,
   type StatusReport,
 } from '../status-report.ts';
+import type { ClockSkew } from './clock-skew.ts';
 import type { ClusterKubelet } from './cluster-kubelet.ts';
 import type { ClusterProxy } from './cluster-proxy.ts';
 import type { OwnNode } from './own-node.ts';
@@ -32,6 +33,8 @@ export interface ClusterParts {
   proxy: RoleStart<ClusterProxy> | undefined;
   ownNode: Pick<OwnNode, 'error'> | undefined;
   peers: Pick<PeerNodes, 'error'> | undefined;
+  /** How far the clock is from the API server's, where that is worth a word. */
+  clockSkew: ClockSkew | undefined;
   /** Of the node as a client, where we see to it. */
   certificate: RotationStatus | undefined;
   eventLoopLag: EventLoopLag | undefined;
@@ -46,6 +49,7 @@ export function clusterReport(parts: ClusterParts): StatusReport {
     ...(proxy?.role?.troubles() ?? []),
     ...(ownNode?.error === undefined ? [] : [`its Node: ${ownNode.error}`]),
     ...(peers?.error === undefined ? [] : [`other Nodes: ${peers.error}`]),
+    ...(parts.clockSkew === undefined ? [] : [parts.clockSkew.text]),
   ];
   return {
     ...daemonReport(version, machine, startedAt),

@@ -3,7 +3,7 @@ import test from 'ava';
 import { ApiError } from '../../api/api-error.ts';
 import { FakeClock } from '../../base/fake-clock.ts';
 import { silentLogger } from '../../observe/logger.ts';
-import { RoleStart } from './role-start.ts';
+import { type Role, RoleStart } from './role-start.ts';
 
 const settled = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
@@ -240,5 +240,30 @@ test('a refusal that may pass is no error, one that lasts is', async (t) => {
   await clock.advance(15_000);
   t.is(start.error, undefined);
   t.truthy(start.role);
+  await start.stop();
+});
+
+test('a change is told: a failure with its error, then that the role stands', async (t) => {
+  const clock = new FakeClock();
+  const told: unknown[] = [];
+  const failure = new RangeError('VNI is taken');
+  let isFree = false;
+  const start: RoleStart<Role> = new RoleStart<Role>({
+    name: 'network',
+    clock,
+    log: silentLogger,
+    onChange: () => void told.push(start.failure ?? start.role),
+    start: async () => {
+      if (!isFree) throw failure;
+      return { stop: async () => undefined };
+    },
+  });
+  await settled();
+  t.deepEqual(told, [failure]);
+  isFree = true;
+  await clock.advance(1_000);
+  await settled();
+  t.deepEqual(told, [failure, start.role]);
+  t.is(start.failure, undefined);
   await start.stop();
 });

@@ -23,6 +23,8 @@ export interface RoleStartOptions<Started extends Role> {
   start(signal: AbortSignal, say: SayWaiting): Promise<Started>;
   /** Whether a later try may go better; every error is thought so unless this says no: see `fatal`. */
   mayPass?: (error: unknown) => boolean;
+  /** Called when it stands, and when a try has failed. */
+  onChange?: (() => void) | undefined;
   /** Between two tries. */
   backoff?: BackoffLimits;
   clock: Clock;
@@ -44,6 +46,7 @@ export class RoleStart<Started extends Role> {
   readonly #passing: PassingRefusals;
   #role: Started | undefined;
   #error: string | undefined;
+  #failure: unknown;
   #waiting: (() => string) | undefined;
   /** Ends the try, or the life, that is under way so that another begins. */
   #again = new AbortController();
@@ -68,6 +71,11 @@ export class RoleStart<Started extends Role> {
   /** Why it does not stand yet, in one line; undefined when it does, or was not refused so far. */
   get error(): string | undefined {
     return this.#error;
+  }
+
+  /** What the last try failed with; undefined when it stands, or no try has failed. */
+  get failure(): unknown {
+    return this.#failure;
   }
 
   /** What the try under way waits for, as far as it says. */
@@ -149,11 +157,13 @@ export class RoleStart<Started extends Role> {
   #stands(role: Started): void {
     this.#role = role;
     this.#error = undefined;
+    this.#failure = undefined;
     this.#waiting = undefined;
     this.#passing.succeeded();
     this.#options.log.info({ role: this.#options.name }, 'role started');
     for (const waiter of this.#waiters) waiter(role);
     this.#waiters.clear();
+    this.#options.onChange?.();
   }
 
   #failed(error: unknown): void {
@@ -166,6 +176,8 @@ export class RoleStart<Started extends Role> {
     }
     if (line !== this.#error) log.error({ role: name, error: line }, 'role not started; trying again');
     this.#error = line;
+    this.#failure = error;
+    this.#options.onChange?.();
   }
 }
 

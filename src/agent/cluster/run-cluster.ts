@@ -14,6 +14,7 @@ import { CriError } from '../../cri/cri-error.ts';
 import { kernelNftables } from '../../kernel/nftables.ts';
 import { sdNotify } from '../../kernel/notify.ts';
 import { kernelRtnetlink } from '../../kernel/rtnetlink.ts';
+import type { NetworkCondition } from '../../kubelet/node/node-conditions.ts';
 import type { PodNetwork } from '../../network/pod-network.ts';
 import type { EventLoopLag } from '../../observe/event-loop-lag.ts';
 import type { Logger } from '../../observe/logger.ts';
@@ -27,16 +28,21 @@ import { readOtherAgents } from '../other-agents-facts.ts';
 import type { StartingReport, StatusReport } from '../status-report.ts';
 import { startOwnWatchdog } from '../watchdog.ts';
 import { openApiAccess } from './api-access.ts';
+import { certificateWarnings } from './certificate-warnings.ts';
+import { ClockSkewWatch } from './clock-skew.ts';
 import type { ClusterKubelet, ClusterKubeletContext } from './cluster-kubelet.ts';
 import { startClusterNetwork } from './cluster-network.ts';
 import { type ClusterProxy, families, startClusterProxy } from './cluster-proxy.ts';
 import { clusterReport } from './cluster-report.ts';
+import { networkState } from './network-state.ts';
+import { startNodeEvents } from './node-events.ts';
 import { followOwnNode, type OwnNode } from './own-node.ts';
 import { followPeerNodes, type PeerNodes } from './peer-nodes.ts';
 import { ProxyMetrics } from './proxy-metrics.ts';
 import { RoleStart } from './role-start.ts';
 import { type RuntimeRole, runtimeOf, startRuntime } from './runtime-start.ts';
 import { serveKubeletHealth, serveProxyPorts } from './serve-health.ts';
+import { forgetStartFailure } from './start-failure.ts';
 
 /** A runtime that accepts connections and answers nothing holds nobody up for longer. */
 const firstTryMs = 10_000;
@@ -69,8 +75,24 @@ export async function runCluster(
 
   const machine = await readMachine(options);
   const { nodeName } = machine;
-  const access = await openApiAccess(options, { version, nodeName }, log);
+  let tellSkew = (): void => undefined;
+  const clocks = new ClockSkewWatch({ log: log.child({ component: 'clock' }), onChange: () => tellSkew() });
+  const onServerTime: ClockSkewWatch['observe'] = (time) => clocks.observe(time);
+  const access = await openApiAccess(options, { version, nodeName, onServerTime }, log);
   cleanup.defer(() => access.close());
+  // The node's own identity: other roles alone may have none that writes events.
+  const events = roles.has('kubelet')
+    ? startNodeEvents({ client: access.node, nodeName, rateLimit: options.kubelet.events, log })
+    : undefined;
+  cleanup.defer(() => events?.stop());
+  tellSkew = () => {
+    const message = clocks.skew?.text;
+    events?.warnings.set('clock', message === undefined ? [] : [{ reason: 'ClockSkew', message }]);
+  };
+  tellSkew();
+  access.certificate?.listen({
+    troubles: (troubles) => events?.warnings.set('client-certificate', certificateWarnings('client', troubles)),
+  });
   const watching = new AbortController();
   cleanup.defer(() => watching.abort(new Error('the daemon stops')));
   // The kubelet's own watch of the Node is by another identity, and need not be there.
@@ -106,7 +128,13 @@ export async function runCluster(
   const runtime = roles.has('kubelet') || roles.has('network') ? startRuntime(options, log) : undefined;
   if (runtime !== undefined) cleanup.defer(() => runtime.stop());
   let kubelet: RoleStart<ClusterKubelet> | undefined;
-  if (roles.has('kubelet') && runtime !== undefined) {
+  /** Asked for each status of the Node: warnings are told as often as that. */
+  const networkCondition = (): NetworkCondition | undefined => {
+    const { condition, warnings } = networkState({ role: network?.role, failure: network?.failure });
+    events?.warnings.set('network', warnings);
+    return condition;
+  };
+  if (events !== undefined && runtime !== undefined) {
     const otherReasons = (): string[] => (network?.error === undefined ? [] : [`pod network: ${network.error}`]);
     const started = startKubelet(runtime, {
       options,
@@ -114,6 +142,9 @@ export async function runCluster(
       client: access.node,
       mayWrite: access.certificate?.firstValid,
       otherReasons,
+      network: roles.has('network') ? networkCondition : undefined,
+      events,
+      clientCertificate: access.certificate,
       log,
     });
     kubelet = started;
@@ -122,7 +153,8 @@ export async function runCluster(
   if (roles.has('network') && runtime !== undefined && ownNode !== undefined) {
     const { client, clock } = follow;
     peers = followPeerNodes({ client, clock, log: log.child({ component: 'peer-nodes' }) }, watching.signal);
-    const started = startClusterNetwork({ options, machine, peers, runtime, ownNode, log });
+    const onChange = (): void => kubelet?.role?.node.wake();
+    const started = startClusterNetwork({ options, machine, peers, runtime, ownNode, onChange, log });
     network = started;
     cleanup.defer(() => started.stop());
   }
@@ -145,12 +177,14 @@ export async function runCluster(
       proxy,
       ownNode,
       peers,
+      clockSkew: clocks.skew,
       certificate: access.certificate?.status,
       eventLoopLag,
     });
   if (!signal.aborted) {
     log.info({ node: nodeName, roles: [...roles] }, 'Keelson is running');
     sdNotify('READY=1');
+    await forgetStartFailure(options.runDir);
     cleanup.use(startOwnWatchdog(log));
   }
   await failed;

@@ -10,7 +10,7 @@ import { systemClock } from '../../base/clock.ts';
 import type { ClusterMode, RunOptions } from '../../config/flags.ts';
 import { kubeletConfigurationDocument } from '../../config/kubelet-configuration-document.ts';
 import type { RuntimeService } from '../../cri/service.ts';
-import type { RotationStatus } from '../../kubelet/certificates/certificate-rotation.ts';
+import type { CertificateRotation, RotationStatus } from '../../kubelet/certificates/certificate-rotation.ts';
 import type { ServingRotation } from '../../kubelet/certificates/serving-rotation.ts';
 import type { Kubelet } from '../../kubelet/kubelet.ts';
 import type { KnownNode } from '../../kubelet/node/node-api.ts';
@@ -36,6 +36,8 @@ export interface ServeKubeletApiContext {
   routes: readonly Route[];
   /** Counts requests: KubeletMetrics.answered. */
   onAnswered?: (answered: AnsweredRequest) => void;
+  /** Told once of the serving certificate's rotation, where the cluster signs it. */
+  onCertificate?: (rotation: CertificateRotation) => void;
   log: Logger;
 }
 
@@ -65,6 +67,7 @@ async function signedByCluster({
   machine,
   client,
   node,
+  onCertificate,
   log,
 }: ServeKubeletApiContext): Promise<ServingRotation | undefined> {
   const { listen, isServingCertificateRequested } = options.kubelet.server;
@@ -78,6 +81,7 @@ async function signedByCluster({
     clock: systemClock,
     log: log.child({ component: 'serving-certificate' }),
   });
+  onCertificate?.(rotation.rotation);
   const unfollow = node.onKnown(() => rotation.addressesChanged());
   return {
     ...rotation,

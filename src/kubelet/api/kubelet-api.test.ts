@@ -11,6 +11,7 @@ import { type Kubelet, startKubelet } from '../kubelet.ts';
 import { fakeKubeletOptions, fakeNodeFacts } from '../kubelet-options.fake.ts';
 import type { AdmittingNode } from '../plan/admission-checks.ts';
 import type { PodSnapshot } from '../pod-source.ts';
+import { noVolumes } from '../pods/no-volumes.fake.ts';
 import { StatusBoard } from '../status/status-board.ts';
 import { createApiPodSource } from './api-pod-source.ts';
 import { ApiPods } from './api-pods.ts';
@@ -107,7 +108,7 @@ async function setUp(t: ExecutionContext) {
         {
           source,
           volumes: () => ({
-            mount: async () => new Map(),
+            ...noVolumes,
             teardown: async (uid) => {
               await teardown.allowed;
               torndown.push(uid);

@@ -2,7 +2,7 @@
 import test, { type ExecutionContext } from 'ava';
 import type { Pod } from '../../api/core.ts';
 import { FakeClock } from '../../base/fake-clock.ts';
-import { silentLogger } from '../../observe/logger.ts';
+import { type Logger, silentLogger } from '../../observe/logger.ts';
 import type { PodSnapshot } from '../pod-source.ts';
 import { ApiPods } from './api-pods.ts';
 import { FakePodApi } from './fake-pod-api.ts';
@@ -39,13 +39,15 @@ function setUp(t: ExecutionContext) {
   const pods = new ApiPods(clock);
   const scope = new AbortController();
   let nodeUid: string | undefined = 'node-uid';
+  const warnings: string[] = [];
+  const log: Logger = { ...silentLogger, warn: (_, message) => void warnings.push(message) };
   const mirrors = new MirrorPods({
     api: server,
     pods,
     nodeName: 'n1',
     nodeUid: () => nodeUid,
     clock,
-    log: silentLogger,
+    log,
   });
   t.teardown(() => {
     mirrors.stop();
@@ -54,6 +56,7 @@ function setUp(t: ExecutionContext) {
   return {
     clock,
     server,
+    warnings,
     mirrors,
     connect: () => pods.start(server.follow, scope.signal),
     setNodeUid(uid: string | undefined) {
@@ -177,4 +180,19 @@ test('a pod of somebody else that has the name is not touched', (t) => {
     node: { name: 'n1', uid: 'u' },
   };
   t.deepEqual(mirrorPlan({ ...state, known: [other] }), []);
+});
+
+test('a 403 that passes within seconds is nothing to warn of, one that stays is', async (t) => {
+  const { clock, server, mirrors, connect, warnings } = setUp(t);
+  connect();
+  await clock.advance(10);
+  server.failures.push(403, 403);
+  mirrors.setManifests(snapshot([manifest('etcd-n1', 'h1')]));
+  await clock.advance(9_000);
+  t.truthy(server.get(key));
+  t.deepEqual(warnings, []);
+  server.failures.push(...Array.from({ length: 6 }, () => 403));
+  mirrors.setManifests(snapshot([manifest('etcd-n1', 'h1'), manifest('api-n1', 'h2')]));
+  await clock.advance(60_000);
+  t.is(warnings[0], 'mirror pod not created yet');
 });

@@ -5,6 +5,7 @@
  */
 import { isApiError } from '../../api/api-error.ts';
 import type { Pod } from '../../api/core.ts';
+import { PassingRefusals } from '../../api/passing-refusal.ts';
 import { type BackoffLimits, nextDelay } from '../../base/backoff.ts';
 import type { CancelTimer, Clock } from '../../base/clock.ts';
 import { errorLine } from '../../observe/keelson-error.ts';
@@ -30,6 +31,7 @@ export class MirrorPods {
   readonly #options: MirrorPodsOptions;
   readonly #scope = new AbortController();
   readonly #stopListening: () => void;
+  readonly #passing: PassingRefusals;
   /** By `namespace/name`: requests under way. */
   readonly #running = new Set<string>();
   /** By operation and pod: when it may be tried again. */
@@ -39,6 +41,7 @@ export class MirrorPods {
 
   constructor(options: MirrorPodsOptions) {
     this.#options = options;
+    this.#passing = new PassingRefusals(options.clock);
     this.#stopListening = options.pods.onChange(({ recovered }) => {
       if (recovered) for (const key of [...this.#delays.keys()]) this.#forgetDelay(key);
       this.wake();
@@ -93,13 +96,15 @@ export class MirrorPods {
         await api.deleteNow(operation, operation.uid, signal);
         log.info({ pod: key, reason: operation.reason }, 'removed the mirror pod');
       }
+      this.#passing.succeeded();
     } catch (error) {
       // Somebody was faster: the watch tells.
       const late =
         isApiError(error, 'API_ALREADY_EXISTS', 'API_CONFLICT') ||
         (operation.op === 'delete' && isApiError(error, 'API_NOT_FOUND'));
-      if (!signal.aborted && !late)
-        log.warn({ pod: key, error: errorLine(error) }, `mirror pod not ${operation.op}d yet`);
+      const fields = { pod: key, error: errorLine(error) };
+      if (!signal.aborted && this.#passing.mayPass(error)) log.debug(fields, 'mirror pod refused for now');
+      else if (!signal.aborted && !late) log.warn(fields, `mirror pod not ${operation.op}d yet`);
     } finally {
       this.#running.delete(key);
       // Also after success: the watch may be behind, and the same request must not be made twice meanwhile.

@@ -2,7 +2,7 @@
 import test, { type ExecutionContext } from 'ava';
 import type { Pod, PodCondition, PodStatus } from '../../api/core.ts';
 import { FakeClock } from '../../base/fake-clock.ts';
-import { silentLogger } from '../../observe/logger.ts';
+import { type Logger, silentLogger } from '../../observe/logger.ts';
 import { StatusBoard } from '../status/status-board.ts';
 import { ApiPods } from './api-pods.ts';
 import { FakePodApi } from './fake-pod-api.ts';
@@ -34,18 +34,20 @@ function setUp(t: ExecutionContext, parallel = 3) {
   const mayRun = new Set<string>();
   const scope = new AbortController();
   const syncs: StatusSync[] = [];
+  const warnings: string[] = [];
+  const log: Logger = { ...silentLogger, warn: (_, message) => void warnings.push(message) };
   t.teardown(() => {
     scope.abort();
     for (const sync of syncs) sync.stop();
   });
   const start = (): StatusSync => {
-    const options = { api: server, pods, board, mayRun: (uid: string) => mayRun.has(uid), clock, log: silentLogger };
+    const options = { api: server, pods, board, mayRun: (uid: string) => mayRun.has(uid), clock, log };
     const sync = startStatusSync({ ...options, parallel, random: () => 0.5 });
     syncs.push(sync);
     return sync;
   };
   pods.start(server.follow, scope.signal);
-  return { clock, server, board, pods, mayRun, start };
+  return { clock, server, board, pods, mayRun, start, warnings };
 }
 
 test('the last status is sent; equal ones and those between are not', async (t) => {
@@ -356,3 +358,21 @@ for (let seed = 1; seed <= 60; seed++) {
     t.is(sync.pending, 0);
   });
 }
+
+test('a 403 that passes within seconds is nothing to warn of, one that stays is', async (t) => {
+  const { clock, server, board, start, warnings } = setUp(t);
+  for (const name of ['web', 'db']) server.bind(makePod(name));
+  await clock.advance(1);
+  start();
+  server.failures.push(403, 403, 403);
+  board.set(makePod('web'), status('Running'));
+  await clock.advance(8_000);
+  t.is(server.get('default/web')?.status?.phase, 'Running');
+  t.deepEqual(warnings, []);
+  server.failures.push(...Array.from({ length: 8 }, () => 403));
+  board.set(makePod('db'), status('Running'));
+  await clock.advance(60_000);
+  t.true(warnings.length > 0);
+  t.is(new Set(warnings).size, 1);
+  t.is(warnings[0], 'pod status not sent yet');
+});

@@ -6,6 +6,7 @@
  */
 import { ApiError, isApiError } from '../../api/api-error.ts';
 import type { Pod, PodStatus } from '../../api/core.ts';
+import { PassingRefusals } from '../../api/passing-refusal.ts';
 import { type BackoffLimits, nextDelay } from '../../base/backoff.ts';
 import type { CancelTimer, Clock } from '../../base/clock.ts';
 import { createSemaphore, type Semaphore } from '../../base/semaphore.ts';
@@ -46,6 +47,7 @@ interface Entry {
   answered: Pod | undefined;
   /** What the server did not take of the last patch (fields that it is too old to know): not worth another request. */
   refused: string | undefined;
+  passing: PassingRefusals;
   running: boolean;
   again: boolean;
   delayMs: number;
@@ -104,6 +106,7 @@ class Sync implements StatusSync {
         finished: false,
         answered: undefined,
         refused: undefined,
+        passing: new PassingRefusals(this.#options.clock),
         running: false,
         again: false,
         delayMs: 0,
@@ -149,6 +152,7 @@ class Sync implements StatusSync {
       while (entry.again && !this.#scope.signal.aborted) {
         entry.again = false;
         await this.#pass(uid, entry);
+        entry.passing.succeeded();
         entry.delayMs = 0;
       }
     } catch (error) {
@@ -217,6 +221,7 @@ class Sync implements StatusSync {
     const { namespace, name } = entry.pod.metadata;
     const fields = { pod: `${namespace}/${name}`, uid, error: errorLine(error), retryMs: Math.round(waitMs) };
     if (isApiError(error, 'API_NOT_FOUND')) this.#options.log.debug(fields, 'a pod is gone from the API server');
+    else if (entry.passing.mayPass(error)) this.#options.log.debug(fields, 'pod status refused for now');
     else this.#options.log.warn(fields, 'pod status not sent yet');
     this.#later(uid, entry, waitMs);
   }

@@ -9,7 +9,6 @@ import type { ApiClient } from '../../api/client.ts';
 import { nextDelay } from '../../base/backoff.ts';
 import type { CancelTimer, Clock } from '../../base/clock.ts';
 import { sleep } from '../../base/clock.ts';
-import { errorLine } from '../../observe/keelson-error.ts';
 import type { Logger } from '../../observe/logger.ts';
 import { CertificateError } from './certificate-error.ts';
 import type { CertificateStore } from './certificate-store.ts';
@@ -23,6 +22,7 @@ import {
   receivedRenewalTime,
   renewalTime,
 } from './request-template.ts';
+import { notYetValid, type RotationListener, type RotationTrouble, troubleOf } from './rotation-trouble.ts';
 
 export interface CertificateRotationOptions {
   readonly store: CertificateStore;
@@ -76,7 +76,9 @@ export class CertificateRotation {
   #renewAtMs: number | undefined;
   #replaceAtOnce: boolean;
   #waiting: string | undefined;
-  #error: string | undefined;
+  #error: RotationTrouble | undefined;
+  #failures = 0;
+  readonly #listeners = new Set<RotationListener>();
   /** A certificate was had, or the API server refused to take a request: it works. One that is only pending says nothing. */
   #healthy = false;
   #cancelLostTimer: CancelTimer = () => undefined;
@@ -104,13 +106,36 @@ export class CertificateRotation {
   }
 
   get status(): RotationStatus {
-    const trouble = this.#waiting ?? this.#error;
+    const future = notYetValid(this.#current?.leaf, this.#options.clock.now());
+    const trouble = this.#waiting ?? this.#error?.line ?? future?.line;
     return {
       notAfterMs: this.#current?.leaf.notAfterMs,
       isValid: this.valid !== undefined,
       renewAtMs: this.#options.renew ? this.#renewAtMs : undefined,
       trouble,
     };
+  }
+
+  /** Tries that failed since the start. */
+  get failures(): number {
+    return this.#failures;
+  }
+
+  /** Returns a function that ends the listening. */
+  listen(listener: RotationListener): () => void {
+    this.#listeners.add(listener);
+    listener.troubles?.(this.#troubles());
+    return () => this.#listeners.delete(listener);
+  }
+
+  #troubles(): RotationTrouble[] {
+    const waiting = this.#waiting === undefined ? undefined : ({ kind: 'waiting', line: this.#waiting } as const);
+    const future = notYetValid(this.#current?.leaf, this.#options.clock.now());
+    return [this.#error, waiting, future].filter((trouble) => trouble !== undefined);
+  }
+
+  #tellTroubles(): void {
+    for (const listener of this.#listeners) listener.troubles?.(this.#troubles());
   }
 
   /** Resolves once there is, or was, a valid certificate. */
@@ -151,6 +176,8 @@ export class CertificateRotation {
       try {
         const waitMs = wanted === undefined ? longestSleepMs : this.#untilDue(wanted);
         if (wanted === undefined || waitMs > 0) {
+          // A certificate of the future becomes valid without a word.
+          this.#tellTroubles();
           await sleep(Math.min(waitMs, longestSleepMs), signal, clock);
           continue;
         }
@@ -188,6 +215,7 @@ export class CertificateRotation {
             usedKey,
             onWaiting: (what) => {
               this.#waiting = what;
+              this.#tellTroubles();
             },
             clock,
             log,
@@ -202,8 +230,11 @@ export class CertificateRotation {
       this.#answered(true);
       const { notBeforeMs, notAfterMs, commonName } = pair.leaf;
       const renewAtMs = receivedRenewalTime(pair.leaf, clock.now(), this.#random());
+      const former = this.#current;
       this.#adopt(pair, renewAtMs);
       this.#options.onChange?.(pair);
+      if (former !== undefined)
+        for (const listener of this.#listeners) listener.rotated?.(clock.now() - former.leaf.notBeforeMs);
       log.info(
         { subject: commonName, notAfter: dateOf(notAfterMs), renewAt: dateOf(renewAtMs) },
         'a certificate was received and is used from now on',
@@ -214,6 +245,7 @@ export class CertificateRotation {
       }
     } finally {
       this.#waiting = undefined;
+      this.#tellTroubles();
     }
   }
 
@@ -225,12 +257,14 @@ export class CertificateRotation {
   }
 
   #failed(error: unknown): void {
-    const line = errorLine(error);
+    const trouble = troubleOf(error);
     const { log } = this.#options;
-    const fields = { error: line };
-    if (line === this.#error) log.debug(fields, 'there is still no certificate');
+    const fields = { error: trouble.line };
+    if (trouble.line === this.#error?.line) log.debug(fields, 'there is still no certificate');
     else log.warn(fields, 'no certificate could be had, trying again');
-    this.#error = line;
+    this.#error = trouble;
+    this.#failures++;
+    this.#tellTroubles();
     const health = healthOf(error);
     if (health !== undefined) this.#answered(health);
     this.#checkLoss();
@@ -260,7 +294,7 @@ export class CertificateRotation {
   #checkLoss(): void {
     const { clock, renew } = this.#options;
     if (!renew || !this.#healthy || clock.now() < this.#lostAtMs) return;
-    const why = this.#waiting ?? this.#error ?? 'none was asked for';
+    const why = this.#waiting ?? this.#error?.line ?? 'none was asked for';
     this.#lose(
       new CertificateError(
         'CLIENT_CERTIFICATE_LOST',

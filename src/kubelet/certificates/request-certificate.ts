@@ -5,7 +5,6 @@
  */
 import { ApiError } from '../../api/api-error.ts';
 import {
-  type CreatedSigningRequest,
   createSigningRequest,
   followSigningRequest,
   type KeyUsage,
@@ -37,8 +36,8 @@ export interface RequestContext {
 
 /** client-go's certificateWaitTimeout. */
 const decisionMs = 15 * 60_000;
-/** Further apart than any request takes: worth a word. */
-const clockSkewMs = 60_000;
+/** Controllers that approve do it at once: who waits longer waits for a person. */
+const approvalPatienceMs = 10_000;
 
 type Decision = Extract<SigningRequestState, { certificate: string } | { by: string }> | { readonly kind: 'gone' };
 
@@ -70,7 +69,6 @@ export async function requestCertificate(
   const { version, name, uid } = created;
   await file.write({ ...pending, created: { version, name, uid } });
   log.info({ request: name, signer: signerName }, 'a certificate is asked for');
-  tellClockSkew(created, context);
   const pair = await outcome(pending, created, context, signal);
   if (pair !== 'gone') return pair;
   throw new CertificateError('CSR_GONE', 'was deleted before it was signed', {
@@ -154,6 +152,10 @@ async function decisionOf(
   const scope = new AbortController();
   const decided = Promise.withResolvers<Decision | undefined>();
   const cancel = clock.after(timeoutMs, () => decided.resolve(undefined));
+  const cancelPatience = clock.after(approvalPatienceMs, () => {
+    const fix = `kubectl certificate approve ${created.name}; see kubectl get csr`;
+    log.warn({ request: created.name, waitingMs: approvalPatienceMs, fix }, `the certificate request still ${waiting}`);
+  });
   const onAbort = (): void => decided.reject(signal.reason);
   signal.addEventListener('abort', onAbort, { once: true });
   let waiting = 'waits to be told about it by the API server';
@@ -183,6 +185,7 @@ async function decisionOf(
     return await decided.promise;
   } finally {
     cancel();
+    cancelPatience();
     signal.removeEventListener('abort', onAbort);
     scope.abort(new Error('nobody waits for the request any more'));
   }
@@ -208,16 +211,6 @@ function usable(certificate: string, { key, template }: PendingRequest, object: 
 
 function unusable(object: string, reason: string, fix: string, cause?: unknown): CertificateError {
   return new CertificateError('CSR_CERTIFICATE', `the certificate cannot be used: ${reason}`, { object, fix, cause });
-}
-
-/** A clock that is wrong shows here first, and is hard to find later. */
-function tellClockSkew({ createdMs }: CreatedSigningRequest, { clock, log }: RequestContext): void {
-  if (createdMs === undefined) return;
-  const aheadMs = clock.now() - createdMs;
-  if (Math.abs(aheadMs) < clockSkewMs) return;
-  const seconds = Math.round(Math.abs(aheadMs) / 1000);
-  const which = aheadMs > 0 ? 'ahead of' : 'behind';
-  log.warn({ seconds }, `the clock of this machine is ${seconds} s ${which} the API server's: set it`);
 }
 
 const objectOf = (name: string): string => `CertificateSigningRequest ${name}`;

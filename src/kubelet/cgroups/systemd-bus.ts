@@ -146,7 +146,7 @@ export class SystemdBus implements SystemdUnits {
 }
 
 async function connect(address: SystemdAddress, timeoutMs: number, clock: Clock): Promise<Connection> {
-  const { createClient } = await import('dbus-native');
+  const { createClient } = await import('./dbus-client.ts');
   // Direct, also to a bus: the library's own Hello throws where nobody catches it when the bus does not answer.
   const bus = createClient({ socket: address.socket, direct: true, authMethods: ['EXTERNAL'], timeout: timeoutMs });
   const lost = Promise.withResolvers<never>();

@@ -11,8 +11,8 @@ export class PodReleases {
   watch<T extends Pick<PodVolumes, 'teardown'>>(volumes: T): T {
     return {
       ...volumes,
-      teardown: async (uid: string): Promise<void> => {
-        await volumes.teardown(uid);
+      teardown: async (uid: string, signal?: AbortSignal): Promise<void> => {
+        await volumes.teardown(uid, signal);
         for (const resolve of this.#waiting.get(uid) ?? []) resolve();
         this.#waiting.delete(uid);
       },

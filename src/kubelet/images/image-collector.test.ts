@@ -34,13 +34,18 @@ async function setUp(change: Partial<ImageCollectorOptions> = {}, room?: DiskRoo
     log: silentLogger,
     ...change,
   });
-  const run = async (image: string): Promise<string> => {
+  const run = async (image: string, annotations: Record<string, string> = {}): Promise<string> => {
     const metadata = { name: 'pod', namespace: 'team', uid: `uid-${image}`, attempt: 0 };
     const { podSandboxId } = await fake.runtime.runPodSandbox({ config: { metadata, logDirectory: '/logs' } });
     const { image: found } = await fake.image.imageStatus({ image: { image } });
     const { containerId } = await fake.runtime.createContainer({
       podSandboxId,
-      config: { metadata: { name: 'main', attempt: 0 }, image: { image: found!.id }, logPath: 'main/0.log' },
+      config: {
+        metadata: { name: 'main', attempt: 0 },
+        image: { image: found!.id },
+        logPath: 'main/0.log',
+        annotations,
+      },
       sandboxConfig: { metadata, logDirectory: '/logs' },
     });
     return containerId;
@@ -101,6 +106,25 @@ test('a stopped container keeps its image, a pinned one and a kept one stay', as
   t.deepEqual(
     await present(),
     ['stopped', 'pinned', 'pause'].map((name) => `docker.io/r/${name}:1`),
+  );
+});
+
+test('an image that a container has as a volume stays; what others wrote in the annotation does not matter', async (t) => {
+  const { clock, fake, collector, present, run, disk } = await setUp();
+  disk.usedBeside = 900;
+  fake.setImage('r/main:1', { size: 10 });
+  fake.setImage('r/volume:1', { size: 10 });
+  fake.setImage('r/unused:1', { size: 10 });
+  const { image: volume } = await fake.image.imageStatus({ image: { image: 'r/volume:1' } });
+  await run('r/main:1', { 'keelson.dev/image-volumes': JSON.stringify([volume?.id, 7]) });
+  fake.setImage('r/other:1', { size: 10 });
+  await run('r/other:1', { 'keelson.dev/image-volumes': '{"x":' });
+  await collector.collect().catch(() => undefined);
+  await clock.advance(2 * minute);
+  insufficient(t, await t.throwsAsync(collector.collect()));
+  t.deepEqual(
+    await present(),
+    ['main', 'volume', 'other'].map((name) => `docker.io/r/${name}:1`),
   );
 });
 

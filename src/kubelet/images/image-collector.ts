@@ -9,6 +9,7 @@ import type { ImageService, RuntimeService } from '../../cri/service.ts';
 import { errorLine, KeelsonError } from '../../observe/keelson-error.ts';
 import type { Logger } from '../../observe/logger.ts';
 import type { NodeEvent } from '../node/node-conditions.ts';
+import { imageVolumesAnnotation } from '../plan/annotations.ts';
 import {
   type DiskRoom,
   type ImageGcPolicy,
@@ -151,7 +152,12 @@ export class ImageCollector {
     const [{ containers }, others] = await Promise.all([runtime.listContainers({}, call), kept?.() ?? []]);
     const nowMs = clock.now();
     for (const [reference, untilMs] of this.#promised) if (untilMs <= nowMs) this.#promised.delete(reference);
-    const references = containers.flatMap(({ imageId, imageRef, image }) => [imageId, imageRef, image?.image ?? '']);
+    const references = containers.flatMap(({ imageId, imageRef, image, annotations }) => [
+      imageId,
+      imageRef,
+      image?.image ?? '',
+      ...imageVolumes(annotations[imageVolumesAnnotation]),
+    ]);
     const used = usedImages(listed, [...references, ...others, ...this.#promised.keys()]);
     this.#records = recordImages(this.#records, listed, used, nowMs);
     return { removable: removableImages(this.#records, used), nowMs };
@@ -196,5 +202,16 @@ export class ImageCollector {
     const left = new Map(this.#records);
     left.delete(id);
     this.#records = left;
+  }
+}
+
+/** Of a container that Keelson made; others have no such annotation, or something of their own in it. */
+function imageVolumes(annotation: string | undefined): string[] {
+  if (annotation === undefined) return [];
+  try {
+    const ids: unknown = JSON.parse(annotation);
+    return Array.isArray(ids) ? ids.filter((id): id is string => typeof id === 'string') : [];
+  } catch {
+    return [];
   }
 }

@@ -1,6 +1,7 @@
 /**
- * The four conditions that a node writes - MemoryPressure, DiskPressure, PIDPressure, Ready - and the events that their
- * changes are worth. Conditions of others (NetworkUnavailable, ...) stay where and as they are.
+ * The four conditions that a node writes - MemoryPressure, DiskPressure, PIDPressure, Ready -, NetworkUnavailable where its
+ * pod network is this daemon's too, and the events that their changes are worth. Conditions of others stay where and as
+ * they are.
  * Layer: kubelet/node (pure; time is handed in). Rules: pkg/kubelet/nodestatus/setters.go.
  */
 import type { NodeCondition } from '../../api/node.ts';
@@ -20,6 +21,16 @@ export interface ConditionFacts {
   readonly pressure: Readonly<Record<PressureCondition, boolean>>;
   /** Why the node is not ready; none when it is. */
   readonly notReady: readonly string[];
+  /** Undefined: another's affair, or not known yet. */
+  readonly network?: NetworkCondition | undefined;
+}
+
+/** The way to the pods of other nodes. From NetworkUnavailable the node lifecycle controller makes a taint. */
+export interface NetworkCondition {
+  readonly isUp: boolean;
+  /** One word in CamelCase. */
+  readonly reason: string;
+  readonly message: string;
 }
 
 interface Wording {
@@ -102,7 +113,16 @@ export function nodeConditions(
     };
   };
 
+  const networkOf = ({ isUp, reason, message }: NetworkCondition): NodeCondition => {
+    const type = 'NetworkUnavailable';
+    const before = previous.find((condition) => condition.type === type);
+    const status = isUp ? 'False' : 'True';
+    const kept = before?.status === status ? before.lastTransitionTime : undefined;
+    return { type, status, lastHeartbeatTime: now, lastTransitionTime: kept ?? now, reason, message };
+  };
+
   const own = new Map<string, NodeCondition>([
+    ...(facts.network === undefined ? [] : [['NetworkUnavailable', networkOf(facts.network)] as const]),
     ['MemoryPressure', pressureOf('MemoryPressure')],
     ['DiskPressure', pressureOf('DiskPressure')],
     ['PIDPressure', pressureOf('PIDPressure')],

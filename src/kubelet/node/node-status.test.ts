@@ -1,7 +1,7 @@
 import test from 'ava';
 import type { NodeStatus } from '../../api/node.ts';
 import { healthyFacts, readyConditions } from './node-facts.fake.ts';
-import { nodeImages, nodeStatus } from './node-status.ts';
+import { type NodeStatusFacts, nodeImages, nodeStatus } from './node-status.ts';
 
 const now = Date.UTC(2026, 10, 21, 12, 0, 0);
 const text = '2026-11-21T12:00:00Z';
@@ -204,6 +204,35 @@ test('images: the largest first, equal sizes by id, five names, as many as wante
   );
   t.is(nodeImages(images, -1).length, 4);
   t.is(nodeImages(images, 0).length, 0);
+});
+
+test('NetworkUnavailable: written once the pod network is known, kept while it is not', (t) => {
+  const of = (network: NodeStatusFacts['network'], previous: NodeStatus, at = now) => {
+    const { status } = nodeStatus(healthyFacts(at, { network }), previous, at);
+    return { status, condition: status.conditions?.find(({ type }) => type === 'NetworkUnavailable') };
+  };
+  t.is(of(undefined, {}).condition, undefined);
+  const taken = { isUp: false, reason: 'OverlayIsDown', message: 'VNI 1 is taken by flannel.1' };
+  const first = of(taken, {});
+  const times = { lastHeartbeatTime: text, lastTransitionTime: text };
+  t.deepEqual(first.condition, {
+    type: 'NetworkUnavailable',
+    status: 'True',
+    ...times,
+    reason: taken.reason,
+    message: taken.message,
+  });
+  t.is(first.status.conditions?.at(-1)?.type, 'Ready');
+  // A daemon that starts anew says nothing before it knows.
+  t.deepEqual(of(undefined, first.status, now + 5_000).condition, first.condition);
+  const other = of({ ...taken, message: 'no VXLAN' }, first.status, now + 10_000);
+  t.like(other.condition, {
+    message: 'no VXLAN',
+    lastHeartbeatTime: '2026-11-21T12:00:10Z',
+    lastTransitionTime: text,
+  });
+  const up = of({ isUp: true, reason: 'OverlayIsUp', message: 'up' }, other.status, now + 20_000);
+  t.like(up.condition, { status: 'False', reason: 'OverlayIsUp', lastTransitionTime: '2026-11-21T12:00:20Z' });
 });
 
 test('what is not known yet keeps its last value; swap is told when there is some', (t) => {

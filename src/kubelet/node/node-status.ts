@@ -5,7 +5,7 @@
  * extended resources). The result shares structure with `previous` and must not be changed.
  */
 import type { ContainerImage, NodeAddress, NodeRuntimeHandler, NodeStatus, NodeSystemInfo } from '../../api/node.ts';
-import { type NodeEvent, nodeConditions } from './node-conditions.ts';
+import { type NetworkCondition, type NodeEvent, nodeConditions } from './node-conditions.ts';
 import { notReadyReasons, type ReadinessFacts } from './node-readiness.ts';
 import { type MachineCapacity, nodeResources, type ResourceSettings } from './node-resources.ts';
 import type { PressureCondition } from './pressure.ts';
@@ -65,6 +65,8 @@ export interface NodeStatusFacts {
   readonly volumesInUse: readonly string[] | undefined;
   readonly pressure: Readonly<Record<PressureCondition, boolean>>;
   readonly readiness: ReadinessFacts;
+  /** Where the pod network is this daemon's too, and once it is known. */
+  readonly network?: NetworkCondition | undefined;
 }
 
 export interface RuntimeHandler {
@@ -88,6 +90,7 @@ export function nodeStatus(
       nodeName: facts.nodeName,
       pressure: facts.pressure,
       notReady: notReadyReasons(facts.readiness, capacity, nowMs),
+      network: facts.network,
     },
     nowMs,
   );

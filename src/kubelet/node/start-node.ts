@@ -15,7 +15,7 @@ import { errorLine } from '../../observe/keelson-error.ts';
 import type { Logger } from '../../observe/logger.ts';
 import type { EvictionThreshold } from './eviction-thresholds.ts';
 import { KnownNode } from './node-api.ts';
-import type { NodeEvent } from './node-conditions.ts';
+import type { NetworkCondition, NodeEvent } from './node-conditions.ts';
 import type { NodeSettings } from './node-labels.ts';
 import { NodeLease } from './node-lease.ts';
 import { type HostReader, measureNode, readNodeIdentity } from './node-measurements.ts';
@@ -61,6 +61,10 @@ export interface NodeEdges {
   readonly plegActiveMs: () => number | undefined;
   /** Reasons of other parts for which the node is not ready. */
   readonly otherReasons?: () => readonly string[];
+  /** undefined: not known yet, the status keeps what it has. */
+  readonly volumesInUse?: () => readonly string[] | undefined;
+  /** The pod network, where it is this daemon's and its state is known. Asked for each status. */
+  readonly network?: (() => NetworkCondition | undefined) | undefined;
   readonly recordEvent: (event: NodeEvent) => void;
   readonly clock: Clock;
   readonly log: Logger;
@@ -119,7 +123,7 @@ export async function startNode(options: NodeOptions, edges: NodeEdges, signal: 
     kubeletPort: options.kubeletPort,
     maxImages: options.maxImages,
     declaredFeatures: ['InPlacePodVerticalScalingInitContainers'],
-    volumesInUse: [],
+    volumesInUse: edges.volumesInUse === undefined ? [] : edges.volumesInUse(),
     ...(await measure()),
     ...pickRuntime(health),
     readiness: {
@@ -128,6 +132,7 @@ export async function startNode(options: NodeOptions, edges: NodeEdges, signal: 
       plegActiveMs: edges.plegActiveMs(),
       otherReasons: edges.otherReasons?.(),
     },
+    network: edges.network?.(),
   });
   const troubles: { node?: string | undefined; lease?: string | undefined } = {};
   const lease = new NodeLease({

@@ -19,8 +19,14 @@ export const terminationGracePeriodAnnotation = 'io.kubernetes.pod.terminationGr
 /** The container's preStop hook as JSON, so that an orphan's is still run. */
 export const preStopHandlerAnnotation = 'io.kubernetes.container.preStopHandler';
 
+/** Ids of the images that a container has as volumes, in JSON: they are in use although it is made of another. */
+export const imageVolumesAnnotation = 'keelson.dev/image-volumes';
+/** Set on a container whose mounts became read-only with all below them: what `IfPossible` came to. */
+export const recursiveReadOnlyAnnotation = 'keelson.dev/recursive-read-only';
 /** Milliseconds to wait after this instance's exit before the next one may start. */
 export const restartBackoffAnnotation = 'keelson.dev/restart-backoff-ms';
+/** On each sandbox that Keelson made, with the value `keelson`: another kubelet's pods look alike, and `cleanup` leaves them. */
+export const madeByAnnotation = 'keelson.dev/made-by';
 /** Manifest that a sandbox's pod came from (standalone and static pods). */
 export const manifestFileAnnotation = 'keelson.dev/config.file';
 

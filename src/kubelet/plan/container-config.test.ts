@@ -8,7 +8,9 @@ const context: ContainerContext = {
   attempt: 2,
   backoffMs: 20_000,
   image: { ref: 'sha256:abc', user: { uid: 0, username: '' } },
-  volumePaths: new Map([['data', '/var/lib/keelson/pods/u1/volumes/data']]),
+  volumes: new Map([
+    ['data', { kind: 'path', hostPath: '/var/lib/keelson/pods/u1/volumes/data', readOnly: false, relabel: true }],
+  ]),
   hostsFilePath: '/var/lib/keelson/pods/u1/etc-hosts',
   terminationMessageFile: '/var/lib/keelson/pods/u1/containers/main/0badcafe',
   environment: {
@@ -90,10 +92,11 @@ test('volumes first, then our hosts file and termination log', (t) => {
     { name: 'data', mountPath: '/both', mountPropagation: 'Bidirectional' as const },
   ];
   const hostPath = '/var/lib/keelson/pods/u1/volumes/data';
-  t.deepEqual(configOf({ volumeMounts }).mounts, [
-    { containerPath: '/data', hostPath, readonly: false, propagation: 'PROPAGATION_PRIVATE' },
-    { containerPath: '/relative', hostPath, readonly: true, propagation: 'PROPAGATION_HOST_TO_CONTAINER' },
-    { containerPath: '/both', hostPath, readonly: false, propagation: 'PROPAGATION_BIDIRECTIONAL' },
+  const mounted = { hostPath, selinuxRelabel: true };
+  t.deepEqual(configOf({ volumeMounts, securityContext: { privileged: true } }).mounts, [
+    { ...mounted, containerPath: '/data', readonly: false, propagation: 'PROPAGATION_PRIVATE' },
+    { ...mounted, containerPath: '/relative', readonly: true, propagation: 'PROPAGATION_HOST_TO_CONTAINER' },
+    { ...mounted, containerPath: '/both', readonly: false, propagation: 'PROPAGATION_BIDIRECTIONAL' },
     { containerPath: '/etc/hosts', hostPath: context.hostsFilePath, readonly: false, selinuxRelabel: true },
     {
       containerPath: '/dev/termination-log',
@@ -116,7 +119,7 @@ test('what the pod mounts there itself is left to it', (t) => {
 test('a volume that nobody mounted is named', (t) => {
   const volumeMounts = [{ name: 'gone', mountPath: '/x' }];
   const error = t.throws(() => configOf({ volumeMounts }), { instanceOf: ContainerConfigError });
-  t.is(error?.toLine(), 'container main: volume gone is not mounted');
+  t.is(error?.toLine(), 'container main: cannot find volume "gone" to mount into container "main"');
 });
 
 test('cgroup values; without a quota no period is set either', (t) => {
@@ -189,15 +192,19 @@ test('mounts of a pod with ids of its own are mapped', (t) => {
   t.is(mountOf({})?.uidMappings, undefined);
 });
 
-for (const [source, readonly, selinuxRelabel] of [
-  [{ emptyDir: {} }, false, true],
-  [{ configMap: { name: 'x' } }, true, true],
-  [{ secret: { secretName: 'x' } }, true, true],
-  [{ projected: {} }, true, true],
-  [{ downwardAPI: {} }, true, true],
-  [{ hostPath: { path: '/x' } }, false, undefined],
-] as const) {
-  test(`a mount of ${Object.keys(source)}: ${readonly ? 'read-only' : 'writable'}`, (t) => {
-    t.like(mountOf({}, {}, { volumes: [{ name: 'data', ...source }] }), { readonly, selinuxRelabel });
-  });
-}
+test('what IfPossible came to, and the images that are volumes, are written on the container', (t) => {
+  const volumeMounts = [{ name: 'data', mountPath: '/d', readOnly: true, recursiveReadOnly: 'IfPossible' as const }];
+  const container: Container = { name: 'main', image: 'i', volumeMounts };
+  const pod: Pod = {
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: { name: 'web', namespace: 'team', uid: 'u1' },
+    spec: { containers: [container] },
+  };
+  const written = (change: Partial<ContainerContext>) =>
+    containerConfig(pod, container, { ...context, ...change }).annotations ?? {};
+  t.is(written({})['keelson.dev/recursive-read-only'], undefined);
+  t.is(written({ isolation })['keelson.dev/recursive-read-only'], 'true');
+  t.is(written({})['keelson.dev/image-volumes'], undefined);
+  t.is(written({ images: new Map([['x', { image: 'sha256:1' }]]) })['keelson.dev/image-volumes'], '["sha256:1"]');
+});

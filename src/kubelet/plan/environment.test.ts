@@ -235,3 +235,25 @@ test('envFrom takes keys of any printable name', (t) => {
   const names = [...containerEnvironment(pod, container, own).keys()];
   t.deepEqual(names, ['1-9 lives!', '1-x.y-z']);
 });
+
+test('a variable from a file of a volume: there, missing, optional', (t) => {
+  const reference = { volumeName: 'v', path: 'env', key: 'A' };
+  const value = (text: string | undefined, change: object = {}): string | undefined => {
+    const fileKeyRef = { ...reference, ...change };
+    const container: Container = { name: 'main', image: 'i', env: [{ name: 'X', valueFrom: { fileKeyRef } }] };
+    const pod: Pod = {
+      apiVersion: 'v1',
+      kind: 'Pod',
+      metadata: { name: 'web', namespace: 'team', uid: 'u1' },
+      spec: { containers: [container] },
+    };
+    const envFile = (volume: string, path: string) => (volume === 'v' && path === 'env' ? text : undefined);
+    return containerEnvironment(pod, container, { ...context, envFile }).get('X');
+  };
+  t.is(value("A='$(B) x'"), '$(B) x');
+  t.throws(() => value("B='x'"), { instanceOf: ContainerConfigError, message: /key "A" not found in file "env"/ });
+  t.is(value("B='x'", { optional: true }), undefined);
+  t.throws(() => value(undefined), { instanceOf: ContainerConfigError, message: /there is no env file env/ });
+  t.is(value(undefined, { optional: true }), undefined);
+  t.throws(() => value('nonsense', { optional: true }), { instanceOf: ContainerConfigError });
+});

@@ -7,6 +7,7 @@
 import type { ConfigMap, Container, EnvVar, EnvVarSource, KeySelector, Pod, Secret } from '../../api/core.ts';
 import { ContainerConfigError } from './container-config-error.ts';
 import { type Allocatable, type DownwardValue, downwardField, downwardResource, ownValue } from './downward-api.ts';
+import { envFileValue } from './env-file.ts';
 import { expandReferences, maxExpandedCharacters } from './expansion.ts';
 
 export { ContainerConfigError };
@@ -25,6 +26,8 @@ export interface EnvironmentContext {
   hostIPs?: readonly string[];
   podIPs: string[];
   allocatable: Allocatable;
+  /** Text of a file in a volume of the pod, undefined when there is none; read before (fileKeyRef). */
+  envFile?: (volumeName: string, path: string) => string | undefined;
   /** Of service-variables.ts: anything that the pod says itself goes over them. */
   serviceVariables?: ReadonlyMap<string, string>;
 }
@@ -108,7 +111,21 @@ function sourceValue(
     const found = context.sources.secret(namespace, name);
     return keyed(pod, container, 'Secret', source.secretKeyRef, found !== undefined, secretText(found, key));
   }
+  if (source.fileKeyRef) return fileValue(container, source.fileKeyRef, context);
   return undefined;
+}
+
+/** The kubelet fails for a missing file even if it is optional; the API says that the variable is left out then. */
+function fileValue(
+  container: Container,
+  { volumeName, path, key, optional }: NonNullable<EnvVarSource['fileKeyRef']>,
+  context: EnvironmentContext,
+): string | undefined {
+  const text = context.envFile?.(volumeName, path);
+  if (text === undefined && !optional) throw missing(container, `there is no env file ${path} in volume ${volumeName}`);
+  const value = text === undefined ? undefined : envFileValue(text, key, `container ${container.name}`);
+  if (value !== undefined || optional) return value;
+  throw missing(container, `environment variable key "${key}" not found in file "${path}" of volume ${volumeName}`);
 }
 
 function keyed(

@@ -9,6 +9,26 @@ import { ContainerConfigError } from './container-config-error.ts';
 export const maxExpandedCharacters = 6 * 2 ** 20;
 
 /**
+ * As expandReferences, for a path: a reference to what is missing or empty would name another directory.
+ * Source: ExpandContainerVolumeMounts in pkg/kubelet/container/helpers.go.
+ * @throws ContainerConfigError, which names the variables
+ */
+export function expandPath(text: string, variables: ReadonlyMap<string, string>, object: string): string {
+  const missing = new Set<string>();
+  const present = new Map<string, string>();
+  for (const [, name] of text.matchAll(/\$(?:\$|\(([^)]*)\))/g)) {
+    if (name === undefined) continue;
+    const value = variables.get(name);
+    if (value) present.set(name, value);
+    else missing.add(name);
+  }
+  if (missing.size > 0) {
+    throw new ContainerConfigError(`missing value for ${[...missing].map((name) => `"${name}"`).join(', ')}`, object);
+  }
+  return expandReferences(text, present, object);
+}
+
+/**
  * @param object whose text it is, for the error
  * @throws ContainerConfigError when the result is longer than a program could be given
  */

@@ -3,7 +3,7 @@
  * Layer: kubelet/plan (pure). Source: component-helpers/scheduling/corev1 (nodeaffinity, helpers.go),
  * api/core/v1/toleration.go. An operator that does not exist matches nothing.
  */
-import type { NodeSelectorRequirement, NodeSelectorTerm, Pod } from '../../api/core.ts';
+import type { NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, Pod } from '../../api/core.ts';
 import type { Taint } from '../../api/node.ts';
 
 type Labels = Readonly<Record<string, string>>;
@@ -12,7 +12,11 @@ export function matchesNode(pod: Pod, nodeName: string, labels: Labels): boolean
   const required = pod.spec.affinity?.nodeAffinity?.requiredDuringSchedulingIgnoredDuringExecution;
   const selected = Object.entries(pod.spec.nodeSelector ?? {}).every(([key, value]) => labelOf(labels, key) === value);
   if (!selected || required === undefined) return selected;
-  return required.nodeSelectorTerms.some((term) => matchesTerm(term, nodeName, labels));
+  return matchesNodeSelector(required, nodeName, labels);
+}
+
+export function matchesNodeSelector(selector: NodeSelector, nodeName: string, labels: Labels): boolean {
+  return selector.nodeSelectorTerms.some((term) => matchesTerm(term, nodeName, labels));
 }
 
 function matchesTerm(term: NodeSelectorTerm, nodeName: string, labels: Labels): boolean {

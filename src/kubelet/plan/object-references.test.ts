@@ -21,6 +21,7 @@ test('references of volumes, pulls, and containers of every kind, each once', (t
       imagePullSecrets: [{ name: 'pull' }],
       volumes: [
         { name: 'v', configMap: { name: 'files' } },
+        { name: 'd', csi: { driver: 'x', nodePublishSecretRef: { name: 'driver' } } },
         { name: 'p', projected: { sources: [{ secret: { name: 'part' } }] } },
       ],
     },
@@ -29,6 +30,7 @@ test('references of volumes, pulls, and containers of every kind, each once', (t
     'configMap/team/files',
     'configMap/team/shared',
     'secret/team/debug',
+    'secret/team/driver',
     'secret/team/init',
     'secret/team/main',
     'secret/team/part',

@@ -23,9 +23,10 @@ export function objectReferences(pod: Pod): ObjectReference[] {
     const reference = { kind, namespace: pod.metadata.namespace, name };
     found.set(referenceKey(reference), reference);
   };
-  for (const { configMap, secret, projected } of pod.spec.volumes ?? []) {
+  for (const { configMap, secret, projected, csi } of pod.spec.volumes ?? []) {
     add('configMap', configMap?.name);
     add('secret', secret?.secretName);
+    add('secret', csi?.nodePublishSecretRef?.name);
     for (const source of projected?.sources ?? []) {
       add('configMap', source.configMap?.name);
       add('secret', source.secret?.name);

@@ -156,3 +156,11 @@ test('a full name that the kernel does not take is refused', (t) => {
     message: /is too long \(64 characters is the max, 76 characters requested\)/,
   });
 });
+
+test('each sandbox is marked as ours, whatever the pod says of it', (t) => {
+  const annotations = { note: 'x', 'keelson.dev/made-by': 'somebody' };
+  t.deepEqual(sandboxConfig(pod({}, { annotations }), 0, context).annotations, {
+    note: 'x',
+    'keelson.dev/made-by': 'keelson',
+  });
+});

@@ -11,7 +11,7 @@ import {
   formatAllocation,
   isEmptyAllocation,
 } from '../resize/allocation.ts';
-import { podNameLabel, podNamespaceLabel, podUidLabel } from './annotations.ts';
+import { madeByAnnotation, podNameLabel, podNamespaceLabel, podUidLabel } from './annotations.ts';
 import { containersOf } from './container-kind.ts';
 import type { ResolverConfig } from './dns-config.ts';
 import { kernelHostname, podHostname } from './hostname.ts';
@@ -72,7 +72,8 @@ export function sandboxConfig(pod: Pod, attempt: number, context: SandboxContext
 
 /** A pod may carry any annotation: what it was given is never its own word. */
 function annotations(pod: Pod): Record<string, string> {
-  const { [allocatedResourcesAnnotation]: _, ...own } = pod.metadata.annotations ?? {};
+  const { [allocatedResourcesAnnotation]: _, ...given } = pod.metadata.annotations ?? {};
+  const own = { ...given, [madeByAnnotation]: 'keelson' };
   const allocation = allocationOf(pod);
   if (!isApiPod(pod) || isEmptyAllocation(allocation)) return own;
   return { ...own, [allocatedResourcesAnnotation]: formatAllocation(allocation) };

@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import type { Container, EphemeralContainer, Pod } from '../../api/core.ts';
 import { writeFileAtomic } from '../../base/atomic-file.ts';
 import { hasErrorCode } from '../../base/errors.ts';
+import type * as cri from '../../cri/messages.generated.ts';
 import { errorLine, KeelsonError } from '../../observe/keelson-error.ts';
 import type { PresentImage } from '../images/ensure-image.ts';
 import { containerConfig } from '../plan/container-config.ts';
@@ -16,8 +17,10 @@ import { hostsFile } from '../plan/hosts-file.ts';
 import { usualIsolation } from '../plan/isolation.ts';
 import { containerLogLinkName, containerLogPath, podLogDirectory } from '../plan/log-paths.ts';
 import type { StartOperation } from '../plan/pod-operation.ts';
+import type { PodVolumes } from '../plan/pod-volume.ts';
 import { newestContainer, type PodRuntimeState, type SandboxRecord, sortNewestFirst } from '../plan/runtime-state.ts';
 import { podAddresses } from '../status/pod-status.ts';
+import { prepareSubPaths, readEnvFiles } from './container-volumes.ts';
 import { readContainer } from './inspect-pod.ts';
 import type { PodContext } from './pod-context.ts';
 import { normal } from './pod-events.ts';
@@ -38,7 +41,9 @@ export interface StartRequest {
   operation: StartOperation;
   sandbox: SandboxRecord;
   image: PresentImage;
-  volumePaths: ReadonlyMap<string, string>;
+  volumes: PodVolumes;
+  /** Of image volumes, by name. */
+  images: ReadonlyMap<string, cri.ImageSpecInput>;
 }
 
 /** @returns the pod's state with the new instance; it is recorded in the cache. @throws ContainerStartError, CriError */
@@ -97,7 +102,7 @@ async function namesIn(directory: string): Promise<string[]> {
 }
 
 async function createContainer(request: StartRequest, attempt: number, context: PodContext): Promise<string> {
-  const { pod, container, operation, sandbox, image, volumePaths } = request;
+  const { pod, container, operation, sandbox, image, volumes, images } = request;
   const { node, paths } = context;
   let config: ReturnType<typeof containerConfig>;
   const isolation = (await context.isolate?.(pod)) ?? usualIsolation;
@@ -107,22 +112,27 @@ async function createContainer(request: StartRequest, attempt: number, context: 
     const terminationMessageFile = await makeTerminationMessageFile(podDir, container.name);
     const logDir = join(podLogDirectory(paths.podLogDir, pod.metadata), container.name);
     await mkdir(logDir, { recursive: true, mode: 0o755 });
+    const environment = {
+      sources: context.sources,
+      nodeName: node.nodeName,
+      hostIP: node.hostIPs[0] ?? '',
+      hostIPs: node.hostIPs,
+      podIPs: podAddresses(pod, { sandboxes: [sandbox], containers: [] }, node.hostIPs),
+      allocatable: node.allocatable,
+      serviceVariables: context.serviceVariables?.(pod),
+      envFile: await readEnvFiles(container, volumes, context.volumes),
+    };
+    const subPaths = await prepareSubPaths(pod, container, volumes, environment, context.volumes);
     config = containerConfig(pod, container, {
       attempt,
       backoffMs: operation.backoffMs,
       image,
-      volumePaths,
+      volumes,
+      subPaths,
+      images,
       hostsFilePath,
       terminationMessageFile,
-      environment: {
-        sources: context.sources,
-        nodeName: node.nodeName,
-        hostIP: node.hostIPs[0] ?? '',
-        hostIPs: node.hostIPs,
-        podIPs: podAddresses(pod, { sandboxes: [sandbox], containers: [] }, node.hostIPs),
-        allocatable: node.allocatable,
-        serviceVariables: context.serviceVariables?.(pod),
-      },
+      environment,
       node: node.resources,
       security: node.security,
       isolation,

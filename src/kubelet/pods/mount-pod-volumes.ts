@@ -4,6 +4,7 @@
  */
 import type { Pod } from '../../api/core.ts';
 import { errorLine } from '../../observe/keelson-error.ts';
+import type { PodVolumes } from '../plan/pod-volume.ts';
 import type { PodContext, PodMemory } from './pod-context.ts';
 import { warning } from './pod-events.ts';
 
@@ -13,12 +14,12 @@ export async function mountVolumes(
   memory: PodMemory,
   context: PodContext,
   signal: AbortSignal,
-): Promise<ReadonlyMap<string, string>> {
+): Promise<PodVolumes> {
   try {
     await context.objectsKnown(pod, signal);
     // Before, not after: what changes while files are written comes again.
     memory.volumesStale = false;
-    return await context.volumes.mount(pod);
+    return await context.volumes.mount(pod, signal);
   } catch (error) {
     memory.volumesStale = true;
     if (!signal.aborted) context.recordEvent(pod, warning('FailedMount', errorLine(error)));

@@ -11,8 +11,10 @@ import type { Logger } from '../../observe/logger.ts';
 import type { PodCgroups } from '../cgroups/pod-cgroups.ts';
 import type { PresentImage } from '../images/ensure-image.ts';
 import type { IsolatePod } from '../isolation/isolate-pod.ts';
+import type { SubPathMount } from '../plan/container-mounts.ts';
 import type { ClusterDns } from '../plan/dns-config.ts';
 import type { ObjectSources } from '../plan/environment.ts';
+import type { PodVolumes as MadeVolumes } from '../plan/pod-volume.ts';
 import type { NodeResources } from '../plan/resources.ts';
 import type { ActualResources, ContainerRecord, PodRuntimeState } from '../plan/runtime-state.ts';
 import type { SecurityDefaults } from '../plan/security-context.ts';
@@ -46,12 +48,26 @@ export interface PodPaths {
   containerLogLinkDir: string;
 }
 
+/** A part of a volume for one container. */
+export interface SubPathRequest extends SubPathMount {
+  /** The volume's directory on the host. */
+  readonly volumePath: string;
+}
+
 /** The pod's volumes on the host; implemented by volumes/. */
 export interface PodVolumes {
-  /** Makes or updates every volume of the pod; idempotent. Volume name -> host path. Throws VolumeError. */
-  mount(pod: Pod): Promise<ReadonlyMap<string, string>>;
+  /** Makes or updates every volume of the pod that a container uses; idempotent. By volume name. Throws VolumeError. */
+  mount(pod: Pod, signal?: AbortSignal): Promise<MadeVolumes>;
+  /** Makes parts of volumes mountable: index in volumeMounts -> host path. Throws VolumeError. */
+  bindSubPaths(
+    uid: string,
+    container: string,
+    requests: readonly SubPathRequest[],
+  ): Promise<ReadonlyMap<number, string>>;
+  /** Text of a file in a volume; undefined when there is none. Throws VolumeError. */
+  readEnvFile(volumePath: string, path: string, subject: string): Promise<string | undefined>;
   /** Unmounts and removes everything of the pod; idempotent. */
-  teardown(uid: string): Promise<void>;
+  teardown(uid: string, signal?: AbortSignal): Promise<void>;
 }
 
 /** Pulls and finds images; implemented by images/. */

@@ -12,6 +12,7 @@ import type { FakeMethod } from '../../cri/fake-server.ts';
 import { type Kubelet, startKubelet } from '../kubelet.ts';
 import { fakeKubeletOptions } from '../kubelet-options.fake.ts';
 import type { PodSnapshot } from '../pod-source.ts';
+import { noVolumes } from './no-volumes.fake.ts';
 
 const busybox: Container = { name: 'c', image: 'busybox', imagePullPolicy: 'IfNotPresent' };
 const uidOf = (name: string): string => Buffer.from(name).toString('hex').padEnd(32, '0');
@@ -99,7 +100,7 @@ async function setUp(
               },
             },
             volumes: () => ({
-              mount: async () => new Map(),
+              ...noVolumes,
               teardown: async (uid) => void torndown.push(uid),
               orphans,
             }),

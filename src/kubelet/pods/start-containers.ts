@@ -7,6 +7,7 @@ import type { Pod } from '../../api/core.ts';
 import { errorLine } from '../../observe/keelson-error.ts';
 import { findContainer } from '../plan/container-kind.ts';
 import type { PodOperation, StartOperation } from '../plan/pod-operation.ts';
+import type { PodVolumes } from '../plan/pod-volume.ts';
 import { newestContainer, type SandboxRecord } from '../plan/runtime-state.ts';
 import { startContainer } from './container-start.ts';
 import { mountVolumes } from './mount-pod-volumes.ts';
@@ -14,6 +15,7 @@ import { type PodContext, type PodMemory, startPriority } from './pod-context.ts
 import { normal, warning } from './pod-events.ts';
 import { runPostStart } from './post-start.ts';
 import { publishStatus } from './publish-status.ts';
+import { pullImageVolumes } from './pull-image-volumes.ts';
 import { reportStartFailure } from './report-start-failure.ts';
 import { startSandbox } from './sandbox-start.ts';
 
@@ -28,7 +30,7 @@ export async function startWhatMustStart(
   context: PodContext,
   signal: AbortSignal,
 ): Promise<number | undefined> {
-  const volumePaths = await mountVolumes(pod, memory, context, signal);
+  const volumes = await mountVolumes(pod, memory, context, signal);
   const state = context.cache.get(pod.metadata.uid);
   let sandbox = state.sandboxes[0];
   const creation = operations.find((operation) => operation.op === 'createSandbox');
@@ -45,7 +47,7 @@ export async function startWhatMustStart(
   for (const operation of operations) {
     if (operation.op !== 'startContainer') continue;
     signal.throwIfAborted();
-    const wakeAtMs = await startOne(pod, operation, sandbox, volumePaths, memory, context, signal);
+    const wakeAtMs = await startOne(pod, operation, sandbox, volumes, memory, context, signal);
     wakes.push(...wakeAtMs.atMs);
     if (wakeAtMs.stop) break;
   }
@@ -56,7 +58,7 @@ async function startOne(
   pod: Pod,
   operation: StartOperation,
   sandbox: SandboxRecord,
-  volumePaths: ReadonlyMap<string, string>,
+  volumes: PodVolumes,
   memory: PodMemory,
   context: PodContext,
   signal: AbortSignal,
@@ -66,7 +68,8 @@ async function startOne(
   if (!container) return { atMs: [] };
   try {
     const image = await context.images.ensure(pod, container, signal);
-    const request = { pod, container, operation, sandbox, image, volumePaths };
+    const images = await pullImageVolumes(pod, container, volumes, context, signal);
+    const request = { pod, container, operation, sandbox, image, volumes, images };
     const state = await context.startSlots.run(() => startContainer(request, context), {
       priority: startPriority.container,
       signal,

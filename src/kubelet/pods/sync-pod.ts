@@ -112,7 +112,7 @@ async function keepEnded(pod: Pod, memory: PodMemory, context: PodContext, signa
   publishStatus(pod, context.cache.get(uid), memory, context, { terminating: true });
   // What a manifest's containers said last is read from there by a successor; the API server remembers for others.
   if (isApiPod(pod) && !memory.volumesGone) {
-    await context.volumes.teardown(uid);
+    await context.volumes.teardown(uid, signal);
     memory.volumesGone = true;
   }
   await context.cgroups?.remove(uid);

@@ -13,6 +13,7 @@ import { type PodIdentity, terminationGracePeriodAnnotation } from '../plan/anno
 import { containerLogLinkName } from '../plan/log-paths.ts';
 import type { PodRuntimeState } from '../plan/runtime-state.ts';
 import { noProbes } from './no-probes.fake.ts';
+import { noVolumes } from './no-volumes.fake.ts';
 import type { PodContext, PodMemory } from './pod-context.ts';
 import { PodRuntimeCache } from './runtime-cache.ts';
 import { stopTimeout } from './stop-containers.ts';
@@ -58,7 +59,7 @@ async function setUp(t: ExecutionContext, generation: '1.6' | '1.7' | '2.1' = '1
     },
     paths,
     volumes: {
-      mount: async () => new Map(),
+      ...noVolumes,
       teardown: async (uid) => {
         steps.push(`teardown ${uid.slice(0, 4)}`);
         if (teardownFailures-- > 0) throw new Error('device is busy');

@@ -15,7 +15,7 @@ interface Root {
 async function makeRoot(t: ExecutionContext): Promise<Root> {
   const root = await mkdtemp(join(tmpdir(), 'keelson-message-'));
   t.teardown(() => rm(root, { recursive: true, force: true }));
-  const podDir = join(root, 'pods', 'u1');
+  const podDir = join(root, 'pods', 'u1', 'containers', 'main');
   await mkdir(podDir, { recursive: true });
   const reader = terminationMessageReader(root);
   return {
@@ -29,20 +29,26 @@ const line = (text: string, tag = 'F'): string => `2026-01-01T00:00:00.000000000
 
 test('the file that the container wrote', async (t) => {
   const { podDir, read } = await makeRoot(t);
-  await writeFile(join(podDir, 'message'), 'out of\nluck');
-  t.is(await read(join(podDir, 'message')), 'out of\nluck');
+  await writeFile(join(podDir, '00000000'), 'out of\nluck');
+  t.is(await read(join(podDir, '00000000')), 'out of\nluck');
 });
 
 test('of a long file the last 4096 bytes', async (t) => {
   const { podDir, read } = await makeRoot(t);
-  await writeFile(join(podDir, 'message'), `${'a'.repeat(10_000)}${'b'.repeat(4095)}c`);
-  t.is(await read(join(podDir, 'message')), `${'b'.repeat(4095)}c`);
+  await writeFile(join(podDir, '00000000'), `${'a'.repeat(10_000)}${'b'.repeat(4095)}c`);
+  t.is(await read(join(podDir, '00000000')), `${'b'.repeat(4095)}c`);
 });
 
 test('no file, no mount, an empty file: nothing', async (t) => {
   const { podDir, read } = await makeRoot(t);
-  await writeFile(join(podDir, 'empty'), '');
-  for (const path of [join(podDir, 'none'), join(podDir, 'empty'), join(podDir, 'empty', 'below'), undefined, '']) {
+  await writeFile(join(podDir, '00000002'), '');
+  for (const path of [
+    join(podDir, '00000001'),
+    join(podDir, '00000002'),
+    join(podDir, '00000002', 'below'),
+    undefined,
+    '',
+  ]) {
     t.is(await read(path), '');
   }
 });
@@ -51,18 +57,25 @@ test('what is not a file of ours is not read: links, directories, fifos, other p
   const { root, podDir, read } = await makeRoot(t);
   const secret = join(root, 'secret');
   await writeFile(secret, 'hunter2');
-  await symlink(secret, join(podDir, 'link'));
-  await symlink('/dev/zero', join(podDir, 'device'));
-  await promisify(execFile)('mkfifo', [join(podDir, 'fifo')]);
+  await symlink(secret, join(podDir, '00000003'));
+  await symlink('/dev/zero', join(podDir, '00000004'));
+  const volume = join(root, 'pods/u1/volumes/kubernetes.io~empty-dir/data');
+  await mkdir(volume, { recursive: true });
+  await writeFile(join(volume, 'file'), 'said');
+  await symlink(root, join(volume, 'way'));
+  await promisify(execFile)('mkfifo', [join(podDir, '00000005')]);
   for (const path of [
-    join(podDir, 'link'),
-    join(podDir, 'device'),
-    join(podDir, 'fifo'),
+    join(podDir, '00000003'),
+    join(podDir, '00000004'),
+    join(podDir, '00000005'),
     podDir,
     secret,
-    `${podDir}/../../secret`,
+    `${podDir}/../../../../secret`,
     join(root, 'pods-of-another', 'x'),
     'pods/u1/relative',
+    // What a container has of its own: its symlinks would lead the way.
+    join(volume, 'file'),
+    join(volume, 'way', 'secret'),
     '/etc/hostname',
   ]) {
     t.is(await read(path), '', path);
@@ -71,29 +84,32 @@ test('what is not a file of ours is not read: links, directories, fifos, other p
 
 test('a fifo for a log neither blocks nor answers', async (t) => {
   const { podDir, read } = await makeRoot(t);
-  await promisify(execFile)('mkfifo', [join(podDir, 'fifo')]);
-  t.is(await read(undefined, join(podDir, 'fifo')), '');
+  await promisify(execFile)('mkfifo', [join(podDir, '00000005')]);
+  t.is(await read(undefined, join(podDir, '00000005')), '');
 });
 
 test('a failure to read is told as the message, not thrown', async (t) => {
   const { podDir, read } = await makeRoot(t);
-  t.regex(await read(join(podDir, 'n'.repeat(300))), /^cannot read the termination message: ENAMETOOLONG/);
+  t.regex(
+    await read(join(podDir, '..', 'n'.repeat(300), '0badcafe')),
+    /^cannot read the termination message: ENAMETOOLONG/,
+  );
 });
 
 test('the file before the log, the log only when there is none', async (t) => {
   const { podDir, read } = await makeRoot(t);
-  await writeFile(join(podDir, 'message'), 'said');
-  await writeFile(join(podDir, 'empty'), '');
-  await writeFile(join(podDir, 'log'), line('logged'));
-  t.is(await read(join(podDir, 'message'), join(podDir, 'log')), 'said');
-  t.is(await read(join(podDir, 'empty'), join(podDir, 'log')), 'logged\n');
-  t.is(await read(join(podDir, 'empty')), '');
+  await writeFile(join(podDir, '00000000'), 'said');
+  await writeFile(join(podDir, '00000002'), '');
+  await writeFile(join(podDir, '00000006'), line('logged'));
+  t.is(await read(join(podDir, '00000000'), join(podDir, '00000006')), 'said');
+  t.is(await read(join(podDir, '00000002'), join(podDir, '00000006')), 'logged\n');
+  t.is(await read(join(podDir, '00000002')), '');
   t.is(await read(undefined, join(podDir, 'nolog')), '');
 });
 
 test('of a long log the end, even when its last line is as long as lines get', async (t) => {
   const { podDir, read } = await makeRoot(t);
-  const log = join(podDir, 'log');
+  const log = join(podDir, '00000006');
   await writeFile(log, `${line('early').repeat(5_000)}${line('x'.repeat(16_383))}`);
   t.is(await read(undefined, log), `${'x'.repeat(2047)}\n`);
   await writeFile(log, `${line('y'.repeat(16_384), 'P')}${line('end')}`);
@@ -116,4 +132,12 @@ test('log tail: the last 80 lines, and of those the last 2048 bytes', (t) => {
   t.is(logTail(numbered).split('\n').length, 81);
   t.true(logTail(numbered).startsWith('20\n'));
   t.is(Buffer.byteLength(logTail(line('z'.repeat(3_000)))), 2048);
+});
+
+test('a part of a volume that is mounted there is read', async (t) => {
+  const { root, read } = await makeRoot(t);
+  const bound = join(root, 'pods/u1/volume-subpaths/data/main');
+  await mkdir(bound, { recursive: true });
+  await writeFile(join(bound, '0'), 'said');
+  t.is(await read(join(bound, '0')), 'said');
 });

@@ -1,8 +1,9 @@
 /**
  * The last words of a container: the file behind terminationMessagePath, or the end of its log when it failed silently.
  * Rules: the last 4 KiB of the file; of the log, the last 80 lines within 2 KiB (pkg/kubelet/kuberuntime/kuberuntime_container.go).
- * Layer: kubelet/pods (edge to the disk). The container wrote these bytes: the file is opened without following a
- * symlink, must be below our own pod directories, and only its size is trusted to be wrong.
+ * Layer: kubelet/pods (edge to the disk). The container wrote these bytes: the file must be where only we make files, is
+ * opened without following a symlink, and only its size is trusted to be wrong. What a container mounted at the path
+ * instead is not read, unless it is a part of a volume: elsewhere its own symlinks would lead the way.
  */
 import { constants } from 'node:fs';
 import { open } from 'node:fs/promises';
@@ -17,13 +18,16 @@ const maxLogLines = 80;
 /** Enough for `maxLogBytes` of text: the runtime cuts lines at 16 KiB, and each short one brings some 45 bytes of header. */
 const logWindowBytes = 20_480;
 
-/** @param rootDir only files below `<rootDir>/pods` are read */
+/** Below `<rootDir>/pods`: the file that container-start.ts makes, or the bind mount of a subPath. */
+const ownFile = /^[^/]+\/(?:containers\/[^/]+\/[0-9a-f]{8}|volume-subpaths\/[^/]+\/[^/]+\/\d+)$/;
+
+/** @param rootDir only files that Keelson made below `<rootDir>/pods` are read */
 export function terminationMessageReader(rootDir: string): (request: TerminationMessageRequest) => Promise<string> {
   const allowed = join(rootDir, 'pods') + sep;
   return async ({ hostPath, logPath, fallbackToLogs }) => {
     const file = hostPath === undefined ? '' : resolve(hostPath);
     try {
-      if (file.startsWith(allowed)) {
+      if (file.startsWith(allowed) && ownFile.test(file.slice(allowed.length))) {
         const message = await readEnd(file, maxFileBytes);
         if (message !== '') return message;
       }

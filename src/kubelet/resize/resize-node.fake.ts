@@ -19,6 +19,7 @@ import { FakePodApi } from '../api/fake-pod-api.ts';
 import { startStatusSync } from '../api/status-sync.ts';
 import { type Kubelet, type KubeletOptions, startKubelet } from '../kubelet.ts';
 import { fakeKubeletOptions, fakeNodeFacts } from '../kubelet-options.fake.ts';
+import { noVolumes } from '../pods/no-volumes.fake.ts';
 import { StatusBoard } from '../status/status-board.ts';
 
 /** `cpu`, then `memory`; requests are limits unless limits are given. */
@@ -85,9 +86,8 @@ export async function startWithApi(options: WithApiOptions): Promise<ResizeDaemo
       {
         source,
         volumes: () => ({
-          mount: async () => new Map(),
+          ...noVolumes,
           teardown: async (uid) => rm(join(root, 'pods', uid), { recursive: true, force: true }),
-          orphans: async () => [],
         }),
         node: fakeNodeFacts(root, { nodeName: 'n1' }),
         admission: {

@@ -29,8 +29,6 @@ import {
 } from './field-spec.ts';
 import { lifecycle, probe, resizePolicy, restartPolicyRules } from './lifecycle-fields.ts';
 
-const subPaths = 'mounts of a part of a volume come in a later version';
-
 /** User and group ids, IsValidUserID. */
 export const id = integer(0, maxInt32);
 
@@ -62,7 +60,14 @@ const env: ObjectSpec = {
       ),
       configMapKeyRef: read(keySelector),
       secretKeyRef: read(keySelector),
-      fileKeyRef: refused('environment files come in a later version'),
+      fileKeyRef: read(
+        object({
+          volumeName: required(text(checkDns1123Label)),
+          path: required(text(checkLocalDescendingPath)),
+          key: required(text(checkEnvironmentName)),
+          optional: read(boolean),
+        }),
+      ),
     }),
   ),
 };
@@ -73,8 +78,8 @@ const volumeMount: ObjectSpec = {
   readOnly: read(boolean),
   mountPropagation: read(oneOf('None', 'HostToContainer', 'Bidirectional')),
   recursiveReadOnly: read(oneOf('Disabled', 'IfPossible', 'Enabled')),
-  subPath: refused(subPaths),
-  subPathExpr: refused(subPaths),
+  subPath: read(text(checkLocalDescendingPath)),
+  subPathExpr: read(text(checkLocalDescendingPath)),
 };
 
 const securityContext: ObjectSpec = {

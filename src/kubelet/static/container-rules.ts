@@ -76,7 +76,11 @@ function checkEnv(variable: Loose<EnvVar>, pod: PodContext, path: FieldPath, rep
   if (variable.value) report(at, 'must not be given beside value');
   const sources = Object.keys(valueFrom);
   if (sources.length !== 1) {
-    report(at, 'needs exactly one of fieldRef, resourceFieldRef, configMapKeyRef and secretKeyRef');
+    report(at, 'needs exactly one of fieldRef, resourceFieldRef, configMapKeyRef, secretKeyRef and fileKeyRef');
+  }
+  const { volumeName } = valueFrom.fileKeyRef ?? {};
+  if (volumeName !== undefined && !pod.volumeNames.has(volumeName)) {
+    report([...at, 'fileKeyRef', 'volumeName'], `there is no volume ${shown(volumeName)} in spec.volumes`);
   }
   const field = valueFrom.fieldRef?.fieldPath;
   if (

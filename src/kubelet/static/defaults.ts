@@ -142,9 +142,12 @@ function defaultEnv(variable: EnvVar): EnvVar {
 }
 
 function defaultVolume(volume: Volume): Volume {
-  const { emptyDir, hostPath, configMap, secret } = volume;
+  const { emptyDir, hostPath, configMap, secret, downwardAPI, projected, image, nfs } = volume;
   if (hostPath !== undefined) return { ...volume, hostPath: { type: '', ...hostPath } };
   if (configMap !== undefined) return { ...volume, configMap: { defaultMode: defaultVolumeMode, ...configMap } };
   if (secret !== undefined) return { ...volume, secret: { defaultMode: defaultVolumeMode, ...secret } };
+  if (downwardAPI !== undefined) return { ...volume, downwardAPI: { defaultMode: defaultVolumeMode, ...downwardAPI } };
+  if (projected !== undefined) return { ...volume, projected: { defaultMode: defaultVolumeMode, ...projected } };
+  if (image !== undefined || nfs !== undefined) return volume;
   return { ...volume, emptyDir: emptyDir ?? {} };
 }

@@ -44,7 +44,7 @@ const podSecurityContext: ObjectSpec = {
   fsGroup: read(id),
   ...profiles,
   sysctls: read(list(object({ name: required(text()), value: required(text()) }))),
-  fsGroupChangePolicy: ignored('the volumes of this version get their group when they are made'),
+  fsGroupChangePolicy: read(oneOf('OnRootMismatch', 'Always')),
   supplementalGroupsPolicy: read(oneOf('Merge', 'Strict')),
   seLinuxChangePolicy: ignored('no volume is relabelled'),
   windowsOptions: refused('this is a Linux node'),

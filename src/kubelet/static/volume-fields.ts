@@ -18,20 +18,33 @@ const items = list(
   }),
 );
 
-const later = 'this version mounts emptyDir, hostPath, configMap and secret';
+const downwardItems = list(
+  object({
+    path: required(text(checkLocalNonReservedPath)),
+    fieldRef: read(object({ apiVersion: read(oneOf('v1')), fieldPath: required(text()) })),
+    resourceFieldRef: read(
+      object({ containerName: read(text()), resource: required(text()), divisor: read(quantity) }),
+    ),
+    mode: read(fileMode),
+  }),
+);
+
+const projectedObject = object({
+  name: required(text(checkDns1123Subdomain)),
+  items: read(items),
+  optional: read(boolean),
+});
+
 const needsControlPlane = 'it needs an API server';
+const networkDisk = 'it needs an API server and a CSI driver';
 const removed = 'Kubernetes replaced it by CSI';
 
 const otherTypes: Readonly<Record<string, string>> = {
-  projected: later,
-  downwardAPI: later,
-  image: later,
-  csi: later,
+  csi: needsControlPlane,
   persistentVolumeClaim: needsControlPlane,
   ephemeral: needsControlPlane,
-  nfs: later,
-  iscsi: later,
-  fc: later,
+  iscsi: networkDisk,
+  fc: networkDisk,
   flexVolume: removed,
   gitRepo: removed,
   glusterfs: removed,
@@ -55,11 +68,25 @@ const otherTypes: Readonly<Record<string, string>> = {
 export const refusedVolumeTypes: readonly string[] = Object.keys(otherTypes);
 
 /** Volume types that it does; a volume has exactly one, none means emptyDir. */
-export const volumeTypes = ['emptyDir', 'hostPath', 'configMap', 'secret'] as const;
+export const volumeTypes = [
+  'emptyDir',
+  'hostPath',
+  'configMap',
+  'secret',
+  'downwardAPI',
+  'projected',
+  'image',
+  'nfs',
+] as const;
+
+function checkMedium(medium: string): string[] {
+  if (medium === 'Memory' || medium === 'HugePages' || /^HugePages-[1-9][0-9]*[KMG]i$/.test(medium)) return [];
+  return ['must be Memory, HugePages or HugePages-<size>, such as HugePages-2Mi'];
+}
 
 export const volumeFields: ObjectSpec = {
   name: required(text(checkDns1123Label)),
-  emptyDir: read(object({ medium: read(oneOf('Memory')), sizeLimit: read(quantity) })),
+  emptyDir: read(object({ medium: read(text(checkMedium)), sizeLimit: read(quantity) })),
   hostPath: read(
     object({
       path: required(text(checkAbsolutePath)),
@@ -84,6 +111,26 @@ export const volumeFields: ObjectSpec = {
       optional: read(boolean),
     }),
   ),
+  downwardAPI: read(object({ items: read(downwardItems), defaultMode: read(fileMode) })),
+  projected: read(
+    object({
+      sources: read(
+        list(
+          object({
+            configMap: read(projectedObject),
+            secret: read(projectedObject),
+            downwardAPI: read(object({ items: read(downwardItems) })),
+            serviceAccountToken: refused(needsControlPlane),
+            clusterTrustBundle: refused(needsControlPlane),
+            podCertificate: refused(needsControlPlane),
+          }),
+        ),
+      ),
+      defaultMode: read(fileMode),
+    }),
+  ),
+  image: read(object({ reference: required(text()), pullPolicy: read(oneOf('Always', 'IfNotPresent', 'Never')) })),
+  nfs: read(object({ server: required(text()), path: required(text(checkAbsolutePath)), readOnly: read(boolean) })),
   ...Object.fromEntries(
     Object.entries(otherTypes).map(([type, because]): [string, FieldSpec] => [type, refused(because)]),
   ),

@@ -82,6 +82,9 @@ export function checkVolumeMounts(
     if (mount.name !== undefined && !volumeNames.has(mount.name)) {
       report([...here, 'name'], `there is no volume ${shown(mount.name)} in spec.volumes`);
     }
+    if (mount.subPath && mount.subPathExpr) {
+      report([...here, 'subPathExpr'], 'must not be given beside subPath');
+    }
     checkPropagation(mount, container.securityContext?.privileged === true, here, report);
     if (mount.mountPath === undefined) continue;
     const target = cleanAbsolutePath(mount.mountPath);

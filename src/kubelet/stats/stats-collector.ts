@@ -11,9 +11,10 @@ import { type HostReader, measureNode } from '../node/node-measurements.ts';
 import type { ServedPods } from '../server/served-pods.ts';
 import type { SampleDepth } from './cgroup-sample.ts';
 import { directoryUsage } from './disk-usage.ts';
+import { DriverVolumeMeter, type DriverVolumes, type DriverVolumeUsage } from './driver-volume-usage.ts';
 import { type HostFiles, hostFiles } from './host-files.ts';
 import { SharedSample } from './shared-sample.ts';
-import { type StorageSample, sampleStorage } from './storage-sample.ts';
+import { type StorageSample, sampleStorage, shownPods, volumePatienceMs } from './storage-sample.ts';
 import { type ProcessLimits, summary, usageSummary } from './summary.ts';
 import type { Summary } from './summary-types.ts';
 import { type UsageSample, UsageSampler } from './usage-sample.ts';
@@ -28,6 +29,8 @@ export interface StatsCollectorOptions {
   /** Flag --runtime-cgroups, KubeletConfiguration has no such field. */
   readonly runtimeCgroup?: string | undefined;
   readonly pods: ServedPods;
+  /** Volumes that drivers mounted; none unless given. */
+  readonly driverVolumes?: DriverVolumes | undefined;
   readonly runtime: Pick<RuntimeService, 'containerStatus' | 'podSandboxStatus' | 'listContainerStats'>;
   readonly images: Pick<ImageService, 'imageFsInfo'>;
   readonly host: HostReader;
@@ -47,6 +50,7 @@ export class StatsCollector {
   readonly #options: StatsCollectorOptions;
   readonly #usage: SharedSample<UsageSample>;
   readonly #storage: SharedSample<StorageSample>;
+  readonly #driverVolumes: DriverVolumeMeter | undefined;
   readonly #startedMs: number;
   #problems = '';
 
@@ -65,7 +69,17 @@ export class StatsCollector {
       signal,
     });
     this.#usage = new SharedSample((depth) => sampler.sample(depths[depth] ?? 'details'), clock, usageFreshMs);
-    const storage = { ...options, files, volumes: volumePeriodMs > 0 ? meter : undefined };
+    const measured = volumePeriodMs > 0;
+    if (measured && options.driverVolumes !== undefined) {
+      const about = { volumes: options.driverVolumes, periodMs: volumePeriodMs, clock, log, signal };
+      this.#driverVolumes = new DriverVolumeMeter(about);
+    }
+    const storage = {
+      ...options,
+      files,
+      volumes: measured ? meter : undefined,
+      driverVolumes: this.#driverVolumes,
+    };
     this.#storage = new SharedSample(() => sampleStorage(storage), clock, storageFreshMs);
   }
 
@@ -87,6 +101,12 @@ export class StatsCollector {
     }
     this.#problems = problems;
     return sample;
+  }
+
+  /** Volumes that drivers mounted, by pod UID. */
+  async driverVolumes(): Promise<ReadonlyMap<string, readonly DriverVolumeUsage[]>> {
+    const pods = shownPods(this.#options.pods).map(({ pod }) => pod);
+    return (await this.#driverVolumes?.read(pods, volumePatienceMs)) ?? new Map();
   }
 
   /** The whole of /stats/summary. @throws CriError */

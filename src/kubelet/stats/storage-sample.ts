@@ -13,6 +13,7 @@ import { containerLogPath, podLogDirectory } from '../plan/log-paths.ts';
 import type { ServedPod, ServedPods } from '../server/served-pods.ts';
 import { podDirectory } from '../volumes/volume-paths.ts';
 import { type DiskUsage, filesUsage, fileUsage } from './disk-usage.ts';
+import type { DriverVolumeMeter, DriverVolumeUsage } from './driver-volume-usage.ts';
 import type { FilesystemUsage, HostFiles } from './host-files.ts';
 import type { VolumeMeter, VolumeUsage } from './volume-usage.ts';
 
@@ -36,6 +37,8 @@ export interface StorageSample {
   readonly etcHosts: ReadonlyMap<string, DiskUsage>;
   /** By pod UID. */
   readonly volumes: ReadonlyMap<string, readonly VolumeUsage[]>;
+  /** Volumes that drivers mounted, by pod UID. */
+  readonly driverVolumes: ReadonlyMap<string, readonly DriverVolumeUsage[]>;
   readonly problems: readonly string[];
 }
 
@@ -47,6 +50,8 @@ export interface StorageSamplerOptions {
   readonly clock: Clock;
   /** undefined: volumes are not measured. */
   readonly volumes: VolumeMeter | undefined;
+  /** Likewise. */
+  readonly driverVolumes?: DriverVolumeMeter | undefined;
   readonly rootDir: string;
   readonly podLogDir: string;
 }
@@ -54,7 +59,11 @@ export interface StorageSamplerOptions {
 const callTimeoutMs = 10_000;
 const parallelPods = 4;
 /** How long an answer waits for volumes that are measured for the first time. */
-const volumePatienceMs = 1_000;
+export const volumePatienceMs = 1_000;
+
+/** Pods that run, of which alone there are statistics. */
+export const shownPods = (pods: ServedPods): ServedPod[] =>
+  pods.list().filter(({ state }) => state.containers.some(({ phase }) => phase === 'running'));
 
 export async function sampleStorage(options: StorageSamplerOptions): Promise<StorageSample> {
   const { files, clock, runtime, images, rootDir } = options;
@@ -78,18 +87,15 @@ export async function sampleStorage(options: StorageSamplerOptions): Promise<Sto
     inodes: usage.inodesUsed?.value,
     filesystem: usage.fsId?.mountpoint ? await filesystem(usage.fsId.mountpoint) : undefined,
   });
-  const shown = options.pods.list().filter(({ state }) => state.containers.some(({ phase }) => phase === 'running'));
-  const [nodeFs, imageInfo, containerStats, own, volumes] = await Promise.all([
+  const shown = shownPods(options.pods);
+  const pods = shown.map(({ pod }) => pod);
+  const [nodeFs, imageInfo, containerStats, own, volumes, driverVolumes] = await Promise.all([
     filesystem(rootDir),
     part('images', () => images.imageFsInfo({}, { timeoutMs: callTimeoutMs })),
     part('writable layers', () => runtime.listContainerStats({}, { timeoutMs: callTimeoutMs })),
     ownFiles(options, shown, part),
-    part('volumes', async () =>
-      options.volumes?.read(
-        shown.map(({ pod }) => pod),
-        volumePatienceMs,
-      ),
-    ),
+    part('volumes', async () => options.volumes?.read(pods, volumePatienceMs)),
+    part('volumes of drivers', async () => options.driverVolumes?.read(pods, volumePatienceMs)),
   ]);
   const layers = new Map<string, LayerUsage>();
   for (const { attributes, writableLayer } of containerStats?.stats ?? []) {
@@ -103,6 +109,7 @@ export async function sampleStorage(options: StorageSamplerOptions): Promise<Sto
     layers,
     ...own,
     volumes: volumes ?? new Map(),
+    driverVolumes: driverVolumes ?? new Map(),
     problems,
   };
 }

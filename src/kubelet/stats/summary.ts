@@ -6,6 +6,7 @@
 import { timestamp } from '../status/container-status.ts';
 import type { MemorySample, Psi } from './cgroup-sample.ts';
 import type { DiskUsage } from './disk-usage.ts';
+import type { DriverVolumeUsage } from './driver-volume-usage.ts';
 import type { FilesystemUsage } from './host-files.ts';
 import type { NetworkDevice } from './network-devices.ts';
 import type { NodeUsage } from './node-usage.ts';
@@ -117,7 +118,10 @@ function nodeSwap({ memory }: NodeUsage, time: string): SwapStats | undefined {
 }
 
 function podStats(pod: PodUsage, time: string, storage: StorageSample): PodStats {
-  const volumes = storage.volumes.get(pod.uid) ?? [];
+  const volumes = [
+    ...(storage.volumes.get(pod.uid) ?? []).map(volumeStats),
+    ...(storage.driverVolumes.get(pod.uid) ?? []).map(driverVolumeStats),
+  ];
   const containers = pod.containers.map((container) => ({
     ...containerUsage(container),
     ...containerStorage(container, storage),
@@ -129,7 +133,7 @@ function podStats(pod: PodUsage, time: string, storage: StorageSample): PodStats
     containers,
     ...podUsage(pod),
     ...some('network', pod.network && networkStats(pod.network, time)),
-    ...(volumes.length > 0 ? { volume: volumes.map(volumeStats) } : {}),
+    ...(volumes.length > 0 ? { volume: volumes } : {}),
     ...some('ephemeral-storage', ephemeralStorage(pod, containers, storage)),
     ...(counts.length > 0 ? { process_stats: { process_count: counts.reduce((sum, count) => sum + count, 0) } } : {}),
   };
@@ -285,6 +289,18 @@ function ephemeralStorage(
 const volumeStats = ({ name, filesystem, used, timeMs }: VolumeUsage): VolumeStats => ({
   ...usedStats(filesystem, used, timeMs),
   name,
+});
+
+const driverVolumeStats = ({ name, claim, timeMs, figures }: DriverVolumeUsage): VolumeStats => ({
+  time: timestamp(timeMs),
+  ...some('availableBytes', figures.availableBytes),
+  ...some('capacityBytes', figures.capacityBytes),
+  ...some('usedBytes', figures.usedBytes),
+  ...some('inodesFree', figures.inodesFree),
+  ...some('inodes', figures.inodes),
+  ...some('inodesUsed', figures.inodesUsed),
+  name,
+  ...some('pvcRef', claim && { name: claim.name, namespace: claim.namespace }),
 });
 
 const usedStats = (filesystem: FilesystemUsage, used: DiskUsage, timeMs: number): FsStats => ({

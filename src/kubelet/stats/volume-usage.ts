@@ -1,18 +1,17 @@
 /**
  * What the volumes of pods take, measured by walking them at most once a period (KubeletConfiguration
- * volumeStatsAggPeriod) and only when somebody asks. One walk at a time on the whole node, and a volume whose walk was
- * long waits longer for the next, so that walking never takes more than a tenth of the time.
+ * volumeStatsAggPeriod) and only when somebody asks. One walk at a time on the whole node.
  * Layer: kubelet/stats. Kept figures only; which volumes there are is the pods' spec.
  */
 import { join } from 'node:path';
 import type { Pod, Volume } from '../../api/core.ts';
 import type { Clock } from '../../base/clock.ts';
-import { createSemaphore } from '../../base/semaphore.ts';
 import { errorLine } from '../../observe/keelson-error.ts';
 import type { Logger } from '../../observe/logger.ts';
 import { type MountedType, podDirectory, volumeDirectory } from '../volumes/volume-paths.ts';
 import type { DiskUsage } from './disk-usage.ts';
 import type { FilesystemUsage, HostFiles } from './host-files.ts';
+import { KeptMeasurements } from './kept-measurements.ts';
 
 export interface VolumeUsage {
   readonly name: string;
@@ -33,23 +32,13 @@ export interface VolumeMeterOptions {
   readonly signal: AbortSignal;
 }
 
-interface Measured {
-  /** undefined until the first walk ended, and after one that failed. */
-  usage: VolumeUsage | undefined;
-  dueMs: number;
-  running: Promise<void> | undefined;
-}
-
-/** A walk that took long is repeated only after this many times as long. */
-const restFactor = 10;
-
 export class VolumeMeter {
   readonly #options: VolumeMeterOptions;
-  readonly #volumes = new Map<string, Measured>();
-  readonly #walks = createSemaphore(1);
+  readonly #walks: KeptMeasurements<VolumeUsage>;
 
   constructor(options: VolumeMeterOptions) {
     this.#options = options;
+    this.#walks = new KeptMeasurements({ ...options, places: 1 });
   }
 
   /**
@@ -58,34 +47,14 @@ export class VolumeMeter {
    */
   async read(pods: readonly Pod[], patienceMs: number): Promise<ReadonlyMap<string, readonly VolumeUsage[]>> {
     const wanted = new Map(
-      pods.flatMap((pod) => measurable(pod).map((volume) => [keyOf(pod, volume), { pod, volume }])),
+      pods.flatMap((pod) =>
+        measurable(pod).map((volume) => [keyOf(pod, volume), () => this.#measure(pod, volume)] as const),
+      ),
     );
-    for (const key of this.#volumes.keys()) if (!wanted.has(key)) this.#volumes.delete(key);
-    const running = [...wanted].flatMap(([key, { pod, volume }]) => this.#start(key, pod, volume) ?? []);
-    if (running.length > 0) await this.#atMost(patienceMs, Promise.all(running));
+    const found = await this.#walks.read(wanted, patienceMs);
     return new Map(
-      pods.map((pod) => [
-        pod.metadata.uid,
-        measurable(pod).flatMap((volume) => this.#volumes.get(keyOf(pod, volume))?.usage ?? []),
-      ]),
+      pods.map((pod) => [pod.metadata.uid, measurable(pod).flatMap((volume) => found.get(keyOf(pod, volume)) ?? [])]),
     );
-  }
-
-  #start(key: string, pod: Pod, volume: MeasurableVolume): Promise<void> | undefined {
-    const { clock, periodMs } = this.#options;
-    const entry = this.#volumes.get(key) ?? { usage: undefined, dueMs: 0, running: undefined };
-    this.#volumes.set(key, entry);
-    if (entry.running !== undefined || entry.dueMs > clock.now()) return entry.running;
-    entry.running = this.#walks
-      .run(async () => {
-        const startedMs = clock.now();
-        entry.usage = await this.#measure(pod, volume);
-        entry.dueMs = clock.now() + Math.max(periodMs, restFactor * (clock.now() - startedMs));
-      })
-      .finally(() => {
-        entry.running = undefined;
-      });
-    return entry.running;
   }
 
   async #measure(pod: Pod, volume: MeasurableVolume): Promise<VolumeUsage | undefined> {
@@ -104,13 +73,6 @@ export class VolumeMeter {
       }
       return undefined;
     }
-  }
-
-  async #atMost(patienceMs: number, work: Promise<unknown>): Promise<void> {
-    const { promise, resolve } = Promise.withResolvers<void>();
-    const cancel = this.#options.clock.after(patienceMs, resolve);
-    await Promise.race([work, promise]);
-    cancel();
   }
 }
 

@@ -5,6 +5,7 @@
  */
 import type { Container, ContainerStatus, ResourceList, VolumeMount, VolumeMountStatus } from '../../api/core.ts';
 import { formatQuantity, type QuantityFormat } from '../../config/quantity.ts';
+import { recursiveReadOnlyAnnotation } from '../plan/annotations.ts';
 import { bytesOf, millicoresOf } from '../plan/resource-values.ts';
 import type { ActualResources, ContainerRecord } from '../plan/runtime-state.ts';
 
@@ -12,19 +13,23 @@ import type { ActualResources, ContainerRecord } from '../plan/runtime-state.ts'
 const minShares = 2;
 const minLimitMilliCores = 10;
 
-export function volumeMountStatuses({ volumeMounts }: Container): Pick<ContainerStatus, 'volumeMounts'> {
+/** @param record the instance that has the mounts; undefined before there is one */
+export function volumeMountStatuses(
+  { volumeMounts }: Container,
+  record: ContainerRecord | undefined,
+): Pick<ContainerStatus, 'volumeMounts'> {
   if (volumeMounts === undefined || volumeMounts.length === 0) return {};
-  return { volumeMounts: volumeMounts.map(volumeMountStatus) };
+  const possible = record?.annotations[recursiveReadOnlyAnnotation] === 'true';
+  return { volumeMounts: volumeMounts.map((mount) => volumeMountStatus(mount, possible)) };
 }
 
-function volumeMountStatus({ name, mountPath, readOnly, recursiveReadOnly }: VolumeMount): VolumeMountStatus {
+function volumeMountStatus(
+  { name, mountPath, readOnly, recursiveReadOnly }: VolumeMount,
+  possible: boolean,
+): VolumeMountStatus {
   if (!readOnly) return { name, mountPath };
-  return {
-    name,
-    mountPath,
-    readOnly,
-    recursiveReadOnly: recursiveReadOnly === 'Enabled' ? 'Enabled' : 'Disabled',
-  };
+  const enabled = recursiveReadOnly === 'Enabled' || (recursiveReadOnly === 'IfPossible' && possible);
+  return { name, mountPath, readOnly, recursiveReadOnly: enabled ? 'Enabled' : 'Disabled' };
 }
 
 /**

@@ -156,6 +156,16 @@ test('what a container was given: requests, limits as they are, mounts, its user
   ]);
 });
 
+test('a mount that is read-only with all below it if possible tells what it came to', (t) => {
+  const volumeMounts = [{ name: 'v', mountPath: '/v', readOnly: true, recursiveReadOnly: 'IfPossible' as const }];
+  const pod = makePod({ containers: [named('a', { volumeMounts })] });
+  const told = (annotations: Record<string, string>) =>
+    tell('container', 'a', within(record('a', 'running', { annotations })), {}, pod).volumeMounts?.[0]
+      ?.recursiveReadOnly;
+  t.is(told({}), 'Disabled');
+  t.is(told({ 'keelson.dev/recursive-read-only': 'true' }), 'Enabled');
+});
+
 test('a container that does not run tells what it asked for; one without anything is told so', (t) => {
   const ended = exited('a', 0, { resources: { ...actual, cpuQuotaUs: 25_000 } });
   t.is(tell('container', 'a', within(ended), {}, askingPod).resources?.limits?.cpu, '500m');

@@ -40,7 +40,7 @@ export function containerStatus(
   const { name, image } = container;
   const instances = state.containers.filter((record) => record.name === name);
   const [newest, ...older] = instances;
-  const base = { name, image, imageID: '', ...volumeMountStatuses(container) };
+  const base = { name, image, imageID: '', ...volumeMountStatuses(container, newest) };
   if (!newest) return { ...base, ...withoutInstance(pod, kind, container, state, context) };
   const { previous } = context;
   const containerID = `${context.runtimeName}://${newest.id}`;

@@ -7,6 +7,8 @@ import type { BigIntStats } from 'node:fs';
 import { constants } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import {
+  chmod,
+  chown,
   lstat,
   mkdir,
   open,
@@ -28,6 +30,15 @@ import { VolumeError } from './volume-error.ts';
 export type Trace = (operation: string) => void;
 
 const directoryFlags = constants.O_RDONLY | constants.O_DIRECTORY;
+/** include/uapi/asm-generic/fcntl.h: names a file without opening it, so that no device or pipe is touched. */
+const O_PATH = 0o10000000;
+
+/** Anything that a path led to, held. */
+export interface HeldEntry extends AsyncDisposable {
+  /** `/proc/self/fd/<n>`, which leads to this very inode. */
+  readonly procPath: string;
+  readonly stats: BigIntStats;
+}
 
 export class Directory implements AsyncDisposable {
   /** Where it was when opened; for messages and mounts, never to find a file by. */
@@ -59,6 +70,47 @@ export class Directory implements AsyncDisposable {
       if (!hasErrorCode(cause, 'ENOTDIR', 'ELOOP')) throw cause;
       throw new VolumeError('VOLUME_PATH', 'is not a directory', { object: path, fix: 'remove it', cause });
     }
+  }
+
+  /** Holds an entry that is neither a directory nor a symlink; undefined for those and when there is none. */
+  async openFile(name: string): Promise<HeldEntry | undefined> {
+    const held = await this.#hold(this.#at(name), O_PATH | constants.O_NOFOLLOW).catch(ifMissing);
+    if (held === undefined || !(held.stats.isSymbolicLink() || held.stats.isDirectory())) return held;
+    await held[Symbol.asyncDispose]();
+    return undefined;
+  }
+
+  /** The directory itself, held a second time. */
+  async reopen(): Promise<HeldEntry> {
+    return this.#hold(this.#self(), O_PATH);
+  }
+
+  async #hold(path: string, flags: number): Promise<HeldEntry> {
+    const handle = await open(path, flags);
+    try {
+      const stats = await handle.stat({ bigint: true });
+      return { procPath: `/proc/self/fd/${handle.fd}`, stats, [Symbol.asyncDispose]: () => handle.close() };
+    } catch (error) {
+      await handle.close();
+      throw error;
+    }
+  }
+
+  /**
+   * Gives an entry to the group, and the bits `add` to its mode; of a symlink the group alone. Never what a symlink names.
+   * Missing is fine.
+   */
+  async giveToGroup(name: string, group: number, add: number): Promise<void> {
+    const held = await this.#hold(this.#at(name), O_PATH | constants.O_NOFOLLOW).catch(ifMissing);
+    if (held === undefined) return;
+    await using entry = held;
+    // A magic link ends at what it leads to, even if that is a symlink; but a symlink has no mode of its own.
+    await giveHeld(entry, group, entry.stats.isSymbolicLink() ? 0 : add);
+  }
+
+  /** As giveToGroup, of the directory itself. */
+  async giveSelfToGroup(group: number, add: number): Promise<void> {
+    await giveHeld({ procPath: this.#self(), stats: await this.stat() }, group, add);
   }
 
   /** As child(), undefined when there is nothing of that name. */
@@ -208,6 +260,19 @@ export class Directory implements AsyncDisposable {
     }
     return `${this.#self()}/${name}`;
   }
+}
+
+/** What is right already is left alone: most trees were given away at an earlier mount. */
+async function giveHeld(
+  { procPath, stats }: Pick<HeldEntry, 'procPath' | 'stats'>,
+  group: number,
+  add: number,
+): Promise<void> {
+  const mode = Number(stats.mode) & 0o7777;
+  const isOthers = Number(stats.gid) !== group;
+  if (isOthers) await chown(procPath, -1, group);
+  // chown(2) takes setuid and setgid away.
+  if ((mode & add) !== add || (isOthers && (mode & 0o6000) !== 0)) await chmod(procPath, mode | add);
 }
 
 function ifMissing(error: unknown): undefined {

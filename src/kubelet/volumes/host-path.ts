@@ -1,7 +1,9 @@
 /**
  * hostPath volumes: the path must be what its type says; the "OrCreate" types make what is missing.
  * Layer: kubelet/volumes (edge: disk). Existing symlinks are followed, as Kubernetes does (/var/run is one), but nothing is
- * ever made through one: missing parts are made one by one in directories that are held open.
+ * ever made through one: missing parts are made one by one in directories that are held open. What was looked at is not
+ * held until the container is there, here as in the kubelet: the runtime follows the path once more, and whoever may swap
+ * a part of it for a symlink in between chooses what is mounted. Of a subPath below a hostPath that is not so (sub-path.ts).
  * Source: pkg/volume/hostpath/host_path.go (checkTypeInternal, makeDir, makeFile).
  */
 import type { Stats } from 'node:fs';

@@ -23,7 +23,7 @@ import { FakeClock } from '../../base/fake-clock.ts';
 import { KernelError } from '../../linux/kernel-error.ts';
 import { FakeDirectoryMounts } from './fake-mounts.ts';
 import type { VolumeDependencies } from './mount-volumes.ts';
-import { mountVolumes, updateVolumes } from './mount-volumes.ts';
+import * as mounting from './mount-volumes.ts';
 import { createPodVolumes } from './pod-volumes.ts';
 import { podDirectoryUids, teardownVolumes } from './teardown-volumes.ts';
 import { VolumeError } from './volume-error.ts';
@@ -70,13 +70,22 @@ function setup(): Setup {
 }
 
 function pod(volumes: Volume[], spec: Partial<PodSpec> = {}): Pod {
+  const volumeMounts = volumes.map(({ name }) => ({ name, mountPath: `/${name}` }));
+  const containers = (spec.containers ?? [{ name: 'c', image: 'busybox' }]).map((each) => ({ volumeMounts, ...each }));
   return {
     apiVersion: 'v1',
     kind: 'Pod',
     metadata: { name: 'web', namespace: 'default', uid },
-    spec: { containers: [{ name: 'c', image: 'busybox' }], volumes, ...spec },
+    spec: { volumes, ...spec, containers },
   };
 }
+
+/** Name -> path on the host; all volumes here are directories or files. */
+async function mountVolumes(...args: Parameters<typeof mounting.mountVolumes>): Promise<Map<string, string>> {
+  const made = await mounting.mountVolumes(...args);
+  return new Map([...made].map(([name, volume]) => [name, volume.kind === 'path' ? volume.hostPath : volume.kind]));
+}
+const updateVolumes = mountVolumes;
 
 function configMap(data: Record<string, string>, binaryData?: Record<string, string>): ConfigMap {
   const metadata = { name: 'settings', namespace: 'default', uid: '' };
@@ -419,6 +428,60 @@ test('hostPath: each type holds or is refused by name', async (t) => {
   t.false(existsSync(`${dir}/nowhere`));
 });
 
+test('hostPath: a directory that is swapped for a symlink while parts of it are made leads nowhere', async (t) => {
+  const { dependencies, sources } = setup();
+  const dir = realpathSync(scratch('keelson-host-'));
+  const outside = scratch('keelson-outside-');
+  let swapped = false;
+  const swapping = {
+    ...dependencies,
+    trace(operation: string) {
+      if (operation !== `mkdir ${dir}/a/b` || swapped) return;
+      swapped = true;
+      renameSync(join(dir, 'a'), join(dir, 'old'));
+      symlinkSync(outside, join(dir, 'a'));
+    },
+  };
+  const volume: Volume = { name: 'h', hostPath: { path: `${dir}/a/b/c`, type: 'DirectoryOrCreate' } };
+  // What was made is not what the path leads to now, and that is said.
+  await t.throwsAsync(mountVolumes(pod([volume]), sources, swapping), { code: 'VOLUME_HOST_PATH' });
+  t.true(swapped);
+  t.deepEqual(readdirSync(outside), []);
+  t.true(existsSync(join(dir, 'old/b/c')));
+});
+
+test('hostPath: a file that is a symlink by the time it is made is not written through', async (t) => {
+  const { dependencies, sources } = setup();
+  const dir = realpathSync(scratch('keelson-host-'));
+  const victim = join(scratch('keelson-outside-'), 'victim');
+  const swapping = {
+    ...dependencies,
+    trace: (operation: string) => {
+      if (operation === `write ${dir}/f`) symlinkSync(victim, join(dir, 'f'));
+    },
+  };
+  const volume: Volume = { name: 'h', hostPath: { path: `${dir}/f`, type: 'FileOrCreate' } };
+  await t.throwsAsync(mountVolumes(pod([volume]), sources, swapping), { code: 'VOLUME_HOST_PATH' });
+  t.false(existsSync(victim));
+});
+
+test('a ConfigMap of a thousand keys and a megabyte: written, left alone, one key changed', async (t) => {
+  const { dependencies, sources, configMaps } = setup();
+  const data = Object.fromEntries(Array.from({ length: 1000 }, (_, index) => [`key-${index}`, 'x'.repeat(1024)]));
+  configMaps.set('default/settings', configMap(data));
+  const wanted = pod([settings]);
+  const path = (await mountVolumes(wanted, sources, dependencies)).get('config') as string;
+  t.is(readdirSync(path).length, 1002);
+  const operations: string[] = [];
+  const traced = { ...dependencies, trace: (operation: string) => void operations.push(operation) };
+  await mountVolumes(wanted, sources, traced);
+  t.deepEqual(operations, []);
+  configMaps.set('default/settings', configMap({ ...data, 'key-7': 'changed' }));
+  await mountVolumes(wanted, sources, traced);
+  t.is(readFileSync(join(path, 'key-7'), 'utf8'), 'changed');
+  t.is(readdirSync(path).length, 1002);
+});
+
 const everything: Volume[] = [
   { name: 'data', emptyDir: {} },
   { name: 'fast', emptyDir: { medium: 'Memory' } },
@@ -527,8 +590,8 @@ test('a pod without a directory, or a node without a root directory, is torn dow
   t.deepEqual(await podDirectoryUids('/nonexistent/keelson'), []);
 });
 
-test('nothing is deleted below what is still mounted', async (t) => {
-  const { mounts, rootDir, dependencies, sources } = setup();
+test('nothing is deleted below what is still mounted; a busy mount is waited for, and detached as the last resort', async (t) => {
+  const { mounts, rootDir, dependencies, sources, clock } = setup();
   const volumes: Volume[] = [
     { name: 'data', emptyDir: {} },
     { name: 'fast', emptyDir: { medium: 'Memory' } },
@@ -538,12 +601,30 @@ test('nothing is deleted below what is still mounted', async (t) => {
   const fast = paths.get('fast') as string;
   mounts.intercept = (call, target) =>
     call === 'unmount' && target === fast ? new KernelError(16, 'umount2', `umount ${target}`) : undefined;
-  const error = await t.throwsAsync(teardownVolumes(uid, dependencies), { instanceOf: VolumeError });
-  t.is((error as VolumeError).code, 'VOLUME_STILL_MOUNTED');
+  const lastResorts: unknown[] = [];
+  const reported = { ...dependencies, onLastResort: (...args: unknown[]) => lastResorts.push(args) };
+  const teardown = async (): Promise<unknown> => {
+    let ended = false;
+    const end = teardownVolumes(uid, reported).then(
+      () => undefined,
+      (error: unknown) => error,
+    );
+    void end.then(() => {
+      ended = true;
+    });
+    while (!ended) {
+      await clock.advance(500);
+      await new Promise((resolve) => setTimeout(resolve, 1));
+    }
+    return end;
+  };
+  t.is(((await teardown()) as VolumeError).code, 'VOLUME_STILL_MOUNTED');
   t.true(existsSync(join(paths.get('data') as string, 'kept')));
+  t.deepEqual(lastResorts, []);
   mounts.intercept = undefined;
   mounts.busy.add(fast);
-  await teardownVolumes(uid, dependencies);
+  t.is(await teardown(), undefined);
+  t.deepEqual(lastResorts, [[uid, { target: fast, cause: 'busy' }]]);
   t.deepEqual(readdirSync(join(rootDir, 'pods')), []);
 });
 

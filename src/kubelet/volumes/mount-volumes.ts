@@ -5,17 +5,22 @@
  * Two runs for the same pod must not overlap (a pod has one worker).
  */
 import { mkdir, realpath } from 'node:fs/promises';
-import type { Pod } from '../../api/core.ts';
+import type { Pod, Volume } from '../../api/core.ts';
 import type { Clock } from '../../base/clock.ts';
-import type { MountInfo, Mounts } from '../../linux/host.ts';
+import type { Mounts } from '../../linux/host.ts';
+import { KeelsonError } from '../../observe/keelson-error.ts';
+import type { Logger } from '../../observe/logger.ts';
 import type { Allocatable } from '../plan/downward-api.ts';
-import { writePayload } from './atomic-writer.ts';
+import { type PodVolume, type VolumeUses, volumeUses } from '../plan/pod-volume.ts';
 import type { Trace } from './directory.ts';
 import { Directory } from './directory.ts';
+import { mountDriverVolume } from './driver-volume.ts';
 import { prepareHostPath } from './host-path.ts';
+import type { ImageVolumesRefused } from './image-volumes.ts';
+import { LocalVolumes } from './local-volumes.ts';
+import type { ResolveVolume, VolumeDrivers } from './volume-driver.ts';
 import { VolumeError } from './volume-error.ts';
-import type { MountedType } from './volume-paths.ts';
-import { markerDirectory, podDirectory, readyMarker, volumeDirectory } from './volume-paths.ts';
+import { podDirectory } from './volume-paths.ts';
 import type { VolumePlan, VolumeSources } from './volume-plan.ts';
 import { planVolume } from './volume-plan.ts';
 
@@ -26,27 +31,40 @@ export interface VolumeDependencies {
   clock: Clock;
   /** The node's; the memory is the upper bound of volumes in memory. */
   allocatable: Allocatable;
+  /** Of claims and other volumes from outside the pod; without it they are refused. */
+  resolveVolume?: ResolveVolume | undefined;
+  drivers?: VolumeDrivers | undefined;
+  /** What the runtime does not mount of images; default: it mounts all. */
+  imageVolumesRefused?: ImageVolumesRefused | undefined;
+  /**
+   * Volumes of drivers that this daemon gave to their pod's fsGroup, as `<uid>/<driver>/<name>`: once for each mount, not
+   * at each look. Without it every time.
+   */
+  givenToGroup?: Set<string> | undefined;
+  log?: Logger | undefined;
   trace?: Trace;
 }
 
 /** Directories above the volumes are for root only; what is inside a volume is the containers' affair. */
 const privateMode = 0o750;
-/** Volumes are for every user that a container may run as. */
-const volumeMode = 0o777;
+/** How long drivers may take until the pod's worker is told so (podAttachAndMountTimeout in pkg/kubelet/volumemanager). */
+const driverPatienceMs = 123_000;
 
 /**
- * Makes every volume of the pod, or finds it made; configMap and secret volumes get the present content.
- * Returns the host path of each volume by its name.
+ * Makes every volume that a container of the pod uses, or finds it made; configMap and secret volumes get the present
+ * content. By `spec.volumes[].name`.
  * Throws VolumeError, or an AggregateError of several: every volume is tried.
  */
 export async function mountVolumes(
   pod: Pod,
   sources: VolumeSources,
   dependencies: VolumeDependencies,
-): Promise<Map<string, string>> {
-  const paths = new Map<string, string>();
-  const volumes = pod.spec.volumes ?? [];
-  if (volumes.length === 0) return paths;
+  signal: AbortSignal = new AbortController().signal,
+): Promise<Map<string, PodVolume>> {
+  const made = new Map<string, PodVolume>();
+  const uses = volumeUses(pod);
+  const volumes = (pod.spec.volumes ?? []).filter(({ name }) => uses.used.has(name));
+  if (volumes.length === 0) return made;
   await sources.prepare?.(pod);
   const [pods, uid] = podDirectory(pod.metadata.uid);
   const { rootDir, trace = () => undefined } = dependencies;
@@ -55,112 +73,122 @@ export async function mountVolumes(
   await using root = await Directory.open(await realpath(rootDir), trace);
   await using podsDirectory = await root.ensureChild(pods, privateMode);
   await using directory = await podsDirectory.ensureChild(uid, privateMode);
-  const host = new VolumeHost(directory, dependencies);
+  const run = new MountRun(pod, uses, new LocalVolumes(directory, dependencies), sources, dependencies);
+  const patience = withPatience(signal, dependencies.clock);
   const errors: VolumeError[] = [];
-  for (const volume of volumes) {
-    const subject = `pod ${pod.metadata.namespace}/${pod.metadata.name}: volume ${volume.name}`;
+  const attempt = async (volume: Volume): Promise<void> => {
     try {
-      const plan = planVolume(volume, pod, sources, dependencies.allocatable);
-      paths.set(volume.name, await host.make(plan));
+      made.set(volume.name, await run.make(volume, patience.signal));
     } catch (cause) {
-      if (cause instanceof VolumeError) errors.push(cause);
-      else errors.push(new VolumeError('VOLUME_IO', reasonOf(cause), { object: subject, cause }));
+      signal.throwIfAborted();
+      errors.push(asVolumeError(cause, subjectOf(pod, volume)));
     }
+  };
+  try {
+    // One driver that hangs must not keep the others waiting; what is ours alone is made in order.
+    for (const volume of volumes.filter((each) => !isForeign(each))) await attempt(volume);
+    await Promise.all(volumes.filter(isForeign).map(attempt));
+  } finally {
+    patience.end();
   }
   if (errors.length > 1) throw new AggregateError(errors, `${errors.length} volumes cannot be mounted`);
   if (errors[0] !== undefined) throw errors[0];
-  return paths;
+  return made;
 }
 
 /** Brings the files of changed ConfigMaps and Secrets up to date; the same work, as what is up to date is left alone. */
 export const updateVolumes: typeof mountVolumes = mountVolumes;
 
-function reasonOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
+const subjectOf = ({ metadata: { namespace, name } }: Pod, volume: Volume): string =>
+  `pod ${namespace}/${name}: volume ${volume.name}`;
+
+/** Whether something outside the pod's directory is asked for it. */
+const isForeign = ({ persistentVolumeClaim, ephemeral, csi, nfs }: Volume): boolean =>
+  (persistentVolumeClaim ?? ephemeral ?? csi ?? nfs) !== undefined;
+
+function asVolumeError(cause: unknown, object: string): VolumeError {
+  if (cause instanceof VolumeError) return cause;
+  const fix = cause instanceof KeelsonError ? cause.fix : undefined;
+  return new VolumeError('VOLUME_IO', cause instanceof Error ? cause.message : String(cause), { object, cause, fix });
 }
 
-class VolumeHost {
-  readonly #pod: Directory;
-  readonly #dependencies: VolumeDependencies;
-  #mountTable: MountInfo[] | undefined;
+/** The signal, which also ends when the drivers took too long. */
+function withPatience(signal: AbortSignal, clock: Clock): { signal: AbortSignal; end(): void } {
+  const late = new AbortController();
+  const end = clock.after(driverPatienceMs, () => {
+    const message = `timed out waiting for the volume for ${Math.round(driverPatienceMs / 1000)} s`;
+    late.abort(new VolumeError('VOLUME_TIMEOUT', message, { object: 'volumes', fix: 'check that its driver answers' }));
+  });
+  return { signal: AbortSignal.any([signal, late.signal]), end };
+}
 
-  constructor(pod: Directory, dependencies: VolumeDependencies) {
+/** What all volumes of one run have in common. */
+class MountRun {
+  readonly #pod: Pod;
+  readonly #uses: VolumeUses;
+  readonly #local: LocalVolumes;
+  readonly #sources: VolumeSources;
+  readonly #dependencies: VolumeDependencies;
+
+  constructor(
+    pod: Pod,
+    uses: VolumeUses,
+    local: LocalVolumes,
+    sources: VolumeSources,
+    dependencies: VolumeDependencies,
+  ) {
     this.#pod = pod;
+    this.#uses = uses;
+    this.#local = local;
+    this.#sources = sources;
     this.#dependencies = dependencies;
   }
 
-  async make(plan: VolumePlan): Promise<string> {
-    const { clock, trace = () => undefined } = this.#dependencies;
-    if (plan.type === 'hostPath') return prepareHostPath(plan.path, plan.check, plan.subject, trace);
-    const [volumes, plugin, name] = volumeDirectory(plan.type, plan.name);
-    await using volumesDirectory = await this.#pod.ensureChild(volumes, privateMode);
-    await using parent = await volumesDirectory.ensureChild(plugin, privateMode);
-    const path = `${parent.path}/${name}`;
-    // Before anything is made: a tmpfs that a dead predecessor mounted and had no time to mark is ours too.
-    const mounted = plan.memoryBytes !== undefined && (await this.#isTmpfs(path, plan.subject));
-    const ready = await this.#isReady(plan.type, name);
-    const finished = ready && (plan.memoryBytes === undefined || mounted) && (await parent.lstat(name)) !== undefined;
-    if (!finished) {
-      await (await parent.ensureChild(name, volumeMode))[Symbol.asyncDispose]();
-      if (plan.memoryBytes !== undefined && !mounted) await this.#mountTmpfs(path, plan.memoryBytes);
-    }
-    // Opened only now: a directory opened before would be the one under the mount.
-    await using volume = await parent.child(name);
-    if (plan.type !== 'emptyDir') {
-      await setAccess(volume, plan.group);
-      await writePayload(volume, plan.payload, { nowMs: clock.now(), group: plan.group });
-    } else if (!finished) {
-      await setAccess(volume, plan.group);
-      await this.#markReady(name);
-    }
-    return path;
-  }
-
-  async #mountTmpfs(path: string, sizeBytes: number): Promise<void> {
-    const { mounts, trace = () => undefined } = this.#dependencies;
-    trace(`mount tmpfs ${path}`);
-    await mounts.mountTmpfs(path, { sizeBytes, mode: volumeMode, noswap: true });
-  }
-
-  async #isTmpfs(path: string, subject: string): Promise<boolean> {
-    // One reading for all volumes of the pod: only this run mounts below its directory.
-    this.#mountTable ??= await this.#dependencies.mounts.list();
-    const top = this.#mountTable.findLast((mount) => mount.target === path);
-    if (top === undefined) return false;
-    if (top.fsType === 'tmpfs') return true;
-    const message = `${path} has a ${top.fsType} mounted that Keelson did not mount`;
-    throw new VolumeError('VOLUME_FOREIGN_MOUNT', message, { object: subject, fix: `umount ${path}` });
-  }
-
-  /** Only emptyDirs are marked: their content and mode belong to the containers once they were made. */
-  async #isReady(type: MountedType, name: string): Promise<boolean> {
-    if (type !== 'emptyDir') return false;
-    let directory = this.#pod;
-    await using opened = new AsyncDisposableStack();
-    for (const element of markerDirectory(name)) {
-      const next = await directory.childIfPresent(element);
-      if (next === undefined) return false;
-      directory = opened.use(next);
-    }
-    return (await directory.lstat(readyMarker)) !== undefined;
-  }
-
-  async #markReady(name: string): Promise<void> {
-    let directory = this.#pod;
-    await using opened = new AsyncDisposableStack();
-    for (const element of markerDirectory(name)) {
-      directory = opened.use(await directory.ensureChild(element, privateMode));
-    }
-    if ((await directory.lstat(readyMarker)) === undefined) {
-      await directory.writeNewFile(readyMarker, new Uint8Array(), 0o644, undefined);
+  async make(volume: Volume, signal: AbortSignal): Promise<PodVolume> {
+    const plan = planVolume(volume, this.#pod, this.#sources, this.#dependencies.allocatable);
+    switch (plan.type) {
+      case 'hostPath':
+        return this.#hostPath(plan.path, plan.check, plan.subject, false);
+      case 'image':
+        return this.#image(plan);
+      case 'resolved':
+        return this.#resolved(volume, plan.subject, signal);
+      default: {
+        const hostPath = await this.#local.make(plan);
+        if (this.#uses.propagated.has(volume.name)) await this.#local.share(hostPath);
+        // Content that Keelson writes is never the container's to change, whatever the mount says.
+        return { kind: 'path', hostPath, readOnly: plan.type !== 'emptyDir', relabel: true };
+      }
     }
   }
-}
 
-/** Mode 0777; with an fsGroup also that group, and setgid so that new files have it. Changes only what differs. */
-async function setAccess(volume: Directory, group: number | undefined): Promise<void> {
-  const stat = await volume.stat();
-  const mode = group === undefined ? volumeMode : volumeMode | 0o2000;
-  if (group !== undefined && Number(stat.gid) !== group) await volume.chgrp(group);
-  if ((Number(stat.mode) & 0o7777) !== mode) await volume.chmod(mode);
+  async #hostPath(path: string, check: string, subject: string, readOnly: boolean): Promise<PodVolume> {
+    const { trace = () => undefined } = this.#dependencies;
+    // The node's own files keep their labels.
+    return { kind: 'path', hostPath: await prepareHostPath(path, check, subject, trace), readOnly, relabel: false };
+  }
+
+  #image({ subject, reference, pullPolicy }: Extract<VolumePlan, { type: 'image' }>): PodVolume {
+    const { images: why, parts } = this.#dependencies.imageVolumesRefused ?? {};
+    if (why === undefined) return { kind: 'image', reference, pullPolicy, partsRefused: parts };
+    throw new VolumeError('VOLUME_UNSUPPORTED', `an image cannot be mounted: ${why}`, {
+      object: subject,
+      fix: 'use a newer container runtime or another volume',
+    });
+  }
+
+  async #resolved(volume: Volume, subject: string, signal: AbortSignal): Promise<PodVolume> {
+    const { resolveVolume } = this.#dependencies;
+    if (resolveVolume === undefined) {
+      const message = 'has no type that a node without an API server mounts';
+      throw new VolumeError('VOLUME_UNSUPPORTED', message, { object: subject });
+    }
+    const resolved = await resolveVolume(volume, this.#pod, signal);
+    if (resolved.kind === 'hostPath') {
+      return this.#hostPath(resolved.path, resolved.type, subject, resolved.readOnly);
+    }
+    const mounted = await mountDriverVolume(this.#pod, resolved, subject, this.#dependencies, signal);
+    if (mounted.kind === 'path' && this.#uses.propagated.has(volume.name)) await this.#local.share(mounted.hostPath);
+    return mounted;
+  }
 }

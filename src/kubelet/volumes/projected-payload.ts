@@ -3,7 +3,14 @@
  * Layer: kubelet/volumes (pure). Tokens are handed in; fetching them is service-account-tokens.ts's work.
  * Source: pkg/volume/downwardapi (CollectData), pkg/volume/projected (collectData), pkg/volume/util/fs (FsUserFrom).
  */
-import type { DownwardAPIFile, Pod, ProjectedSource, ServiceAccountTokenProjection } from '../../api/core.ts';
+import type {
+  ClusterTrustBundleProjection,
+  DownwardAPIFile,
+  Pod,
+  ProjectedSource,
+  ServiceAccountTokenProjection,
+} from '../../api/core.ts';
+import { containersOf } from '../plan/container-kind.ts';
 import { type Allocatable, downwardField, downwardResource } from '../plan/downward-api.ts';
 import { VolumeError } from './volume-error.ts';
 import {
@@ -59,7 +66,7 @@ export function projectedPayload(sources: readonly ProjectedSource[], context: P
 }
 
 function sourcePayload(
-  { configMap, secret, downwardAPI, serviceAccountToken }: ProjectedSource,
+  { configMap, secret, downwardAPI, serviceAccountToken, clusterTrustBundle }: ProjectedSource,
   context: ProjectionContext,
 ): Payload {
   const { pod, subject, sources, mode, groupReadable } = context;
@@ -77,6 +84,7 @@ function sourcePayload(
   }
   if (downwardAPI !== undefined) return downwardPayload(downwardAPI.items ?? [], context);
   if (serviceAccountToken !== undefined) return tokenPayload(serviceAccountToken, context);
+  if (clusterTrustBundle !== undefined) return trustPayload(clusterTrustBundle, context);
   throw new VolumeError('VOLUME_UNSUPPORTED', 'has a source that this version does not project', { object: subject });
 }
 
@@ -88,19 +96,43 @@ function tokenPayload(projection: ServiceAccountTokenProjection, context: Projec
     const message = 'a service account token needs an API server';
     throw new VolumeError('VOLUME_OBJECT_MISSING', message, { object: subject, fix: 'remove the source' });
   }
-  const owner = commonUser(pod);
+  return ownPayload(projection.path, token, context);
+}
+
+/** Of one user, if all containers run as the same one; else as the volume says. */
+function ownPayload(path: string, text: string, context: ProjectionContext): Payload {
+  const owner = commonUser(context.pod);
   const isPrivate = owner !== undefined || context.groupReadable;
   const mode = fileMode(isPrivate ? 0o600 : undefined, context);
-  return new Map([[payloadPath(projection.path, subject), { data: Buffer.from(token), mode, owner }]]);
+  return new Map([[payloadPath(path, context.subject), { data: Buffer.from(text), mode, owner }]]);
+}
+
+/** Source: pkg/volume/projected (collectData), pkg/kubelet/clustertrustbundle. */
+function trustPayload(projection: ClusterTrustBundleProjection, context: ProjectionContext): Payload {
+  const { subject, sources } = context;
+  const { name, signerName, optional, path } = projection;
+  if (sources.trustAnchors === undefined) {
+    const message = 'this node knows no ClusterTrustBundles';
+    throw new VolumeError('VOLUME_UNSUPPORTED', message, { object: subject, fix: 'project a configMap instead' });
+  }
+  if (!name && !signerName) {
+    throw new VolumeError('VOLUME_UNSUPPORTED', 'a clusterTrustBundle needs name or signerName', { object: subject });
+  }
+  const anchors = sources.trustAnchors(projection);
+  if (anchors !== undefined || optional) return ownPayload(path, anchors ?? '', context);
+  throw new VolumeError('VOLUME_OBJECT_MISSING', `no ClusterTrustBundle ${name ?? `of ${signerName}`}`, {
+    object: subject,
+    fix: 'create it, or set optional: true',
+  });
 }
 
 const fileMode = (mode: number | undefined, context: ProjectionContext): number =>
   ((mode ?? context.mode ?? defaultMode) | (context.groupReadable ? 0o440 : 0)) & 0o777;
 
-/** The user that every container runs as, undefined when they differ or one leaves it to its image. */
-function commonUser({ spec }: Pod): number | undefined {
-  const users = spec.containers.map(
-    ({ securityContext }) => securityContext?.runAsUser ?? spec.securityContext?.runAsUser,
+/** The user that every container runs as, undefined when they differ or one leaves it to its image (FsUserFrom). */
+function commonUser(pod: Pod): number | undefined {
+  const users = containersOf(pod).map(
+    ({ container }) => container.securityContext?.runAsUser ?? pod.spec.securityContext?.runAsUser,
   );
   return users.every((user) => user === users[0]) ? users[0] : undefined;
 }

@@ -1,6 +1,7 @@
 /** Tokens are asked for once, renewed in time, and outlive an API server that is away. */
 import test from 'ava';
 import { pino } from 'pino';
+import { errorOfStatus } from '../../api/api-error.ts';
 import type { Pod, ServiceAccountTokenProjection } from '../../api/core.ts';
 import { FakeClock } from '../../base/fake-clock.ts';
 import { ServiceAccountTokens, type TokenRequest } from './service-account-tokens.ts';
@@ -22,10 +23,11 @@ function setup() {
   const clock = new FakeClock();
   const requests: TokenRequest[] = [];
   const due: string[] = [];
-  const server = { isAway: false };
+  const server = { isAway: false, forbids: 0 };
   const tokens = new ServiceAccountTokens({
     request: async (request) => {
       if (server.isAway) throw new Error('connection refused');
+      if (server.forbids-- > 0) throw errorOfStatus('POST token', 403, { reason: 'Forbidden' }, undefined);
       requests.push(request);
       return { token: `t${requests.length}`, expiresAtMs: clock.now() + request.expirationSeconds * 1000 };
     },
@@ -114,4 +116,25 @@ test('a pod without tokens costs nothing', async (t) => {
   const { tokens, requests } = setup();
   await tokens.prepare(pod([]));
   t.is(requests.length, 0);
+});
+
+test('a refusal that passes is not told: the pod waits for moments and has its token', async (t) => {
+  const { tokens, clock, server } = setup();
+  server.forbids = 3;
+  const preparing = tokens.prepare(pod());
+  await clock.advance(2_000);
+  await preparing;
+  t.is(tokens.token(pod(), projection), 't1');
+});
+
+test('a refusal that stays is the error of the volume after ten seconds; the end of the daemon ends the wait', async (t) => {
+  const { tokens, clock, server } = setup();
+  server.forbids = 1_000;
+  const refused = t.throwsAsync(() => tokens.prepare(pod()), { message: /no service account token/ });
+  await clock.advance(15_000);
+  await refused;
+  t.true(server.forbids > 970);
+  const ended = t.throwsAsync(() => tokens.prepare(pod()));
+  tokens.stop();
+  await ended;
 });

@@ -4,7 +4,8 @@
  * Source: pkg/kubelet/token/token_manager.go (requiresRefresh), pkg/volume/projected.
  */
 import type { Pod, ServiceAccountTokenProjection } from '../../api/core.ts';
-import type { CancelTimer, Clock } from '../../base/clock.ts';
+import { PassingRefusals } from '../../api/passing-refusal.ts';
+import { type CancelTimer, type Clock, sleep } from '../../base/clock.ts';
 import { errorLine } from '../../observe/keelson-error.ts';
 import type { Logger } from '../../observe/logger.ts';
 import { VolumeError } from './volume-error.ts';
@@ -42,11 +43,14 @@ interface HeldToken extends IssuedToken {
 const defaultExpirationSeconds = 3600;
 const maxAgeMs = 24 * 3600_000;
 const maxJitterMs = 10_000;
+/** After a refusal that may pass: the Node authoriser hears of a pod some moments after this node. */
+const refusedRetryMs = 500;
 /** After a failed renewal, while the old token still serves. */
 const retryMs = 60_000;
 
 export class ServiceAccountTokens {
   readonly #options: ServiceAccountTokensOptions;
+  readonly #scope = new AbortController();
   readonly #pods = new Map<string, { tokens: Map<string, HeldToken>; cancelTimer: CancelTimer | undefined }>();
 
   constructor(options: ServiceAccountTokensOptions) {
@@ -82,6 +86,7 @@ export class ServiceAccountTokens {
   }
 
   stop(): void {
+    this.#scope.abort(new Error('the tokens stop'));
     for (const uid of this.#pods.keys()) this.forget(uid);
   }
 
@@ -90,10 +95,10 @@ export class ServiceAccountTokens {
     { audience, expirationSeconds }: ServiceAccountTokenProjection,
     known: HeldToken | undefined,
   ): Promise<HeldToken> {
-    const { clock, log, request } = this.#options;
+    const { clock, log } = this.#options;
     const { namespace, name, uid } = pod.metadata;
     try {
-      const issued = await request({
+      const issued = await this.#request({
         namespace,
         serviceAccount: pod.spec.serviceAccountName || 'default',
         audiences: audience ? [audience] : [],
@@ -114,6 +119,22 @@ export class ServiceAccountTokens {
         fix: 'check that the service account exists and that the API server answers',
         cause,
       });
+    }
+  }
+
+  /** Asks again while a refusal may pass, so that nobody is alarmed and the pod does not wait for its next look. */
+  async #request(asked: TokenRequest): Promise<IssuedToken> {
+    const { clock, log, request } = this.#options;
+    const passing = new PassingRefusals(clock);
+    for (;;) {
+      try {
+        return await request(asked);
+      } catch (error) {
+        if (!passing.mayPass(error)) throw error;
+        const { namespace, pod } = asked;
+        log.debug({ pod: `${namespace}/${pod.name}`, error: errorLine(error) }, 'token refused for now, asking again');
+        await sleep(refusedRetryMs, this.#scope.signal, clock);
+      }
     }
   }
 

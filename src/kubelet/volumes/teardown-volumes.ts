@@ -1,32 +1,52 @@
 /**
- * Takes a pod's volumes away: unmounts all below its directory, then deletes the directory.
+ * Takes a pod's volumes away: the parts that containers had of them, then what drivers mounted, then all that is left
+ * mounted below its directory, and at last the directory.
  * Layer: kubelet/volumes (edge: disk, mounts). Deletes nothing while anything is mounted there, follows no symlink, crosses
  * no mount; may be stopped and run again at any step. The pod's containers must have ended before.
  */
 import { readdir, realpath } from 'node:fs/promises';
 import { join } from 'node:path';
+import { type Clock, systemClock } from '../../base/clock.ts';
 import { hasErrorCode } from '../../base/errors.ts';
-import { isBusy } from '../../linux/kernel-error.ts';
 import { Directory } from './directory.ts';
 import type { VolumeDependencies } from './mount-volumes.ts';
 import { movedUpPrefix, removeTree } from './remove-tree.ts';
+import { type LastResort, unmountLocal } from './unmount.ts';
 import { VolumeError } from './volume-error.ts';
-import { isPodUid, podDirectory } from './volume-paths.ts';
+import { isPodUid, podDirectory, subPathsName } from './volume-paths.ts';
 
-type TeardownDependencies = Pick<VolumeDependencies, 'mounts' | 'rootDir' | 'trace'>;
+export type TeardownDependencies = Pick<VolumeDependencies, 'mounts' | 'rootDir' | 'drivers' | 'log' | 'trace'> & {
+  /** Default: systemClock. */
+  readonly clock?: Clock;
+  /** Told of each mount that was still busy after some waiting and could only be detached; default: logged. */
+  readonly onLastResort?: ((uid: string, what: LastResort) => void) | undefined;
+};
+
+/** Folders of a pod's directory that have a folder for each driver. */
+const driverFolders = ['volumes', 'volumeDevices'] as const;
 
 /**
  * Unmounts and removes everything of the pod; a pod without a directory is done already.
- * Throws VolumeError VOLUME_STILL_MOUNTED (nothing was deleted), VOLUME_PATH or VOLUME_IO.
+ * Throws VolumeError VOLUME_STILL_MOUNTED (nothing was deleted), VOLUME_PATH, VOLUME_IO, or a driver's.
  */
-export async function teardownVolumes(uid: string, dependencies: TeardownDependencies): Promise<void> {
+export async function teardownVolumes(
+  uid: string,
+  dependencies: TeardownDependencies,
+  signal: AbortSignal = new AbortController().signal,
+): Promise<void> {
   const elements = podDirectory(uid);
   const rootDir = await realPathIfPresent(dependencies.rootDir);
   if (rootDir === undefined) return;
   const podPath = join(rootDir, ...elements);
-  await unmountBelow(podPath, uid, dependencies);
+  const errors: unknown[] = [];
+  // They keep the volumes busy that they are parts of.
+  await unmountBelow(join(podPath, subPathsName), uid, dependencies, errors, signal);
   await using root = await Directory.open(rootDir, dependencies.trace);
   await using pods = await root.childIfPresent(elements[0]);
+  if (pods !== undefined) await tearDownDrivers(pods, uid, dependencies, errors, signal);
+  // What a driver could not take away may only need time: cutting it off here would lose its writes.
+  if (errors.length === 0) await unmountBelow(podPath, uid, dependencies, errors, signal);
+  await checkNothingMounted(podPath, uid, dependencies, errors);
   if (pods === undefined) return;
   try {
     await removeMovedUp(pods, uid);
@@ -38,28 +58,91 @@ export async function teardownVolumes(uid: string, dependencies: TeardownDepende
   }
 }
 
-/** Deepest first; a busy mount is detached, so that it ends with its last user. Then asks the kernel what is left. */
-async function unmountBelow(podPath: string, uid: string, dependencies: TeardownDependencies): Promise<void> {
-  const { mounts, trace = () => undefined } = dependencies;
-  const errors: unknown[] = [];
-  for (const target of await mountsBelow(podPath, dependencies)) {
+/** Each driver is asked for what has a directory of its, one volume after the other; all are tried. */
+async function tearDownDrivers(
+  pods: Directory,
+  uid: string,
+  { drivers = new Map(), trace }: TeardownDependencies,
+  errors: unknown[],
+  signal: AbortSignal,
+): Promise<void> {
+  if (drivers.size === 0) return;
+  const found = new Map<string, Set<string>>();
+  for (const folder of driverFolders) {
+    for (const directory of drivers.keys()) {
+      for (const name of await namesBelow(pods, [uid, folder, directory])) {
+        found.set(directory, (found.get(directory) ?? new Set()).add(name));
+      }
+    }
+  }
+  for (const [directory, names] of found) {
+    for (const name of names) {
+      try {
+        trace?.(`tear down ${directory}/${name}`);
+        await drivers.get(directory)?.tearDown(uid, name, signal);
+      } catch (error) {
+        errors.push(error);
+      }
+    }
+  }
+}
+
+/** Nothing for a path that is not there, or is something else than directories. */
+async function namesBelow(from: Directory, elements: readonly string[]): Promise<string[]> {
+  await using opened = new AsyncDisposableStack();
+  let directory = from;
+  for (const element of elements) {
+    const next = await directory.childIfPresent(element).catch((error: unknown) => {
+      if (error instanceof VolumeError && error.code === 'VOLUME_PATH') return undefined;
+      throw error;
+    });
+    if (next === undefined) return [];
+    directory = opened.use(next);
+  }
+  return await directory.names();
+}
+
+/** Deepest first; a mount that stays busy is detached, so that it ends with its last user. */
+async function unmountBelow(
+  path: string,
+  uid: string,
+  dependencies: TeardownDependencies,
+  errors: unknown[],
+  signal: AbortSignal,
+): Promise<void> {
+  const { mounts, clock = systemClock, log, trace = () => undefined } = dependencies;
+  const onLastResort = (what: LastResort): void => {
+    if (dependencies.onLastResort) dependencies.onLastResort(uid, what);
+    else log?.warn({ uid, ...what }, 'a volume was still in use and is only detached');
+  };
+  for (const target of await mountsBelow(path, dependencies)) {
     try {
       trace(`umount ${target}`);
-      await mounts.unmount(target).catch(async (error: unknown) => {
-        if (!isBusy(error)) throw error;
-        await mounts.unmount(target, { lazy: true });
-      });
+      await unmountLocal(target, { mounts, clock, onLastResort }, signal);
     } catch (error) {
+      signal.throwIfAborted();
       errors.push(error);
     }
   }
+}
+
+/** Asks the kernel what is left. */
+async function checkNothingMounted(
+  podPath: string,
+  uid: string,
+  dependencies: TeardownDependencies,
+  errors: readonly unknown[],
+): Promise<void> {
   const left = await mountsBelow(podPath, dependencies);
-  if (left.length === 0) return;
-  const cause = errors.length > 1 ? new AggregateError(errors) : errors[0];
+  const [only] = errors;
+  if (left.length === 0) {
+    if (errors.length === 0) return;
+    throw errors.length === 1 ? only : new AggregateError(errors, `${errors.length} volumes cannot be taken away`);
+  }
   throw new VolumeError('VOLUME_STILL_MOUNTED', `${left.join(', ')} cannot be unmounted, nothing was deleted`, {
     object: `pod ${uid}`,
     fix: 'end the processes that use it and umount it',
-    cause,
+    cause: errors.length > 1 ? new AggregateError(errors) : only,
   });
 }
 

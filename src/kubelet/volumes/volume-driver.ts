@@ -2,7 +2,7 @@
  * What a driver of mounted volumes (NFS, local, CSI) is asked for and answers; mountVolumes knows no other kind of them.
  * Layer: kubelet/volumes (pure types). A driver touches only its own directories and never decides which pod may use what.
  */
-import type { Pod } from '../../api/core.ts';
+import type { HostPathType, Pod, Volume } from '../../api/core.ts';
 
 /** `spec.volumeMode` of a PersistentVolume: a tree of files, or a block device as it is. */
 export type VolumeMode = 'Filesystem' | 'Block';
@@ -50,3 +50,22 @@ export interface VolumeDriver<Source> {
    */
   tearDown(podUid: string, specName: string, signal: AbortSignal): Promise<void>;
 }
+
+/** By VolumeDriver.directory, which is also how the teardown finds the driver of what lies on disk. */
+export type VolumeDrivers = ReadonlyMap<string, VolumeDriver<unknown>>;
+
+/** What a volume of the pod turns out to be once its claim is known to be bound. */
+export type ResolvedVolume =
+  | { readonly kind: 'hostPath'; readonly path: string; readonly type: HostPathType; readonly readOnly: boolean }
+  | {
+      readonly kind: 'driver';
+      /** `kubernetes.io~csi`: the key in VolumeDrivers. */
+      readonly driver: string;
+      readonly volume: DriverVolume<unknown>;
+    };
+
+/**
+ * Finds out what a persistentVolumeClaim, ephemeral, nfs or csi volume is; asked at each mount of the pod.
+ * Throws VolumeError when the claim is missing, not bound, or not for this pod, and for what no driver mounts.
+ */
+export type ResolveVolume = (volume: Volume, pod: Pod, signal: AbortSignal) => Promise<ResolvedVolume>;

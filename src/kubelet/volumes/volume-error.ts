@@ -24,8 +24,20 @@ export const volumeErrorCodes = [
   'VOLUME_UNSUPPORTED',
   /** The API server gave no service account token. */
   'VOLUME_TOKEN',
+  /** A subPath that leaves its volume, or cannot be opened or made. */
+  'VOLUME_SUB_PATH',
+  /** An env file of a volume that is no file, or too long. */
+  'VOLUME_ENV_FILE',
+  /** A volume's files cannot be given to the pod's fsGroup. */
+  'VOLUME_OWNERSHIP',
   /** The file system refused; the cause tells why. */
   'VOLUME_IO',
+  /** A claim is missing, not bound, being deleted, another pod's, or not for how the pod or this node uses it. */
+  'VOLUME_CLAIM',
+  /** `mount`, `mkfs`, `fsck` or `blkid` failed or is not installed; the message has its words. */
+  'VOLUME_MOUNT',
+  /** A host command did not end in time: the server or disk behind the volume does not answer. */
+  'VOLUME_TIMEOUT',
 ] as const;
 
 export type VolumeErrorCode = (typeof volumeErrorCodes)[number];

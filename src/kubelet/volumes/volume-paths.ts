@@ -34,6 +34,14 @@ export function volumeDirectory(type: MountedType, name: string): [volumes: stri
   return ['volumes', pluginDirectory[type], checkedName(name)];
 }
 
+/** The directory of the bind mounts of a container's subPaths, below the pod's directory. Throws VolumeError VOLUME_PATH. */
+export function subPathDirectory(volume: string, container: string): [subPaths: string, volume: string, name: string] {
+  return [subPathsName, checkedName(volume), checkedName(container)];
+}
+
+/** Below the pod's directory: `<volume>/<container>/<index in volumeMounts>`. */
+export const subPathsName = 'volume-subpaths';
+
 /** The directory whose file `ready` says that an emptyDir was completely made, below the pod's directory. */
 export function markerDirectory(name: string): [plugins: string, plugin: string, name: string] {
   return ['plugins', pluginDirectory.emptyDir, checkedName(name)];

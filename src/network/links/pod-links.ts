@@ -4,6 +4,7 @@
  * `load` finds the links of a predecessor by their alias. Must not know CNI's wire formats.
  */
 import { type Clock, systemClock } from '../../base/clock.ts';
+import { KeyedLock } from '../../base/keyed-lock.ts';
 import type { Sysctls } from '../../linux/host.ts';
 import { isAlreadyExists, isNotFound, KernelError } from '../../linux/kernel-error.ts';
 import {
@@ -19,7 +20,6 @@ import type { AssignedAddress, Ipam } from '../ipam/ipam.ts';
 import { NetworkError } from '../network-error.ts';
 import { applyAll, linkFailed } from './apply.ts';
 import { type Expectation, inspectAttachment } from './inspect.ts';
-import { KeyedLock } from './keyed-lock.ts';
 import { isHostLinkName, type LinkIdentity, linkIdentity, parseAlias, runtimeHolder } from './link-identity.ts';
 import { planCreate, planHostSide, planPodSide } from './link-plan.ts';
 

@@ -56,6 +56,8 @@ export interface OverlayStatus {
   unreached: RefusedPeer[];
   /** What is wrong on this node, one line each. */
   faults: string[];
+  /** Why this node has no way to other nodes at all, one line: also among the faults. Absent when it has one. */
+  down?: string;
 }
 
 export interface Overlay {

@@ -111,6 +111,7 @@ class RunningOverlay implements Overlay {
   }
 
   status(): OverlayStatus {
+    const down = this.#linkFault ?? this.#lookFault;
     return {
       backend: this.#options.backend,
       vxlan: this.#plan.count('vxlan'),
@@ -118,6 +119,7 @@ class RunningOverlay implements Overlay {
       complete: this.#isComplete,
       unreached: this.#plan.unreached,
       faults: this.#faults(),
+      ...(down !== undefined && { down }),
     };
   }
 

@@ -1,6 +1,6 @@
 /**
  * Runs tasks of one key one after the other, tasks of different keys side by side.
- * Layer: network/links (pure). Must not time out or reorder: a task ends by itself.
+ * Layer: base (pure). Must not time out or reorder: a task ends by itself.
  */
 export class KeyedLock {
   readonly #tails = new Map<string, Promise<unknown>>();

@@ -1,0 +1,189 @@
+/**
+ * Local PersistentVolumes: a directory or a disk of this node. A directory is bind-mounted for each pod; a disk is mounted
+ * once below `plugins/` and from there for each pod, or handed on as the device that it is.
+ * Layer: kubelet/volumes/local (edge: mounts, disk). What pods still use is asked of the mount table, so that it survives a
+ * `kill -9`: a pod's own directory is made first and removed last. Source: pkg/volume/local/local.go.
+ */
+import { readlink, realpath, stat, symlink, unlink } from 'node:fs/promises';
+import type { Pod } from '../../../api/core.ts';
+import { hasErrorCode } from '../../../base/errors.ts';
+import { KeyedLock } from '../../../base/keyed-lock.ts';
+import type { MountInfo, Mounts } from '../../../linux/host.ts';
+import { ensureMountPoint, ensureParents, realRoot, removeMountPoint } from '../driver-directory.ts';
+import { deviceMountPath, driverDirectory, driverVolumePath, podsWithMount } from '../driver-paths.ts';
+import { mountFailed } from '../mount-failed.ts';
+import { joinMountOptions } from '../mount-options.ts';
+import { type UnmountDependencies, unmountLocal } from '../unmount.ts';
+import type { DriverVolume, MountedVolume, VolumeDriver } from '../volume-driver.ts';
+import { VolumeError } from '../volume-error.ts';
+import { formatAndMount } from './format-and-mount.ts';
+
+export interface LocalSource {
+  readonly path: string;
+  readonly fsType?: string | undefined;
+}
+
+export interface LocalDriverOptions extends UnmountDependencies {
+  readonly mounts: Mounts;
+  readonly rootDir: string;
+  /** Another pod has the volume with another group: files may not be readable to both. */
+  readonly onSharedGroup: (pod: Pod, message: string) => void;
+  /** What a path leads to; tests have no disks. Rejects with Node's ENOENT. */
+  readonly fileType?: (path: string) => Promise<FileType>;
+}
+
+export type FileType = 'directory' | 'block' | 'other';
+
+const plugin = 'local-volume';
+const localDirectory = driverDirectory.local;
+const bindTimeoutMs = 60_000;
+
+export function createLocalDriver(options: LocalDriverOptions): VolumeDriver<LocalSource> {
+  return new LocalDriver(options);
+}
+
+class LocalDriver implements VolumeDriver<LocalSource> {
+  readonly directory = localDirectory;
+  readonly #options: LocalDriverOptions;
+  /** By PersistentVolume: pods share its device mount. */
+  readonly #volumes = new KeyedLock();
+
+  constructor(options: LocalDriverOptions) {
+    this.#options = options;
+  }
+
+  setUp(volume: DriverVolume<LocalSource>, signal: AbortSignal): Promise<MountedVolume> {
+    return this.#volumes.run(volume.specName, async () => {
+      signal.throwIfAborted();
+      const path = await this.#checkedSource(volume);
+      const root = await realRoot(this.#options.rootDir);
+      return volume.mode === 'Block' ? this.#map(volume, root, path.real) : this.#mount(volume, root, path, signal);
+    });
+  }
+
+  tearDown(podUid: string, specName: string, signal: AbortSignal): Promise<void> {
+    return this.#volumes.run(specName, async () => {
+      const { rootDir, mounts } = this.#options;
+      const root = await realRoot(rootDir);
+      const elements = driverVolumePath(podUid, 'volumes', localDirectory, specName);
+      await this.#unmountAll([root, ...elements].join('/'), signal);
+      if (podsWithMount(await mounts.list(), root, localDirectory, specName).size === 0) {
+        const device = deviceMountPath(plugin, specName);
+        await this.#unmountAll([root, ...device].join('/'), signal);
+        await removeMountPoint(root, device);
+      }
+      await removeMountPoint(root, elements);
+      await removeMountPoint(root, driverVolumePath(podUid, 'volumeDevices', localDirectory, specName));
+    });
+  }
+
+  async #checkedSource(volume: DriverVolume<LocalSource>): Promise<{ real: string; type: FileType }> {
+    const { path } = volume.source;
+    const { subject, specName, mode } = volume;
+    const refuse = (reason: string, fix: string, cause?: unknown): VolumeError =>
+      new VolumeError(
+        'VOLUME_MOUNT',
+        `MountVolume.NewMounter initialization failed for volume "${specName}" : ${reason}`,
+        { object: subject, fix, cause },
+      );
+    if (!path.startsWith('/') || path.includes('\0') || path.split('/').includes('..')) {
+      const reason = `path ${JSON.stringify(path.slice(0, 100))} is not absolute, or goes up`;
+      throw refuse(reason, 'correct local.path of the PersistentVolume');
+    }
+    try {
+      const real = await realpath(path);
+      const type = await (this.#options.fileType ?? fileType)(real);
+      const wanted = mode === 'Block' ? 'a block device' : 'a directory or a block device';
+      if (type === 'block' || (type === 'directory' && mode === 'Filesystem')) return { real, type };
+      throw refuse(`path ${JSON.stringify(path)} is not ${wanted}`, 'correct local.path of the PersistentVolume');
+    } catch (cause) {
+      if (!hasErrorCode(cause, 'ENOENT', 'ENOTDIR', 'ELOOP', 'ENAMETOOLONG', 'EACCES')) throw cause;
+      throw refuse(`path ${JSON.stringify(path)} does not exist`, 'make it on this node', cause);
+    }
+  }
+
+  /** The symlink is what a teardown finds, and what other tools look for. */
+  async #map(volume: DriverVolume<LocalSource>, root: string, device: string): Promise<MountedVolume> {
+    const elements = driverVolumePath(volume.pod.metadata.uid, 'volumeDevices', localDirectory, volume.specName);
+    const link = await ensureParents(root, elements);
+    const present = await readlink(link).catch(() => undefined);
+    if (present !== device) {
+      if (present !== undefined) await unlink(link);
+      await symlink(device, link);
+    }
+    return { hostPath: device, ownership: 'leave' };
+  }
+
+  async #mount(
+    volume: DriverVolume<LocalSource>,
+    root: string,
+    path: { real: string; type: FileType },
+    signal: AbortSignal,
+  ): Promise<MountedVolume> {
+    const { uid } = volume.pod.metadata;
+    const target = await ensureMountPoint(root, driverVolumePath(uid, 'volumes', localDirectory, volume.specName));
+    let table = await this.#options.mounts.list();
+    if (table.every((mount) => mount.target !== target)) {
+      const source =
+        path.type === 'block' ? await this.#mountDevice(volume, root, path.real, table, signal) : path.real;
+      await this.#bind(volume, source, target, signal);
+      table = await this.#options.mounts.list();
+    }
+    return { hostPath: target, ownership: await this.#ownership(volume, root, table, target) };
+  }
+
+  /** @returns where the disk is mounted */
+  async #mountDevice(
+    { subject, specName, source, readOnly, mountOptions }: DriverVolume<LocalSource>,
+    root: string,
+    device: string,
+    table: readonly MountInfo[],
+    signal: AbortSignal,
+  ): Promise<string> {
+    const target = await ensureMountPoint(root, deviceMountPath(plugin, specName));
+    if (table.some((mount) => mount.target === target)) return target;
+    const options = joinMountOptions(mountOptions, false, subject);
+    const disk = { subject, specName, device, target, fsType: source.fsType, readOnly, options };
+    await formatAndMount(disk, this.#options.run, signal);
+    return target;
+  }
+
+  async #bind(volume: DriverVolume<LocalSource>, source: string, target: string, signal: AbortSignal): Promise<void> {
+    const { mountOptions, readOnly, subject } = volume;
+    if (mountOptions.length === 0) return this.#options.mounts.bind(source, target, { readOnly });
+    const args = ['-o', `bind,${joinMountOptions(mountOptions, readOnly, subject)}`, '--', source, target];
+    const answer = await this.#options.run('mount', args, { timeoutMs: bindTimeoutMs, signal });
+    if (answer.outcome === 'ended' && answer.status === 0) return;
+    // Its second step, the options, may be what failed.
+    await this.#unmountAll(target, new AbortController().signal);
+    throw mountFailed(volume, `mount ${args.join(' ')}`, answer);
+  }
+
+  /** The first pod of the node gives the tree its group; the others take what they find. */
+  async #ownership(
+    { pod, specName, readOnly, fsGroup }: DriverVolume<LocalSource>,
+    root: string,
+    table: readonly MountInfo[],
+    target: string,
+  ): Promise<MountedVolume['ownership']> {
+    if (readOnly || fsGroup === undefined) return 'leave';
+    if (podsWithMount(table, root, localDirectory, specName).size <= 1) return 'fsGroup';
+    const { gid } = await stat(target);
+    if (gid !== fsGroup) {
+      const message = `The requested fsGroup is ${fsGroup}, but the volume ${specName} has GID ${gid}. The volume may not be shareable.`;
+      this.#options.onSharedGroup(pod, message);
+    }
+    return 'leave';
+  }
+
+  async #unmountAll(target: string, signal: AbortSignal): Promise<void> {
+    const count = (await this.#options.mounts.list()).filter((mount) => mount.target === target).length;
+    for (let left = count; left > 0; left--) await unmountLocal(target, this.#options, signal);
+  }
+}
+
+async function fileType(path: string): Promise<FileType> {
+  const found = await stat(path);
+  if (found.isDirectory()) return 'directory';
+  return found.isBlockDevice() ? 'block' : 'other';
+}
