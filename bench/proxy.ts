@@ -20,6 +20,7 @@ import { kernelNftables } from '../src/kernel/nftables.ts';
 import type { NftablesOpener } from '../src/linux/nftables/edge.ts';
 import { startProxy } from '../src/proxy/proxy.ts';
 import type { ServiceEvent } from '../src/proxy/service-source.ts';
+import { trafficOfPods } from '../src/proxy/services/traffic-options.ts';
 import { percentile, sleep, usage } from './figures.ts';
 import { serviceText, sliceText } from './service-objects.ts';
 
@@ -110,7 +111,7 @@ async function measure(services: number, endpoints: number): Promise<Figures> {
   const controller = new AbortController();
   const begun = process.hrtime.bigint();
   const proxy = await startProxy(
-    { nodeName: 'node-1', families: ['IPv4'], podCIDRs: ['10.0.0.0/8'] },
+    { nodeName: 'node-1', families: ['IPv4'], ...trafficOfPods(['10.0.0.0/8']) },
     {
       source: {
         start: async (hear) => {

@@ -13,6 +13,7 @@ import { shareSource } from '../kubelet/static/shared-source.ts';
 import type { EventLoopLag } from '../observe/event-loop-lag.ts';
 import { errorLine } from '../observe/keelson-error.ts';
 import type { Logger } from '../observe/logger.ts';
+import { trafficOfPods } from '../proxy/services/traffic-options.ts';
 import { serveControl } from './control-socket.ts';
 import { folderSource, startKubeletRole } from './kubelet-role.ts';
 import { startNetworkRole } from './network-role.ts';
@@ -71,7 +72,7 @@ export async function runStandalone(
   const { nodeName } = machine;
   const services = createStandaloneServiceSource({ manifests, pods: kubelet.board, nodeName, serviceNetwork, log });
   const proxy = await startServiceProxy(
-    { nodeName, families: ['IPv4'], podCIDRs: [podCIDR] },
+    { nodeName, families: ['IPv4'], ...trafficOfPods([podCIDR]) },
     { source: services, unheard: (work) => network.withoutNftablesNotifications(work), log },
     signal,
   );

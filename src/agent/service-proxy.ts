@@ -12,21 +12,23 @@ import type { NftablesOpener } from '../linux/nftables/edge.ts';
 import { elementCount, type NftablesOperation } from '../linux/nftables/types.ts';
 import type { Logger } from '../observe/logger.ts';
 import { createFlowForgetter } from '../proxy/conntrack/flow-forgetter.ts';
-import { type ProxyRole, startProxy } from '../proxy/proxy.ts';
+import { type ProxyEdges, type ProxyRole, startProxy } from '../proxy/proxy.ts';
 import type { ServiceSource } from '../proxy/service-source.ts';
+import type { TrafficOptions } from '../proxy/services/traffic-options.ts';
 import type { SyncObserver } from '../proxy/sync-observer.ts';
 
-export interface ServiceProxyOptions {
+export interface ServiceProxyOptions extends TrafficOptions {
   nodeName: string;
   zone?: string;
+  /** The node's own addresses. */
+  nodeIps?: readonly string[];
   families: readonly IpFamily[];
-  /** Prefixes of all pods of the cluster; see PlanOptions. */
-  podCIDRs: readonly string[];
 }
 
 export interface ServiceProxyEdges {
   source: ServiceSource;
   observer?: SyncObserver;
+  onHealthChecks?: ProxyEdges['onHealthChecks'];
   /** A round of forgetting UDP flows is over: how many, and milliseconds. */
   onForgotten?: (family: IpFamily, flows: number, ms: number) => void;
   /** Runs work while others in this process do not listen to nf_tables. */
@@ -42,7 +44,7 @@ const largeBatch = 10_000;
 /** @throws what startProxy throws */
 export async function startServiceProxy(
   options: ServiceProxyOptions,
-  { source, observer, onForgotten, unheard, log }: ServiceProxyEdges,
+  { source, observer, onHealthChecks, onForgotten, unheard, log }: ServiceProxyEdges,
   signal: AbortSignal,
 ): Promise<ProxyRole> {
   const forgetter = createFlowForgetter({
@@ -57,6 +59,7 @@ export async function startServiceProxy(
       nftablesOpener: quietly(kernelNftables, unheard),
       forgetFlows: forgetter.forgetFlows,
       observer,
+      onHealthChecks,
       clock: systemClock,
       log: log.child({ component: 'proxy' }),
     };
@@ -65,6 +68,7 @@ export async function startServiceProxy(
     if (proxy.status(0).endpoints > manyEndpoints) collectGarbage();
     return {
       status: proxy.status,
+      isHealthy: proxy.isHealthy,
       setZone: proxy.setZone,
       async stop() {
         await proxy.stop();

@@ -8,6 +8,7 @@ import { networkOf } from '../linux/ip-bytes.ts';
 import { KeelsonError } from '../observe/keelson-error.ts';
 import { renderDataplane } from '../proxy/render.ts';
 import { reportLine } from '../proxy/services/service-report.ts';
+import { trafficOfPods } from '../proxy/services/traffic-options.ts';
 
 export interface RenderFlags {
   from?: string[];
@@ -19,7 +20,11 @@ export interface RenderFlags {
 
 /** @returns the exit code: 1 when something is wrong with the objects */
 export async function proxyRender(files: string[], flags: RenderFlags): Promise<number> {
-  const options = { nodeName: flags.nodeName ?? '', zone: flags.zone, podCIDRs: (flags.podCidr ?? []).map(readPrefix) };
+  const options = {
+    nodeName: flags.nodeName ?? '',
+    zone: flags.zone,
+    ...trafficOfPods((flags.podCidr ?? []).map(readPrefix)),
+  };
   const before = flags.from === undefined ? undefined : await readProxyFiles(flags.from);
   const objects = await readProxyFiles(files);
   for (const line of [...(before?.ignored ?? []), ...objects.ignored])

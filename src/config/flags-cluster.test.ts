@@ -111,10 +111,7 @@ test('a flag wins over the file, the file over the default', (t) => {
   t.deepEqual(fromFiles.proxy.detectLocal, { mode: 'ClusterCIDR', clusterCIDRs: ['10.4.0.0/16'] });
   t.deepEqual(
     fromFiles.warnings.map(({ field, file: name }) => [name, field]),
-    [
-      ['k', 'kubeletCgroups'],
-      ['p', 'mode'],
-    ],
+    [['k', 'kubeletCgroups']],
   );
   const flags: RunFlags = {
     ...good,

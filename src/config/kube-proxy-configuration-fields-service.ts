@@ -6,7 +6,7 @@
  */
 
 import { cidrFamily, clusterCidrFix, parseClusterCidr } from './cluster-cidr.ts';
-import { accepted, honoured, refused, warned } from './field-spec.ts';
+import { accepted, honoured, warned } from './field-spec.ts';
 import { bool, duration, integer, oneOf, text } from './schema.ts';
 import { list } from './schema-compound.ts';
 
@@ -14,22 +14,24 @@ const second = 1_000;
 const minute = 60 * second;
 const hour = 60 * minute;
 const bit = { min: 0, max: 31 };
-const noIpvs = 'Services are served by nftables in every mode';
+const inIpvs = 'in the mode ipvs';
 const noMark = 'no bit of the packet mark is used';
 const noWindows = 'a setting of Windows nodes';
-const notTuned = 'the conntrack settings of the machine stay as they are';
 const events = 'each change is written when it is told; nothing waits for a period';
-const noMasqueradeAll =
-  'only traffic to cluster IPs from outside clusterCIDR is masqueraded yet, so a network that needs all of it masqueraded' +
-  ' would lose the replies';
-const addressesOnly = 'pods are told from others by their addresses only';
+const masqueradeAll = 'all traffic to cluster IPs gets the address of the node as its source';
+const whenSet = 'set when the role starts, where the file says a value; Kubernetes defaults are not applied';
+/** pkg/proxy/apis/config/validation, validateInterface; beyond it the kernel takes 15 bytes, none a slash or a space. */
+const interfaceName = text(
+  (name) => (/^[^\s/]{0,15}$/.test(name) && name !== '.' && name !== '..' ? [] : ['is no name of a network interface']),
+  'write a name of up to 15 characters, such as cni0',
+);
 
 const clusterCidr = text((value) => {
   const result = parseClusterCidr(value);
   return 'reason' in result ? [`is not usable: ${result.reason}`] : [];
 }, clusterCidrFix);
 
-/** `primary`, or networks; whether a list narrows who may reach node ports is judged by the rules. */
+/** `primary`, or networks; that `primary` stands alone is one of the rules. */
 const nodePortAddress = text(
   (value) => (value === 'primary' || cidrFamily(value) !== undefined ? [] : ['is neither a network nor primary']),
   'write networks such as 192.0.2.0/24',
@@ -38,36 +40,37 @@ const nodePortAddress = text(
 const schedulers = ['rr', 'wrr', 'lc', 'wlc', 'lblc', 'lblcr', 'sh', 'dh', 'sed', 'nq', 'mh'] as const;
 
 export const modeFields = {
-  mode: warned(
+  mode: honoured(
     oneOf('iptables', 'ipvs', 'nftables'),
     undefined,
-    'Services are served by nftables in every mode, and node ports answer on all addresses of the node but loopback, where' +
-      ' nftables of kube-proxy has only the primary ones',
+    'nftables when not set, where kube-proxy takes iptables; node ports then answer on all addresses of the node but loopback,' +
+      ' and on the primary ones only when nftables is asked for by name',
   ),
-  'iptables.masqueradeBit': accepted(integer(bit), 14, noMark, { explicitZero: true }),
-  'iptables.masqueradeAll': refused(bool(), false, noMasqueradeAll),
-  'iptables.localhostNodePorts': warned(
+  'iptables.masqueradeBit': honoured(integer(bit), 14, `in the mode iptables; in nftables ${noMark}`, {
+    explicitZero: true,
+  }),
+  'iptables.masqueradeAll': honoured(bool(), false, masqueradeAll),
+  'iptables.localhostNodePorts': honoured(
     bool(),
     true,
-    'node ports never answer on loopback addresses; false asks for what happens',
-    { quiet: [false] },
+    'in the mode iptables; in the others node ports never answer on loopback addresses',
   ),
   'iptables.syncPeriod': accepted(duration(), 30 * second, events),
   'iptables.minSyncPeriod': accepted(duration(), second, events),
   'ipvs.syncPeriod': accepted(duration(), 30 * second, events),
   'ipvs.minSyncPeriod': accepted(duration(), 0, events),
-  'ipvs.scheduler': warned(oneOf(...schedulers), undefined, `${noIpvs}, which choose an endpoint at random`),
-  'ipvs.excludeCIDRs': accepted(
+  'ipvs.scheduler': honoured(oneOf(...schedulers), undefined, `${inIpvs}; rr when not set`),
+  'ipvs.excludeCIDRs': honoured(
     list(text((value) => (cidrFamily(value) === undefined ? ['is not a network in CIDR notation'] : []))),
     undefined,
-    'IPVS services of others are never touched',
+    `${inIpvs}: virtual servers there are left alone`,
   ),
-  'ipvs.strictARP': warned(bool(), false, `${noIpvs}; arp_ignore and arp_announce stay as they are`),
-  'ipvs.tcpTimeout': warned(duration(), 0, noIpvs),
-  'ipvs.tcpFinTimeout': warned(duration(), 0, noIpvs),
-  'ipvs.udpTimeout': warned(duration(), 0, noIpvs),
+  'ipvs.strictARP': honoured(bool(), false, `${inIpvs}: arp_ignore 1 and arp_announce 2`),
+  'ipvs.tcpTimeout': honoured(duration(), 0, inIpvs),
+  'ipvs.tcpFinTimeout': honoured(duration(), 0, inIpvs),
+  'ipvs.udpTimeout': honoured(duration(), 0, inIpvs),
   'nftables.masqueradeBit': accepted(integer(bit), 14, noMark, { explicitZero: true }),
-  'nftables.masqueradeAll': refused(bool(), false, noMasqueradeAll),
+  'nftables.masqueradeAll': honoured(bool(), false, masqueradeAll),
   'nftables.syncPeriod': accepted(duration(), 30 * second, events),
   'nftables.minSyncPeriod': accepted(duration(), second, events),
   'winkernel.networkName': warned(text(), undefined, noWindows),
@@ -82,10 +85,10 @@ export const trafficFields = {
   detectLocalMode: honoured(
     oneOf('ClusterCIDR', 'NodeCIDR', 'BridgeInterface', 'InterfaceNamePrefix'),
     'ClusterCIDR',
-    `ClusterCIDR and NodeCIDR; BridgeInterface and InterfaceNamePrefix are refused: ${addressesOnly}`,
+    'whose traffic to cluster IPs keeps its source address, and who is sent past externalTrafficPolicy Local',
   ),
-  'detectLocal.bridgeInterface': warned(text(), undefined, addressesOnly),
-  'detectLocal.interfaceNamePrefix': warned(text(), undefined, addressesOnly),
+  'detectLocal.bridgeInterface': honoured(interfaceName, undefined, 'with detectLocalMode BridgeInterface'),
+  'detectLocal.interfaceNamePrefix': honoured(interfaceName, undefined, 'with detectLocalMode InterfaceNamePrefix'),
   clusterCIDR: honoured(
     clusterCidr,
     undefined,
@@ -94,16 +97,22 @@ export const trafficFields = {
   nodePortAddresses: honoured(
     list(nodePortAddress),
     undefined,
-    'node ports answer on all addresses of the node but loopback; a list that asks for fewer, primary included, is refused,' +
-      ' since it would open ports that were meant to be closed',
+    'where node ports answer; a family without a network here is not narrowed. Loopback only in the mode iptables',
   ),
-  'conntrack.maxPerCore': warned(integer({ min: 0 }), 32_768, notTuned, { explicitZero: true, quiet: [0] }),
-  'conntrack.min': warned(integer({ min: 0 }), 131_072, notTuned, { explicitZero: true }),
-  'conntrack.tcpEstablishedTimeout': warned(duration(), 24 * hour, notTuned, { explicitZero: true, quiet: [0] }),
-  'conntrack.tcpCloseWaitTimeout': warned(duration(), hour, notTuned, { explicitZero: true, quiet: [0] }),
-  'conntrack.tcpBeLiberal': warned(bool(), false, notTuned),
-  'conntrack.udpTimeout': warned(duration(), 0, notTuned),
-  'conntrack.udpStreamTimeout': warned(duration(), 0, notTuned),
+  'conntrack.maxPerCore': honoured(
+    integer({ min: 0 }),
+    32_768,
+    `net.netfilter.nf_conntrack_max, never made smaller; ${whenSet}`,
+    { explicitZero: true },
+  ),
+  'conntrack.min': honoured(integer({ min: 0 }), 131_072, 'the least for conntrack.maxPerCore; see there', {
+    explicitZero: true,
+  }),
+  'conntrack.tcpEstablishedTimeout': honoured(duration(), 24 * hour, whenSet, { explicitZero: true }),
+  'conntrack.tcpCloseWaitTimeout': honoured(duration(), hour, whenSet, { explicitZero: true }),
+  'conntrack.tcpBeLiberal': honoured(bool(), false, 'true is set when the role starts; false leaves it as it is'),
+  'conntrack.udpTimeout': honoured(duration(), 0, whenSet),
+  'conntrack.udpStreamTimeout': honoured(duration(), 0, whenSet),
   configSyncPeriod: accepted(duration(), 15 * minute, 'Services and EndpointSlices are watched and not read again'),
   portRange: accepted(text(), undefined, 'has no effect in Kubernetes 1.36 either'),
 };

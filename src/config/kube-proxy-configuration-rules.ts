@@ -1,10 +1,9 @@
 /**
  * The rules of KubeProxyConfiguration that span fields or look into lists: what pkg/proxy/apis/config/validation checks
- * beyond single values, and what would open ports or lose traffic if it were taken without being done.
+ * beyond single values.
  * Layer: config (pure). Single values are the field table's; this reports by path and never throws.
  */
 
-import { cidrFamily } from './cluster-cidr.ts';
 import type { KubeProxyConfigurationValues } from './kube-proxy-configuration-table.ts';
 import type { FieldPath, Report } from './schema.ts';
 
@@ -30,27 +29,23 @@ const periods: Rule = ({ values, set, report }) => {
 };
 
 const detectLocal: Rule = ({ values, report }) => {
-  const mode = values.detectLocalMode;
-  if (mode === 'ClusterCIDR' || mode === 'NodeCIDR') return;
-  const message = `${mode} cannot be used in this version: pods are told from others by their addresses only`;
-  report(['detectLocalMode'], { code: 'CONFIG_UNSUPPORTED', message, fix: 'use ClusterCIDR or NodeCIDR' });
+  const field = localFields[values.detectLocalMode];
+  if (field === undefined || (values[`detectLocal.${field}`] ?? '') !== '') return;
+  const message = `detectLocalMode ${values.detectLocalMode} needs detectLocal.${field}`;
+  fault(report, ['detectLocalMode'], message, `name the interface in detectLocal.${field}`);
 };
 
-/**
- * A family without an entry means all of its addresses (NewNodePortAddresses); a network of length 0 means so too.
- * Whatever narrows a family is refused: ignoring it would open ports.
- */
+const localFields: Readonly<Record<string, 'bridgeInterface' | 'interfaceNamePrefix' | undefined>> = {
+  BridgeInterface: 'bridgeInterface',
+  InterfaceNamePrefix: 'interfaceNamePrefix',
+};
+
+/** As kube-proxy has it: beside networks, `primary` would be taken for one. */
 const nodePorts: Rule = ({ values, report }) => {
   const listed = values.nodePortAddresses ?? [];
-  const open = new Set(listed.filter((entry) => entry.endsWith('/0')).map(cidrFamily));
-  for (const [index, entry] of listed.entries()) {
-    if (open.has(cidrFamily(entry))) continue;
-    report(['nodePortAddresses', index], {
-      code: 'CONFIG_UNSUPPORTED',
-      message: `${entry} cannot be used in this version: node ports answer on all addresses of the node but loopback`,
-      fix: 'remove nodePortAddresses, and close the ports by a firewall',
-    });
-  }
+  const index = listed.indexOf('primary');
+  if (index < 0 || listed.length === 1) return;
+  fault(report, ['nodePortAddresses', index], 'primary must stand alone', 'remove it, or the networks');
 };
 
 /** Reports every broken rule. Call it only when the single values were good: it trusts them. */

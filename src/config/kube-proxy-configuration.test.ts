@@ -23,7 +23,24 @@ function failure(text: string): ConfigError {
 }
 const lines = (body: string) => failure(head + body).lines;
 
+const asIs = { tcpTimeoutMs: 0, tcpFinTimeoutMs: 0, udpTimeoutMs: 0 };
+const untouched: KubeProxyConfig['conntrack'] = {
+  maxPerCore: undefined,
+  min: 131_072,
+  tcpEstablishedTimeoutMs: undefined,
+  tcpCloseWaitTimeoutMs: undefined,
+  tcpBeLiberal: false,
+  udpTimeoutMs: 0,
+  udpStreamTimeoutMs: 0,
+};
 const defaults: KubeProxyConfig = {
+  mode: 'nftables',
+  masqueradeAll: false,
+  masqueradeBit: 14,
+  localhostNodePorts: true,
+  nodePortAddresses: 'all',
+  ipvs: { scheduler: undefined, excludeCIDRs: [], strictARP: false, ...asIs },
+  conntrack: untouched,
   detectLocal: { mode: 'ClusterCIDR', clusterCIDRs: [] },
   kubeconfig: undefined,
   hostnameOverride: undefined,
@@ -114,15 +131,41 @@ test('the file of a kubeadm cluster is taken without a word', (t) => {
 
 test('each honoured field arrives', (t) => {
   const { config, warnings } = load(`
+mode: ipvs
 clientConnection: {kubeconfig: /etc/proxy.conf}
 hostnameOverride: " Node-1 "
 clusterCIDR: 10.244.0.0/16, fd00:10:244::/56
 healthzBindAddress: 192.0.2.2
 metricsBindAddress: "[::]:9"
-nodePortAddresses: [0.0.0.0/0, 192.0.2.0/24, "::/0"]
+nodePortAddresses: [0.0.0.0/0, 192.0.2.0/24, "fd00::/8"]
+iptables: {masqueradeAll: true, masqueradeBit: 0, localhostNodePorts: false}
+ipvs: {scheduler: lc, excludeCIDRs: [192.0.2.0/24], strictARP: true, tcpTimeout: 1s, tcpFinTimeout: 2s, udpTimeout: 3s}
+conntrack: {maxPerCore: 0, min: 5, tcpEstablishedTimeout: 1h, tcpCloseWaitTimeout: 0s, tcpBeLiberal: true, udpTimeout: 4s, udpStreamTimeout: 5s}
 `);
   t.deepEqual(warnings, []);
   t.deepEqual(config, {
+    mode: 'ipvs',
+    masqueradeAll: true,
+    masqueradeBit: 0,
+    localhostNodePorts: false,
+    nodePortAddresses: ['fd00::/8'],
+    ipvs: {
+      scheduler: 'lc',
+      excludeCIDRs: ['192.0.2.0/24'],
+      strictARP: true,
+      tcpTimeoutMs: 1000,
+      tcpFinTimeoutMs: 2000,
+      udpTimeoutMs: 3000,
+    },
+    conntrack: {
+      maxPerCore: 0,
+      min: 5,
+      tcpEstablishedTimeoutMs: 3_600_000,
+      tcpCloseWaitTimeoutMs: 0,
+      tcpBeLiberal: true,
+      udpTimeoutMs: 4000,
+      udpStreamTimeoutMs: 5000,
+    },
     kubeconfig: '/etc/proxy.conf',
     hostnameOverride: 'node-1',
     detectLocal: { mode: 'ClusterCIDR', clusterCIDRs: ['10.244.0.0/16', 'fd00:10:244::/56'] },
@@ -132,11 +175,27 @@ nodePortAddresses: [0.0.0.0/0, 192.0.2.0/24, "::/0"]
 });
 
 test('detectLocalMode', (t) => {
-  t.deepEqual(load('detectLocalMode: NodeCIDR\nclusterCIDR: 10.0.0.0/8').config.detectLocal, { mode: 'NodeCIDR' });
-  for (const mode of ['BridgeInterface', 'InterfaceNamePrefix']) {
-    const [line = ''] = lines(`detectLocalMode: ${mode}\ndetectLocal: {bridgeInterface: br0}`);
-    t.regex(line, /^p\.yaml:3:1: detectLocalMode: .* cannot be used in this version.*\(use ClusterCIDR or NodeCIDR\)$/);
-  }
+  const local = (body: string) => load(body).config.detectLocal;
+  t.deepEqual(local('detectLocalMode: NodeCIDR\nclusterCIDR: 10.0.0.0/8'), { mode: 'NodeCIDR' });
+  t.deepEqual(local('detectLocalMode: BridgeInterface\ndetectLocal: {bridgeInterface: cni0}'), {
+    mode: 'BridgeInterface',
+    name: 'cni0',
+  });
+  t.deepEqual(local('detectLocalMode: InterfaceNamePrefix\ndetectLocal: {interfaceNamePrefix: veth}'), {
+    mode: 'InterfaceNamePrefix',
+    prefix: 'veth',
+  });
+  t.regex(
+    lines('detectLocalMode: BridgeInterface\ndetectLocal: {interfaceNamePrefix: br0}')[0] ?? '',
+    /^p\.yaml:3:1: detectLocalMode: .* needs detectLocal\.bridgeInterface/,
+  );
+  t.regex(lines('detectLocalMode: InterfaceNamePrefix')[0] ?? '', /needs detectLocal\.interfaceNamePrefix/);
+  for (const name of ['a/b', '"a b"', 'sixteen-letters-', '..'])
+    t.regex(
+      lines(`detectLocalMode: BridgeInterface\ndetectLocal: {bridgeInterface: ${name}}`)[0] ?? '',
+      /detectLocal\.bridgeInterface: .* is no name of a network interface/,
+      name,
+    );
 });
 
 test('bindAddress only chooses the family of the other addresses', (t) => {
@@ -147,40 +206,46 @@ test('bindAddress only chooses the family of the other addresses', (t) => {
   t.is(warned('bindAddress: 192.0.2.2').length, 1);
 });
 
-test('a mode is only warned about, nonsense is refused', (t) => {
-  t.deepEqual(warned('mode: ""'), []);
-  for (const mode of ['iptables', 'ipvs', 'nftables']) t.is(warned(`mode: ${mode}`).length, 1, mode);
-  t.regex(warned('mode: nftables')[0] ?? '', /node ports answer on all addresses of the node but loopback/);
-  for (const mode of ['userspace', 'kernelspace', 'bpf', 'IPVS']) {
+test('the mode, and what depends on it', (t) => {
+  t.is(load('mode: ""').config.mode, 'nftables');
+  for (const mode of ['iptables', 'ipvs', 'nftables'] as const) t.is(load(`mode: ${mode}`).config.mode, mode);
+  for (const mode of ['userspace', 'kernelspace', 'bpf', 'IPVS'])
     t.regex(lines(`mode: ${mode}`)[0] ?? '', /mode: must be one of iptables, ipvs, nftables, not/, mode);
-  }
+  const masqueradesAll = (body: string) => load(body).config.masqueradeAll;
+  t.true(masqueradesAll('nftables: {masqueradeAll: true}'));
+  t.true(masqueradesAll('iptables: {masqueradeAll: true}'));
+  t.false(masqueradesAll('mode: nftables\niptables: {masqueradeAll: true}'));
+  t.false(masqueradesAll('mode: ipvs\nnftables: {masqueradeAll: true}'));
 });
 
 test('node ports are never opened wider than asked', (t) => {
-  for (const body of ['[]', '[0.0.0.0/0]', '["::/0"]', '["::/0", "fd00::/8"]']) {
-    t.deepEqual(load(`nodePortAddresses: ${body}`).config, defaults, body);
-  }
-  for (const body of [
-    '[primary]',
-    '[192.0.2.0/24]',
-    '[0.0.0.0/0, "fd00::/8"]',
-    '[127.0.0.0/8]',
-    '[primary, 0.0.0.0/0]',
-  ]) {
-    const found = lines(`nodePortAddresses: ${body}`);
-    t.is(found.length, 1, body);
-    t.regex(found[0] ?? '', /^p\.yaml:3:\d+: nodePortAddresses\[\d\]: .* \(remove nodePortAddresses, and close/);
-  }
+  const cases: [string, KubeProxyConfig['nodePortAddresses']][] = [
+    ['[]', 'all'],
+    ['[0.0.0.0/0]', 'all'],
+    ['["::/0"]', 'all'],
+    ['["::/0", "fd00::/8"]', 'all'],
+    ['[primary]', 'primary'],
+    ['[192.0.2.0/24]', ['192.0.2.0/24']],
+    ['[0.0.0.0/0, "fd00::/8"]', ['fd00::/8']],
+    ['[127.0.0.0/8]', ['127.0.0.0/8']],
+  ];
+  for (const [body, expected] of cases)
+    t.deepEqual(load(`nodePortAddresses: ${body}`).config.nodePortAddresses, expected, body);
+  t.is(load('mode: nftables').config.nodePortAddresses, 'primary');
+  t.is(load('mode: nftables\nnodePortAddresses: [0.0.0.0/0]').config.nodePortAddresses, 'all');
+  t.is(load('mode: ipvs').config.nodePortAddresses, 'all');
+  t.regex(
+    lines('nodePortAddresses: [0.0.0.0/0, primary]')[0] ?? '',
+    /^p\.yaml:3:\d+: nodePortAddresses\[1\]: primary must stand alone/,
+  );
   t.regex(lines('nodePortAddresses: [everywhere]')[0] ?? '', /is neither a network nor primary/);
 });
 
 test('fields without effect are warned about by name, unless they ask for what happens', (t) => {
   const cases: [string, number][] = [
     ['conntrack: {maxPerCore: 0, tcpEstablishedTimeout: 0s, tcpCloseWaitTimeout: 1h0m0s}', 0],
-    ['conntrack: {maxPerCore: 1, min: 0, tcpBeLiberal: true, udpTimeout: 1s}', 4],
     ['iptables: {localhostNodePorts: false, masqueradeBit: 0, syncPeriod: 1h, minSyncPeriod: 10s}', 0],
     ['iptables: {localhostNodePorts: true}', 0],
-    ['ipvs: {strictARP: true, scheduler: lc, excludeCIDRs: [10.0.0.0/8]}', 2],
     ['oomScoreAdj: -999', 0],
     ['oomScoreAdj: 0', 1],
     ['clientConnection: {qps: -1, burst: 3}', 0],
@@ -219,8 +284,6 @@ test('bad input', (t) => {
     ['hostnameOverride: a_b', /hostnameOverride: "a_b" must consist/],
     ['detectLocalMode: nodecidr', /detectLocalMode: must be one of ClusterCIDR, NodeCIDR/],
     ['iptables: {masqueradeBit: 32}', /must be between 0 and 31/],
-    ['iptables: {masqueradeAll: true}', /iptables\.masqueradeAll: true cannot be used in this version: only traffic/],
-    ['nftables: {masqueradeAll: true}', /nftables\.masqueradeAll: true cannot be used/],
     ['iptables: {syncPeriod: 500ms}', /iptables\.syncPeriod: iptables\.minSyncPeriod is longer than/],
     ['nftables: {minSyncPeriod: 1m}', /nftables\.minSyncPeriod: nftables\.minSyncPeriod is longer than/],
     ['iptables: {syncPeriod: -1s}', /must be 0s or more/],

@@ -5,7 +5,7 @@
  */
 
 import { type BindAddress, parseBindAddress } from './bind-address.ts';
-import { parseClusterCidr } from './cluster-cidr.ts';
+import { cidrFamily, parseClusterCidr } from './cluster-cidr.ts';
 import { ConfigError } from './config-error.ts';
 import { checkKind } from './document-kind.ts';
 import { featureGateWarnings } from './feature-gate-warnings.ts';
@@ -24,11 +24,51 @@ export type DetectLocal =
   /** Networks of all pods of the cluster, at most one of each family; none: not known, nothing counts as foreign. */
   | { readonly mode: 'ClusterCIDR'; readonly clusterCIDRs: readonly string[] }
   /** The Node's spec.podCIDRs. */
-  | { readonly mode: 'NodeCIDR' };
+  | { readonly mode: 'NodeCIDR' }
+  /** What comes in at this link. */
+  | { readonly mode: 'BridgeInterface'; readonly name: string }
+  | { readonly mode: 'InterfaceNamePrefix'; readonly prefix: string };
+
+export type ProxyMode = 'nftables' | 'iptables' | 'ipvs';
+
+export interface IpvsSettings {
+  /** Undefined: rr. */
+  readonly scheduler: string | undefined;
+  /** Networks of either family, as written. */
+  readonly excludeCIDRs: readonly string[];
+  readonly strictARP: boolean;
+  /** Milliseconds; 0: as the kernel has them. */
+  readonly tcpTimeoutMs: number;
+  readonly tcpFinTimeoutMs: number;
+  readonly udpTimeoutMs: number;
+}
+
+/** Undefined, and 0: as the machine has it. */
+export interface ConntrackSettings {
+  /** Times the number of cores, at least `min`: entries. */
+  readonly maxPerCore: number | undefined;
+  readonly min: number;
+  readonly tcpEstablishedTimeoutMs: number | undefined;
+  readonly tcpCloseWaitTimeoutMs: number | undefined;
+  readonly tcpBeLiberal: boolean;
+  readonly udpTimeoutMs: number;
+  readonly udpStreamTimeoutMs: number;
+}
 
 /** The settings that Keelson honours, complete. Names are the fields'. */
 export interface KubeProxyConfig {
+  readonly mode: ProxyMode;
   readonly detectLocal: DetectLocal;
+  /** Of the mode. */
+  readonly masqueradeAll: boolean;
+  /** 0..31; of the mode iptables. */
+  readonly masqueradeBit: number;
+  /** In the mode iptables. */
+  readonly localhostNodePorts: boolean;
+  /** Networks of either family, as written. */
+  readonly nodePortAddresses: 'all' | 'primary' | readonly string[];
+  readonly ipvs: IpvsSettings;
+  readonly conntrack: ConntrackSettings;
   /** Absolute path; undefined: as --kubeconfig. */
   readonly kubeconfig: string | undefined;
   /** Lower case; undefined: the host's own name. */
@@ -75,7 +115,7 @@ export function loadKubeProxyConfiguration(text: string, file: string): LoadedKu
     const at = ['featureGates', gate];
     warnings.push({ file, ...source.locate(at), field: fieldName(at), message });
   }
-  return { config: toConfig(values), warnings: sorted(warnings) };
+  return { config: toConfig(values, set), warnings: sorted(warnings) };
 }
 
 /** The settings without any file: Kubernetes 1.36 defaults. */
@@ -84,17 +124,68 @@ export function defaultKubeProxyConfig(): KubeProxyConfig {
   return loadKubeProxyConfiguration(text, 'defaults').config;
 }
 
-function toConfig(values: KubeProxyConfigurationValues): KubeProxyConfig {
-  const clusterCidr = parseClusterCidr(values.clusterCIDR ?? '');
+function toConfig(values: KubeProxyConfigurationValues, set: ReadonlySet<string>): KubeProxyConfig {
   const six = isIpv6(values.bindAddress);
+  const mode = values.mode ?? 'nftables';
+  const ifSet = <Value>(path: keyof KubeProxyConfigurationValues, value: Value): Value | undefined =>
+    set.has(path) ? value : undefined;
   return {
-    detectLocal:
-      values.detectLocalMode === 'NodeCIDR'
-        ? { mode: 'NodeCIDR' }
-        : { mode: 'ClusterCIDR', clusterCIDRs: 'cidrs' in clusterCidr ? clusterCidr.cidrs : [] },
+    mode,
+    detectLocal: detectLocalOf(values),
+    masqueradeAll:
+      values.mode === undefined
+        ? values['iptables.masqueradeAll'] || values['nftables.masqueradeAll']
+        : values[`${mode === 'nftables' ? 'nftables' : 'iptables'}.masqueradeAll`],
+    masqueradeBit: values['iptables.masqueradeBit'],
+    localhostNodePorts: values['iptables.localhostNodePorts'],
+    nodePortAddresses: nodePortAddressesOf(values),
+    ipvs: {
+      scheduler: values['ipvs.scheduler'],
+      excludeCIDRs: values['ipvs.excludeCIDRs'] ?? [],
+      strictARP: values['ipvs.strictARP'],
+      tcpTimeoutMs: values['ipvs.tcpTimeout'],
+      tcpFinTimeoutMs: values['ipvs.tcpFinTimeout'],
+      udpTimeoutMs: values['ipvs.udpTimeout'],
+    },
+    conntrack: {
+      maxPerCore:
+        set.has('conntrack.maxPerCore') || set.has('conntrack.min') ? values['conntrack.maxPerCore'] : undefined,
+      min: values['conntrack.min'],
+      tcpEstablishedTimeoutMs: ifSet('conntrack.tcpEstablishedTimeout', values['conntrack.tcpEstablishedTimeout']),
+      tcpCloseWaitTimeoutMs: ifSet('conntrack.tcpCloseWaitTimeout', values['conntrack.tcpCloseWaitTimeout']),
+      tcpBeLiberal: values['conntrack.tcpBeLiberal'],
+      udpTimeoutMs: values['conntrack.udpTimeout'],
+      udpStreamTimeoutMs: values['conntrack.udpStreamTimeout'],
+    },
     kubeconfig: values['clientConnection.kubeconfig'],
     hostnameOverride: values.hostnameOverride?.trim().toLowerCase(),
     healthzBindAddress: parseBindAddress(values.healthzBindAddress ?? (six ? '::' : '0.0.0.0'), proxyPorts.healthz),
     metricsBindAddress: parseBindAddress(values.metricsBindAddress ?? (six ? '::1' : '127.0.0.1'), proxyPorts.metrics),
   };
+}
+
+function detectLocalOf(values: KubeProxyConfigurationValues): DetectLocal {
+  switch (values.detectLocalMode) {
+    case 'NodeCIDR':
+      return { mode: 'NodeCIDR' };
+    case 'BridgeInterface':
+      return { mode: 'BridgeInterface', name: values['detectLocal.bridgeInterface'] ?? '' };
+    case 'InterfaceNamePrefix':
+      return { mode: 'InterfaceNamePrefix', prefix: values['detectLocal.interfaceNamePrefix'] ?? '' };
+    case 'ClusterCIDR': {
+      const clusterCidr = parseClusterCidr(values.clusterCIDR ?? '');
+      return { mode: 'ClusterCIDR', clusterCIDRs: 'cidrs' in clusterCidr ? clusterCidr.cidrs : [] };
+    }
+  }
+}
+
+/** A network of length 0 means all addresses of its family, which is what a family without any has anyway. */
+function nodePortAddressesOf(values: KubeProxyConfigurationValues): KubeProxyConfig['nodePortAddresses'] {
+  const listed = values.nodePortAddresses ?? [];
+  if (listed.includes('primary')) return 'primary';
+  // SetDefaults_KubeProxyConfiguration and NewProxier: of the mode nftables only.
+  if (listed.length === 0) return values.mode === 'nftables' ? 'primary' : 'all';
+  const open = new Set(listed.filter((entry) => entry.endsWith('/0')).map(cidrFamily));
+  const networks = listed.filter((entry) => !open.has(cidrFamily(entry)));
+  return networks.length === 0 ? 'all' : networks;
 }

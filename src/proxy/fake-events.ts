@@ -14,23 +14,26 @@ interface Addresses {
   cluster: string[];
   external: string[];
   pods: string[];
+  ranges: string[];
 }
 const addresses: Record<IpFamily, Addresses> = {
   IPv4: {
     cluster: ['10.96.0.1', '10.96.0.2', '10.96.0.3'],
     external: ['192.0.2.1', '192.0.2.2'],
     pods: ['10.244.0.1', '10.244.0.2', '10.244.0.3', '10.244.0.4', '10.244.0.5'],
+    ranges: ['198.51.100.0/25', '198.51.100.0/24', '203.0.113.7/32'],
   },
   IPv6: {
     cluster: ['fd00:1::1', 'fd00:1::2', 'fd00:1::3'],
     external: ['fd00:2::1', 'fd00:2::2'],
     pods: ['fd00:4::1', 'fd00:4::2', 'fd00:4::3', 'fd00:4::4', 'fd00:4::5'],
+    ranges: ['fd00:5::/64', 'fd00:5::/32', 'fd00:6::1/128'],
   },
 };
 
 /** Few names, addresses and ports, so that they meet. */
 export const randomEvents = (family: IpFamily) => {
-  const { cluster, external, pods } = addresses[family];
+  const { cluster, external, pods, ranges } = addresses[family];
   const name = fc.constantFrom('s1', 's2', 's3');
   const policy = fc.constantFrom('Cluster' as const, 'Local' as const);
   const protocol = fc.constantFrom('TCP' as const, 'UDP' as const);
@@ -46,7 +49,11 @@ export const randomEvents = (family: IpFamily) => {
       arbitrary: fc.record({
         event: fc.constant('service' as const),
         name,
-        type: fc.constantFrom('ClusterIP' as const, 'NodePort' as const),
+        type: fc.constantFrom('ClusterIP' as const, 'NodePort' as const, 'LoadBalancer' as const),
+        sessionAffinity: fc.constantFrom('None' as const, 'None' as const, 'ClientIP' as const),
+        timeoutSeconds: fc.constantFrom(10, 10_800),
+        loadBalancerSourceRanges: fc.subarray(ranges),
+        healthCheckNodePort: fc.constantFrom(31_000, 31_001),
         ip: fc.constantFrom(...cluster),
         externalIPs: fc.uniqueArray(fc.constantFrom(...external), { maxLength: 2 }),
         internalTrafficPolicy: policy,
@@ -67,6 +74,7 @@ export const randomEvents = (family: IpFamily) => {
       }),
     },
     { weight: 1, arbitrary: fc.record({ event: fc.constant('delete' as const), name }) },
+    { weight: 1, arbitrary: fc.record({ event: fc.constant('cidrs' as const), prefixes: fc.subarray(ranges) }) },
     { weight: 6, arbitrary: fc.record({ event: fc.constant('flush' as const) }) },
   );
 };
@@ -76,9 +84,25 @@ export type RandomEvent = ReturnType<typeof randomEvents> extends fc.Arbitrary<i
 export function serviceEvents(family: IpFamily, event: RandomEvent, version: number): ServiceEvent[] {
   const meta = { resourceVersion: String(version) };
   if (event.event === 'service') {
-    const { name, ip, ports, event: _, ...spec } = event;
-    const served = ports.map(({ nodePort, ...port }) => (spec.type === 'NodePort' ? { ...port, nodePort } : port));
-    const fields = { ...spec, clusterIP: ip, clusterIPs: [ip], ipFamilies: [family], ports: served, meta };
+    const { name, ip, ports, timeoutSeconds, event: _, ...rest } = event;
+    const spec = { ...rest, sessionAffinityConfig: { clientIP: { timeoutSeconds } } };
+    const served = ports.map(({ nodePort, ...port }) => (spec.type === 'ClusterIP' ? port : { ...port, nodePort }));
+    // The second of the external IPs is the load balancer's.
+    const status = {
+      loadBalancer: {
+        ingress: spec.type === 'LoadBalancer' ? spec.externalIPs.slice(1).map((at) => ({ ip: at })) : [],
+      },
+    };
+    const fields = {
+      ...spec,
+      status,
+      externalIPs: spec.externalIPs.slice(0, spec.type === 'LoadBalancer' ? 1 : 2),
+      clusterIP: ip,
+      clusterIPs: [ip],
+      ipFamilies: [family],
+      ports: served,
+      meta,
+    };
     return [{ event: 'serviceSet', service: aService(name, fields) }];
   }
   if (event.event === 'slice') {
@@ -95,6 +119,7 @@ export function serviceEvents(family: IpFamily, event: RandomEvent, version: num
     });
     return [{ event: 'sliceSet', slice }];
   }
+  if (event.event === 'cidrs') return [{ event: 'serviceCIDRs', prefixes: event.prefixes }];
   if (event.event === 'delete')
     return [{ event: 'serviceDeleted', service: { namespace: 'default', name: event.name } }];
   return [];

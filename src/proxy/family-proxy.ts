@@ -11,27 +11,31 @@ import type { CancelTimer, Clock } from '../base/clock.ts';
 import type { ForeignChange } from '../linux/nftables/watch-table.ts';
 import { errorLine } from '../observe/keelson-error.ts';
 import type { Logger } from '../observe/logger.ts';
+import type { DataplaneWriter, Loaded } from './dataplane-writer.ts';
 import { feed } from './feed.ts';
 import { FlowCleanup } from './flow-cleanup.ts';
-import { tableRef } from './nftables/layout.ts';
-import type { OwnCommits } from './nftables/own-commits.ts';
-import { type DataplaneOptions, type Loaded, ServiceDataplane } from './nftables/service-dataplane.ts';
 import type { ServiceEvent } from './service-source.ts';
 import {
   type AdoptedDataplane,
+  type Change,
   type ConntrackCleanup,
   type DataplaneDelta,
   type DataplaneModel,
+  type HealthCheck,
   isEmptyDelta,
 } from './services/dataplane.ts';
 import type { ServiceReport } from './services/service-report.ts';
 import { ServiceTracker, type ServiceTrackerOptions } from './services/service-tracker.ts';
 import type { SyncObserver } from './sync-observer.ts';
 
-export interface FamilyProxyOptions extends DataplaneOptions, ServiceTrackerOptions {}
+export type FamilyProxyOptions = ServiceTrackerOptions;
 
 export interface FamilyProxyEdges {
-  nftables: OwnCommits;
+  dataplane: DataplaneWriter;
+  /** What the writer keeps, for logs: `ip keelson-proxy`. */
+  table: string;
+  /** What load balancers are to be told changed. */
+  onHealthChecks?: ((changes: readonly Change<HealthCheck>[]) => void) | undefined;
   forgetFlows: (cleanups: readonly ConntrackCleanup[]) => Promise<void>;
   observer?: SyncObserver | undefined;
   /** What is newly wrong with objects, each once. */
@@ -64,9 +68,8 @@ const repairBackoff: BackoffLimits = { initialMs: 100, maxMs: 10_000 };
 const fix = 'see `nft list ruleset` and the kernel log; it is tried again by itself';
 
 export class FamilyProxy {
-  readonly #table: string;
   readonly #tracker: ServiceTracker;
-  readonly #dataplane: ServiceDataplane;
+  readonly #dataplane: DataplaneWriter;
   readonly #cleanup: FlowCleanup;
   readonly #edges: FamilyProxyEdges;
   readonly #log: Logger;
@@ -95,26 +98,23 @@ export class FamilyProxy {
   #cancelRetry: CancelTimer | undefined;
   #cancelAudit: CancelTimer | undefined;
 
-  private constructor(options: FamilyProxyOptions, edges: FamilyProxyEdges, dataplane: ServiceDataplane) {
-    const { family, name } = tableRef(options.family);
-    this.#table = `${family} ${name}`;
-    this.#log = edges.log.child({ table: this.#table });
+  private constructor(options: FamilyProxyOptions, edges: FamilyProxyEdges) {
+    this.#log = edges.log.child({ table: edges.table });
     this.#edges = edges;
     this.#tracker = new ServiceTracker(options);
-    this.#dataplane = dataplane;
+    this.#dataplane = edges.dataplane;
     this.#cleanup = new FlowCleanup(edges.forgetFlows, edges.clock, this.#log);
   }
 
   /** Looks at what a predecessor left; changes nothing. */
   static async open(options: Omit<FamilyProxyOptions, 'adopted'>, edges: FamilyProxyEdges): Promise<FamilyProxy> {
-    const dataplane = new ServiceDataplane(edges.nftables, options);
     let adopted: AdoptedDataplane | undefined;
     try {
-      adopted = await dataplane.adopt();
+      adopted = await edges.dataplane.adopt();
     } catch (error) {
       edges.log.warn({ error: errorLine(error) }, 'the service table could not be listed; it will be replaced');
     }
-    return new FamilyProxy(adopted === undefined ? options : { ...options, adopted }, edges, dataplane);
+    return new FamilyProxy(adopted === undefined ? options : { ...options, adopted }, edges);
   }
 
   /** As of the last flush; live. */
@@ -258,6 +258,7 @@ export class FamilyProxy {
     this.#edges.observer?.taken(this.#tracker.family);
     this.#edges.onReports(reports);
     this.#cleanup.hold(delta.conntrack);
+    if (delta.healthChecks.length > 0) this.#edges.onHealthChecks?.(delta.healthChecks);
     return delta;
   }
 

@@ -11,6 +11,7 @@ export function feed(tracker: ServiceTracker, events: readonly ServiceEvent[]): 
     if (event.event === 'serviceSet') tracker.serviceSet(event.service, 'list');
     else if (event.event === 'sliceSet') tracker.sliceSet(event.slice, 'list');
     else if (event.event === 'serviceDeleted') tracker.serviceDeleted(event.service);
-    else tracker.sliceDeleted(event.slice);
+    else if (event.event === 'sliceDeleted') tracker.sliceDeleted(event.slice);
+    else tracker.setServiceCIDRs(event.prefixes);
   }
 }

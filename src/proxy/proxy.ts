@@ -6,13 +6,15 @@ import type { IpFamily } from '../api/service.ts';
 import type { Clock } from '../base/clock.ts';
 import type { NftablesOpener } from '../linux/nftables/edge.ts';
 import type { Logger } from '../observe/logger.ts';
+import type { DataplaneWriter } from './dataplane-writer.ts';
 import { FamilyProxy } from './family-proxy.ts';
+import { tableRef } from './nftables/layout.ts';
 import { OwnCommits } from './nftables/own-commits.ts';
 import type { PlanOptions } from './nftables/plan.ts';
-import type { DataplaneLimits } from './nftables/service-dataplane.ts';
+import { type DataplaneLimits, ServiceDataplane } from './nftables/service-dataplane.ts';
 import { type ProxyStatus, proxyStatus } from './proxy-status.ts';
 import type { ServiceEvent, ServiceSource } from './service-source.ts';
-import type { ConntrackCleanup } from './services/dataplane.ts';
+import type { Change, ConntrackCleanup, HealthCheck } from './services/dataplane.ts';
 import { reportLine, type ServiceReport } from './services/service-report.ts';
 import type { SyncObserver } from './sync-observer.ts';
 
@@ -21,6 +23,8 @@ export interface ProxyOptions extends PlanOptions {
   nodeName: string;
   /** The node's topology.kubernetes.io/zone label at start. */
   zone?: string;
+  /** The node's own addresses, of any family; see Frontend.sourceRanges. */
+  nodeIps?: readonly string[];
   /** One table each. */
   families: readonly IpFamily[];
   /** For tests. */
@@ -34,14 +38,26 @@ export interface ProxyEdges {
   netnsPath?: string;
   /** Forgets UDP flows; called one at a time for each family, after the change that asks for it is in the kernel. */
   forgetFlows: (family: IpFamily, cleanups: readonly ConntrackCleanup[]) => Promise<void>;
+  /** What load balancers are to be told changed. */
+  onHealthChecks?: ((family: IpFamily, changes: readonly Change<HealthCheck>[]) => void) | undefined;
+  /** Another mode's writer in place of the nftables one. */
+  dataplane?: ((family: IpFamily, nftables: OwnCommits) => Promise<NamedWriter>) | undefined;
   observer?: SyncObserver | undefined;
   clock: Clock;
   log: Logger;
 }
 
+/** A writer, and what it keeps, for logs: `ip keelson-proxy`, `iptables`. */
+export interface NamedWriter {
+  writer: DataplaneWriter;
+  name: string;
+}
+
 export interface ProxyRole {
   /** @param limit how many Services and reports are listed, 500 unless given */
   status(limit?: number): ProxyStatus;
+  /** What is to be in the kernel is there; cheap. */
+  isHealthy(): boolean;
   /** The node's topology.kubernetes.io/zone label has this value now; empty without one. */
   setZone(zone: string): void;
   /** Idempotent. Resolves when nothing of it runs any more; the tables stay. */
@@ -58,7 +74,7 @@ const loggedReports = 100;
  */
 export async function startProxy(
   options: ProxyOptions,
-  { source, nftablesOpener, netnsPath, forgetFlows, observer, clock, log }: ProxyEdges,
+  { source, nftablesOpener, netnsPath, forgetFlows, onHealthChecks, dataplane, observer, clock, log }: ProxyEdges,
   signal: AbortSignal,
 ): Promise<ProxyRole> {
   signal.throwIfAborted();
@@ -81,8 +97,14 @@ export async function startProxy(
     for (const family of wanted) {
       // Both families read most of each object, and find the same in it: the first one tells.
       const others = families.map(({ proxy }) => proxy);
+      const { writer, name } = (await dataplane?.(family, nftables)) ?? {
+        writer: new ServiceDataplane(nftables, { ...common, family }),
+        name: Object.values(tableRef(family)).join(' '),
+      };
       const edges = {
-        nftables,
+        dataplane: writer,
+        table: name,
+        onHealthChecks: (changes: readonly Change<HealthCheck>[]) => onHealthChecks?.(family, changes),
         forgetFlows: (cleanups: readonly ConntrackCleanup[]) => forgetFlows(family, cleanups),
         observer,
         onReports: (reports: readonly ServiceReport[]) => logReports(reports, others, log),
@@ -117,7 +139,8 @@ export async function startProxy(
   const setZone = (zone: string): void => {
     for (const { proxy } of families) proxy.setZone(zone);
   };
-  return { status, setZone, stop };
+  const isHealthy = (): boolean => families.every(({ proxy }) => proxy.status().healthy);
+  return { status, isHealthy, setZone, stop };
 }
 
 function logReports(reports: readonly ServiceReport[], others: readonly FamilyProxy[], log: Logger): void {

@@ -2,13 +2,14 @@
 import test from 'ava';
 import { renderDataplane } from './render.ts';
 import { aService, aSlice } from './services/fake-objects.ts';
+import { trafficOfPods } from './services/traffic-options.ts';
 
 const web = aService('web', {
   type: 'NodePort',
   clusterIP: '10.96.0.1',
   ports: [{ port: 80, nodePort: 30080 }],
 });
-const options = { nodeName: 'node-a', podCIDRs: [] };
+const options = { nodeName: 'node-a', ...trafficOfPods([]) };
 const both = { services: [web], slices: [aSlice('web-1', 'web', { endpoints: ['10.244.0.2', '10.244.0.3'] })] };
 
 test('the dataplane, then the whole plan with elements in words', (t) => {

@@ -10,7 +10,9 @@ export type ServiceEvent =
   | { event: 'serviceSet'; service: Service }
   | { event: 'serviceDeleted'; service: ObjectName }
   | { event: 'sliceSet'; slice: EndpointSlice }
-  | { event: 'sliceDeleted'; slice: ObjectName };
+  | { event: 'sliceDeleted'; slice: ObjectName }
+  /** The cluster's Service networks, of both families, in place of those before. */
+  | { event: 'serviceCIDRs'; prefixes: readonly string[] };
 
 export interface ServiceSource {
   /**

@@ -23,6 +23,7 @@ import { endpointRef } from '../../src/proxy/services/address.ts';
 import type { ConntrackCleanup } from '../../src/proxy/services/dataplane.ts';
 import { aService, aSlice } from '../../src/proxy/services/fake-objects.ts';
 import { ServiceTracker } from '../../src/proxy/services/service-tracker.ts';
+import { trafficOfPods } from '../../src/proxy/services/traffic-options.ts';
 
 const prefix = `kc${process.pid}`;
 const [node, uplink, client] = [`${prefix}-node`, `${prefix}-up`, `${prefix}-client`];
@@ -107,7 +108,7 @@ function addLink(netns: string, hostEnd: string, four: string, six: string): voi
 async function change(family: IpFamily): Promise<readonly ConntrackCleanup[]> {
   const { tracker, podCIDR } = families[family];
   const { delta } = tracker.flush();
-  await nftables.apply(planReplacement(tracker.model, { podCIDRs: [podCIDR] }));
+  await nftables.apply(planReplacement(tracker.model, trafficOfPods([podCIDR])));
   return delta.conntrack;
 }
 

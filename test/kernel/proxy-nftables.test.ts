@@ -12,6 +12,7 @@ import { planInitial } from '../../src/proxy/nftables/plan.ts';
 import { ServiceDataplane } from '../../src/proxy/nftables/service-dataplane.ts';
 import { aService, aSlice } from '../../src/proxy/services/fake-objects.ts';
 import { ServiceTracker } from '../../src/proxy/services/service-tracker.ts';
+import { trafficOfPods } from '../../src/proxy/services/traffic-options.ts';
 
 const nftPath = '/usr/sbin/nft';
 const prefix = `kp${process.pid}`;
@@ -116,7 +117,7 @@ test.before(async () => {
   tracker.flush();
   inNetns(node, nftPath, 'add table ip foreign; add chain ip foreign c; add rule ip foreign c counter');
   nftables = await kernelNftables.open(`/run/netns/${node}`);
-  dataplane = new ServiceDataplane(new OwnCommits(nftables), { family: 'IPv4', podCIDRs: ['10.244.0.0/16'] });
+  dataplane = new ServiceDataplane(new OwnCommits(nftables), { family: 'IPv4', ...trafficOfPods(['10.244.0.0/16']) });
   await dataplane.load(tracker.model);
 });
 
@@ -196,11 +197,13 @@ test.serial('nft lists it in text and JSON, reads its own listing, and other tab
   t.is(foreign(), before);
   const listed = inNetns(node, nftPath, 'list', 'ruleset');
   for (const line of [
-    'comment "keelson-proxy schema 2"',
+    'comment "keelson-proxy schema 3"',
     'ip daddr . ip protocol . th dport @services goto services',
     'ip daddr . ip protocol . th dport @services-4 goto lb-4',
     'ip daddr . ip protocol . th dport . numgen random mod 4 map @endpoints',
-    'ip protocol . th dport @node-ports ip daddr != 127.0.0.0/8 fib daddr type local goto node-ports',
+    'ip protocol . th dport @node-ports jump node-port-address',
+    'ip daddr != 127.0.0.0/8 fib daddr type local goto node-ports',
+    'ip daddr . ip protocol . th dport @special-services jump special-services',
     'ip daddr . ip protocol . th dport . numgen random mod 1 map @endpoints',
     'ip saddr . ip daddr @hairpin masquerade',
     'ct original ip daddr @masqueraded masquerade',
@@ -226,7 +229,7 @@ test.serial('the kernel has after changes what a plan from scratch gives, and ta
   six.serviceSet(aService('web', spec));
   six.sliceSet(aSlice('web-1', 'web', { addressType: 'IPv6', endpoints: ['fd00:4::1', 'fd00:4::2'] }));
   six.flush();
-  await nftables.apply(planInitial(six.model, { podCIDRs: ['fd00:4::/32'] }));
+  await nftables.apply(planInitial(six.model, trafficOfPods(['fd00:4::/32'])));
   const listed = inNetns(node, nftPath, 'list', 'table', 'ip6', 'keelson-proxy');
   t.regex(listed, /fd00:1::1 \. tcp \. 80 \. 1 : fd00:4::2 \. 8080/);
   execFileSync('nsenter', [`--net=/run/netns/${node}`, '--', nftPath, '-c', '-f', '-'], { input: listed });

@@ -15,6 +15,7 @@ import type { DataplaneLimits } from '../../src/proxy/nftables/service-dataplane
 import { type ProxyRole, startProxy } from '../../src/proxy/proxy.ts';
 import type { ServiceEvent } from '../../src/proxy/service-source.ts';
 import { aService, aSlice } from '../../src/proxy/services/fake-objects.ts';
+import { trafficOfPods } from '../../src/proxy/services/traffic-options.ts';
 
 const nftPath = '/usr/sbin/nft';
 const prefix = `kr${process.pid}`;
@@ -78,7 +79,12 @@ const objects = [service, endpoints(podIp)];
 async function start(events = objects, limits?: DataplaneLimits): Promise<{ source: FakeSource; role: ProxyRole }> {
   const source = new FakeSource(events);
   role = await startProxy(
-    { nodeName: 'node-a', families: ['IPv4', 'IPv6'], podCIDRs: ['10.244.0.0/16'], ...(limits ? { limits } : {}) },
+    {
+      nodeName: 'node-a',
+      families: ['IPv4', 'IPv6'],
+      ...trafficOfPods(['10.244.0.0/16']),
+      ...(limits ? { limits } : {}),
+    },
     {
       source,
       nftablesOpener: kernelNftables,

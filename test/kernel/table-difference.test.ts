@@ -20,6 +20,7 @@ import { silentLogger } from '../../src/observe/logger.ts';
 import { planReplacement } from '../../src/proxy/nftables/plan.ts';
 import { aService, aSlice } from '../../src/proxy/services/fake-objects.ts';
 import { ServiceTracker } from '../../src/proxy/services/service-tracker.ts';
+import { trafficOfPods } from '../../src/proxy/services/traffic-options.ts';
 
 const nftPath = '/usr/sbin/nft';
 let counter = 0;
@@ -91,7 +92,7 @@ for (const family of ['IPv4', 'IPv6'] as const) {
   test.serial(`the Service table of ${family} lists as it was planned, and goes to another model`, async (t) => {
     const { nftables, nft } = await setUp(t);
     const table = { family: family === 'IPv4' ? 'ip' : 'ip6', name: 'keelson-proxy' } as const;
-    const options = { podCIDRs: ['10.244.0.0/16', 'fd00:4::/32'] };
+    const options = trafficOfPods(['10.244.0.0/16', 'fd00:4::/32']);
     const [small, large] = [6, 23].map((count) => planReplacement(aModel(family, count), options));
     if (small === undefined || large === undefined) throw new Error('no plans');
     t.true(large.length > small.length && small.length > 60);

@@ -2,14 +2,14 @@
  * What a node must do with a packet for a Service, told from the objects in the plainest way: the reference that traffic
  * is compared with. Source: node-contract section 10 and Kubernetes' documentation (virtual IPs, traffic policies,
  * EndpointSlice conditions). Shares no code with src/proxy, only the types of the API objects.
- * Layer: test (pure). Leaves out what Keelson does not do yet: affinity, source ranges, topology hints, and the short-circuit
- * of pods and the node at destinations with externalTrafficPolicy Local (`shortCircuits` says where not to ask).
+ * Layer: test (pure). Of affinity it only knows that all connections of one client to one destination go to one endpoint.
  */
 import type { Endpoint, EndpointSlice } from '../../src/api/discovery.ts';
 import type { Service, ServicePort } from '../../src/api/service.ts';
 
 export interface ModelNode {
   name: string;
+  zone: string;
   /** Node ports are asked at the first. Any of them may stand in for a client. */
   ips: readonly string[];
   isPodIp(ip: string): boolean;
@@ -26,7 +26,7 @@ export interface Target {
  * dropped: nothing comes back. unserved: no Service is there, so that nothing may answer.
  */
 export type Outcome =
-  | { kind: 'answered'; by: ReadonlyMap<string, readonly string[]> }
+  | { kind: 'answered'; by: ReadonlyMap<string, readonly string[]>; isSticky: boolean }
   | { kind: 'refused' | 'dropped' | 'unserved' };
 
 /** One port of one Service at one destination. */
@@ -36,6 +36,8 @@ interface Frontend {
   port: ServicePort;
   /** Anything but a cluster IP. */
   external: boolean;
+  /** Who may send; empty: all. */
+  ranges: readonly string[];
 }
 
 const keyOf = ({ protocol, ip, port }: Target): string => `${protocol} ${ip} ${port}`;
@@ -65,21 +67,42 @@ export class ServiceModel {
     return [...this.#frontends.values()].map(({ target }) => target);
   }
 
-  /** Whether Kubernetes sends pods and the node elsewhere than clients from outside. */
-  shortCircuits(target: Target): boolean {
-    const frontend = this.#frontends.get(keyOf(target));
-    return frontend?.external === true && isLocal(frontend);
-  }
-
   outcome(clientIp: string, target: Target): Outcome {
     const frontend = this.#frontends.get(keyOf(target));
     // The other ports of a cluster IP are refused, not sent on.
     if (frontend === undefined) return { kind: this.#clusterIps.has(target.ip) ? 'refused' : 'unserved' };
+    const { ranges, service } = frontend;
+    if (ranges.length > 0 && !ranges.some((range) => isInside(clientIp, range))) return { kind: 'dropped' };
     const all = this.#endpoints(frontend);
     const here = new Map([...all].filter(([, endpoint]) => endpoint.nodeName === this.#node.name));
-    const usable = inService(isLocal(frontend) ? here : all);
+    const staysHere = isLocal(frontend) && !this.#isShortCircuited(clientIp, frontend);
+    const isSticky = service.spec.sessionAffinity === 'ClientIP';
+    const listed = staysHere ? inService(here) : this.#nearest(all);
+    const usable = isSticky ? lowestPorts(listed) : listed;
     if (usable.length === 0) return { kind: inService(all).length === 0 ? 'refused' : 'dropped' };
-    return { kind: 'answered', by: new Map(usable.map((text) => [text, this.#clients(clientIp, text, frontend)])) };
+    const by = new Map(usable.map((text) => [text, this.#clients(clientIp, text, frontend)]));
+    return { kind: 'answered', by, isSticky };
+  }
+
+  /** Pods and the node go past the external policy Local. */
+  #isShortCircuited(clientIp: string, { external }: Frontend): boolean {
+    return external && (this.#node.isPodIp(clientIp) || this.#node.ips.includes(clientIp));
+  }
+
+  /** By hints, when each ready endpoint has one and one of them is for here: for nodes, else for zones. */
+  #nearest(all: ReadonlyMap<string, Endpoint>): string[] {
+    const ready = new Map([...all].filter(([, endpoint]) => isReady(endpoint)));
+    const { name, zone } = this.#node;
+    for (const [kind, own] of [
+      ['forNodes', name],
+      ['forZones', zone],
+    ] as const) {
+      const hintsOf = ({ hints }: Endpoint): string[] => (hints?.[kind] ?? []).map((hint) => hint.name);
+      const near = [...ready].filter(([, endpoint]) => hintsOf(endpoint).includes(own));
+      if (near.length > 0 && [...ready.values()].every((endpoint) => hintsOf(endpoint).length > 0))
+        return near.map(([text]) => text);
+    }
+    return inService(all);
   }
 
   /** As whom the endpoint may see the client. */
@@ -115,21 +138,21 @@ export class ServiceModel {
     if (spec.type === 'ExternalName' || spec.clusterIP === 'None' || spec.clusterIP === undefined) return [];
     const { clusterIP } = spec;
     const ingress = status?.loadBalancer?.ingress ?? [];
-    const externalIps = [
-      ...(spec.externalIPs ?? []),
-      ...ingress.filter(({ ipMode }) => ipMode !== 'Proxy').map(({ ip = '' }) => ip),
-    ];
+    const balancerIps = ingress.filter(({ ipMode }) => ipMode !== 'Proxy').map(({ ip = '' }) => ip);
+    const ranges = spec.loadBalancerSourceRanges ?? [];
     return (spec.ports ?? []).flatMap((port) => {
       const protocol = port.protocol === 'UDP' ? 'UDP' : 'TCP';
-      const at = (ip: string, number: number, external: boolean): Frontend => ({
+      const at = (ip: string, number: number, external: boolean, from: readonly string[] = []): Frontend => ({
         target: { protocol, ip, port: number },
         service,
         port,
         external,
+        ranges: from,
       });
       return [
         at(clusterIP, port.port, false),
-        ...externalIps.map((ip) => at(ip, port.port, true)),
+        ...balancerIps.map((ip) => at(ip, port.port, true, ranges)),
+        ...(spec.externalIPs ?? []).map((ip) => at(ip, port.port, true)),
         ...(port.nodePort === undefined ? [] : [at(this.#node.ips[0] ?? '', port.nodePort, true)]),
       ];
     });
@@ -138,6 +161,22 @@ export class ServiceModel {
 
 function isLocal({ service: { spec }, external }: Frontend): boolean {
   return (external ? spec.externalTrafficPolicy : spec.internalTrafficPolicy) === 'Local';
+}
+
+/** Of IPv4. */
+function isInside(ip: string, range: string): boolean {
+  const [network = '', length = ''] = range.split('/');
+  const number = (text: string): number => text.split('.').reduce((sum, part) => sum * 256 + Number(part), 0);
+  const size = 2 ** (32 - Number(length));
+  return Math.floor(number(ip) / size) === Math.floor(number(network) / size);
+}
+
+/** Of endpoints with one address. */
+function lowestPorts(endpoints: readonly string[]): string[] {
+  const portOf = (text: string): number => Number(text.split(':')[1]);
+  return endpoints.filter(
+    (text) => !endpoints.some((other) => other.split(':')[0] === text.split(':')[0] && portOf(other) < portOf(text)),
+  );
 }
 
 /** Those that are ready or, when none is, those that still serve while they terminate. */

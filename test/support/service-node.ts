@@ -11,13 +11,15 @@ import { OwnCommits } from '../../src/proxy/nftables/own-commits.ts';
 import { planInitial, planReplacement } from '../../src/proxy/nftables/plan.ts';
 import { ServiceDataplane } from '../../src/proxy/nftables/service-dataplane.ts';
 import { ServiceTracker } from '../../src/proxy/services/service-tracker.ts';
-import { podPrefix } from './service-lab.ts';
+import { trafficOfPods } from '../../src/proxy/services/traffic-options.ts';
+import { nodeIp, podPrefix } from './service-lab.ts';
 import type { WatchEvent } from './service-world.ts';
 
-const options = { podCIDRs: [podPrefix] };
+const options = trafficOfPods([podPrefix]);
 const table = { family: 'ip', name: 'keelson-proxy' } as const;
 
-export const newTracker = (): ServiceTracker => new ServiceTracker({ family: 'IPv4', nodeName: 'node-a' });
+export const newTracker = (): ServiceTracker =>
+  new ServiceTracker({ family: 'IPv4', nodeName: 'node-a', zone: 'zone-a', nodeIps: [nodeIp] });
 
 export function feed(tracker: ServiceTracker, event: WatchEvent): void {
   if (event.type === 'serviceSet') tracker.serviceSet(event.object);

@@ -57,6 +57,8 @@ export interface WorldOptions {
   /** Address number `index` of the Service network, and of the external one. */
   clusterIp(index: number): string;
   externalIp(index: number): string;
+  /** Prefixes of clients, also inside each other. */
+  sourceRanges: readonly string[];
 }
 
 interface Meta extends WatchedMeta {
@@ -159,6 +161,15 @@ export class ServiceWorld {
         ipFamilies: ['IPv4'],
         ports: this.#ports(type !== 'ClusterIP'),
         externalIPs: random.some(own.slice(0, 1), 0.2),
+        ...(random.chance(0.25)
+          ? {
+              sessionAffinity: 'ClientIP' as const,
+              sessionAffinityConfig: { clientIP: { timeoutSeconds: random.pick([600, 10_800]) } },
+            }
+          : {}),
+        ...(type === 'LoadBalancer' && random.chance(0.4)
+          ? { loadBalancerSourceRanges: random.some(this.#options.sourceRanges, 0.5) }
+          : {}),
         ...(random.chance(0.2) ? { internalTrafficPolicy: 'Local' } : {}),
         ...(type !== 'ClusterIP' && random.chance(0.3) ? { externalTrafficPolicy: 'Local' } : {}),
       },
@@ -180,12 +191,21 @@ export class ServiceWorld {
   #changed({ spec, status }: Service, key: string): Pick<Service, 'spec' | 'status'> {
     const fresh = this.#spec(key);
     const kept = status === undefined ? {} : { status };
-    switch (this.#random.below(4)) {
+    switch (this.#random.below(5)) {
       case 0:
         return { spec: { ...spec, ports: this.#ports(spec.type !== 'ClusterIP') }, ...kept };
       case 1:
         return { spec: { ...spec, internalTrafficPolicy: this.#random.pick(['Local', 'Cluster']) }, ...kept };
-      case 2:
+      case 2: {
+        const { sessionAffinity: _, sessionAffinityConfig: __, ...rest } = spec;
+        const timeoutSeconds = this.#random.pick([600, 10_800]);
+        const sticky = {
+          sessionAffinity: 'ClientIP' as const,
+          sessionAffinityConfig: { clientIP: { timeoutSeconds } },
+        };
+        return { spec: this.#random.chance(0.5) ? rest : { ...rest, ...sticky }, ...kept };
+      }
+      case 3:
         return { spec: { ...spec, externalTrafficPolicy: this.#random.pick(['Local', 'Cluster']) }, ...kept };
       default:
         return {
@@ -267,7 +287,18 @@ export class ServiceWorld {
       { ready: false, serving: true, terminating: true },
       { ready: false, serving: false, terminating: true },
     ]);
-    return { addresses: [ip], nodeName, ...(conditions === undefined ? {} : { conditions }) };
+    const named = (names: string[]): { name: string }[] => names.map((name) => ({ name }));
+    const hints = random.pick([
+      undefined,
+      { forZones: named([random.pick(['zone-a', 'zone-b'])]) },
+      { forZones: named(['zone-b', 'zone-a']), forNodes: named([random.pick(['node-a', 'node-b'])]) },
+    ]);
+    return {
+      addresses: [ip],
+      nodeName,
+      ...(conditions === undefined ? {} : { conditions }),
+      ...(hints === undefined ? {} : { hints }),
+    };
   }
 
   /** The Service's ports, each resolved to some port of the pods; sometimes not all, or one that the Service has not. */

@@ -14,6 +14,8 @@ const asText = (value: unknown): string =>
   JSON.stringify(value, (_, part) => (part instanceof Uint8Array ? hex(part) : part));
 
 function elementsOf({ set, elements }: InstalledSet): Element[] {
+  // What rules added is no part of what was asked for.
+  if (set.dynamic) return [];
   if (elements === undefined) throw new Error(`set ${set.name} was dumped without elements`);
   if (isPacked(elements)) {
     const { count, keyBytes, keys, dataBytes, data } = elements;

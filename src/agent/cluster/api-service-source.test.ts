@@ -34,6 +34,8 @@ const said = (event: ServiceEvent): string => {
       return `- ${event.service.namespace}/${event.service.name}`;
     case 'sliceDeleted':
       return `- ${event.slice.namespace}/${event.slice.name}`;
+    case 'serviceCIDRs':
+      return `= ${event.prefixes}`;
   }
 };
 

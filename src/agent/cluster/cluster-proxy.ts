@@ -2,11 +2,13 @@
  * The proxy role of a node in a cluster: Services and EndpointSlices of the API server.
  * Layer: agent/cluster (composition). Must not need the container runtime: Services do not wait for one.
  */
+import { availableParallelism } from 'node:os';
 import type { ApiClient } from '../../api/client.ts';
 import { endpointSliceVersion } from '../../api/discovery-versions.ts';
 import type { IpFamily } from '../../api/service.ts';
 import { sleep, systemClock } from '../../base/clock.ts';
 import type { ClusterMode, RunOptions } from '../../config/flags.ts';
+import { kernelSysctls } from '../../kernel/sysctls.ts';
 import { KeelsonError } from '../../observe/keelson-error.ts';
 import type { Logger } from '../../observe/logger.ts';
 import type { ProxyRole } from '../../proxy/proxy.ts';
@@ -14,7 +16,11 @@ import type { ServiceSource } from '../../proxy/service-source.ts';
 import { type ServiceProxyEdges, startServiceProxy } from '../service-proxy.ts';
 import { createApiServiceSource } from './api-service-source.ts';
 import { type OwnNode, podCIDROf } from './own-node.ts';
+import { applyConntrackSettings } from './proxy-conntrack-settings.ts';
+import { ProxyHealthChecks } from './proxy-health-checks.ts';
 import type { ProxyMetrics } from './proxy-metrics.ts';
+import { followServiceCIDRs } from './proxy-service-cidrs.ts';
+import { familiesOf, healthCheckAddresses, internalIps, localTrafficOf, nodePortAddressesOf } from './proxy-traffic.ts';
 import { RoleStart, type SayWaiting } from './role-start.ts';
 
 export interface ClusterProxyContext {
@@ -28,11 +34,11 @@ export interface ClusterProxyContext {
   log: Logger;
 }
 
-/** Also of the metrics, each of which has the family as its label. */
-export const families: readonly IpFamily[] = ['IPv4'];
+/** Of the metrics, each of which has the family as its label; the role serves those that the node has. */
+export const families: readonly IpFamily[] = ['IPv4', 'IPv6'];
 const zoneLabel = 'topology.kubernetes.io/zone';
-/** The zone only chooses between endpoints: Services are not held up for long when the Node may not be read. */
-const zonePatienceMs = 5_000;
+/** Of the Node only zone and addresses count: Services are not held up for long when it may not be read. */
+const nodePatienceMs = 5_000;
 
 /** The role, and what its source has to say. */
 export interface ClusterProxy extends ProxyRole {
@@ -43,14 +49,16 @@ export interface ClusterProxy extends ProxyRole {
 /** In the background: an API server need not answer. */
 export function startClusterProxy(context: ClusterProxyContext): RoleStart<ClusterProxy> {
   const { options, nodeName, client, ownNode, unheard, metrics, log } = context;
-  /** The node's own network that the role was made with; undefined when that is not what it takes for local. */
+  /** What of the Node the role was made with; undefined when nothing of it counts. */
   let usedPodCIDR: string | undefined;
+  let usedIps: string | undefined;
   const proxy = new RoleStart<ClusterProxy>({
     name: 'proxy',
     clock: systemClock,
     log,
     async start(starting, say) {
       usedPodCIDR = undefined;
+      usedIps = undefined;
       say(() => 'waits for the API server');
       const sliceVersion = await endpointSliceVersion(client, starting);
       if (sliceVersion === undefined) {
@@ -58,31 +66,70 @@ export function startClusterProxy(context: ClusterProxyContext): RoleStart<Clust
         throw new KeelsonError('API_NOT_FOUND', 'has no EndpointSlices', { object: 'API server', fix });
       }
       const source = createApiServiceSource({ client, sliceVersion, clock: systemClock, log });
-      const podCIDRs = await localPodCIDRs(options, ownNode, starting, say);
-      if (options.proxy.detectLocal.mode === 'NodeCIDR') usedPodCIDR = podCIDRs[0];
+      const podCIDRs = await nodePodCIDRs(options, ownNode, starting, say);
+      usedPodCIDR = podCIDRs.find((cidr) => !cidr.includes(':'));
       say(() => ['waits for Services and EndpointSlices of the API server', ...source.troubles()].join(': '));
-      await Promise.race([ownNode.told, sleep(zonePatienceMs, starting)]);
+      await Promise.race([ownNode.told, sleep(nodePatienceMs, starting)]);
+      await applyConntrackSettings(options.proxy.conntrack, {
+        cores: availableParallelism(),
+        sysctls: kernelSysctls,
+        log,
+      });
+      if (options.proxy.mode !== 'nftables')
+        log.warn(
+          { mode: options.proxy.mode, fix: 'use mode nftables, or keep kube-proxy' },
+          'this mode is not wired yet: Services are served by nftables',
+        );
+      const nodeIps = internalIps(ownNode.node);
+      usedIps = nodeIps.join();
       const zone = (): string => zoneOf(options, ownNode);
+      const nodePortAddresses = nodePortAddressesOf(options.proxy, nodeIps);
+      let role: ProxyRole | undefined;
+      const health = new ProxyHealthChecks({
+        addresses: (family) => healthCheckAddresses(family, nodePortAddresses),
+        isHealthy: () => role?.isHealthy() ?? false,
+        clock: systemClock,
+        log,
+      });
       const edges = {
-        source: counted(source, metrics),
+        source: counted(withServiceCIDRs(source, client, log), metrics),
         observer: metrics,
+        onHealthChecks: (family: IpFamily, changes: Parameters<typeof health.update>[1]) =>
+          health.update(family, changes),
         onForgotten: (family: IpFamily, flows: number, ms: number) => metrics.forgot(family, flows, ms),
         unheard,
         log,
       };
-      const role = await startServiceProxy({ nodeName, zone: zone(), families, podCIDRs }, edges, starting);
+      const traffic = {
+        localTraffic: localTrafficOf(options.proxy.detectLocal, podCIDRs),
+        masqueradeAll: options.proxy.masqueradeAll,
+        nodePortAddresses,
+      };
+      const served = familiesOf(options.proxy, ownNode.node);
+      try {
+        role = await startServiceProxy(
+          { nodeName, zone: zone(), nodeIps, families: served, ...traffic },
+          edges,
+          starting,
+        );
+      } catch (error) {
+        health.close();
+        throw error;
+      }
+      const started = role;
       // A Node that is gone for a moment, to be made anew, changes no Service.
       const follow = (): void => {
-        if (ownNode.node !== undefined) role.setZone(zone());
+        if (ownNode.node !== undefined) started.setZone(zone());
       };
       follow();
       const unfollow = ownNode.onChange(follow);
       return {
-        ...role,
+        ...started,
         troubles: source.troubles,
         async stop() {
           unfollow();
-          await role.stop();
+          health.close();
+          await started.stop();
         },
       };
     },
@@ -91,6 +138,10 @@ export function startClusterProxy(context: ClusterProxyContext): RoleStart<Clust
     const now = podCIDROf(ownNode.node);
     if (options.mode.podCIDR === undefined && usedPodCIDR !== undefined && now !== undefined && now !== usedPodCIDR)
       proxy.restart(`spec.podCIDR of the Node is ${now} now, it was ${usedPodCIDR}`);
+    const ips = internalIps(ownNode.node).join();
+    // Else they only count for who may send to load-balancer IPs, and that at the next start.
+    if (options.proxy.nodePortAddresses === 'primary' && usedIps !== undefined && ips !== '' && ips !== usedIps)
+      proxy.restart(`the addresses of the Node are ${ips} now, they were ${usedIps || 'not known'}`);
   });
   return proxy;
 }
@@ -106,15 +157,25 @@ const counted = (source: ServiceSource, metrics: ProxyMetrics): ServiceSource =>
     }, signal),
 });
 
-/** NodeCIDR takes the node's own network for that of all pods, as kube-proxy does in that mode. */
-async function localPodCIDRs(
+/** Service networks come whenever they come: Services do not wait for them. */
+const withServiceCIDRs = (source: ServiceSource, client: ApiClient, log: Logger): ServiceSource => ({
+  start(listener, signal) {
+    const onChange = (prefixes: readonly string[]): void => listener([{ event: 'serviceCIDRs', prefixes }]);
+    void followServiceCIDRs({ client, onChange, clock: systemClock, log }, signal);
+    return source.start(listener, signal);
+  },
+});
+
+/** The mode NodeCIDR takes the node's own networks for those of all pods, as kube-proxy does; none in other modes. */
+async function nodePodCIDRs(
   { proxy, mode }: RunOptions<ClusterMode>,
   ownNode: OwnNode,
   signal: AbortSignal,
   say: SayWaiting,
 ): Promise<readonly string[]> {
-  if (proxy.detectLocal.mode === 'ClusterCIDR') return proxy.detectLocal.clusterCIDRs;
+  if (proxy.detectLocal.mode !== 'NodeCIDR') return [];
   if (mode.podCIDR !== undefined) return [mode.podCIDR];
   say(() => ['waits for spec.podCIDR of the Node', ...(ownNode.error === undefined ? [] : [ownNode.error])].join(': '));
-  return [await ownNode.podCIDR(signal)];
+  const first = await ownNode.podCIDR(signal);
+  return [...new Set([first, ...(ownNode.node?.spec?.podCIDRs ?? [])])];
 }

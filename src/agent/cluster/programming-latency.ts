@@ -44,6 +44,7 @@ export class ProgrammingLatency {
     const { triggers } = this.#waiting;
     for (const event of events) {
       if (event.event === 'serviceSet' || event.event === 'serviceDeleted') this.#waiting.services++;
+      else if (event.event === 'serviceCIDRs') continue;
       else if (event.event === 'sliceDeleted') {
         this.#waiting.endpoints++;
         // Its annotation is of the last change before, and says nothing about its end.

@@ -42,12 +42,25 @@ test('what was set, and that it can be read again', (t) => {
   const document = printed(text);
   t.like(document, {
     clusterCIDR: '10.244.0.0/16',
-    mode: 'nftables',
+    mode: 'ipvs',
     hostnameOverride: 'node-a',
     healthzBindAddress: '[::1]:1234',
     clientConnection: { kubeconfig: '/etc/k' },
   });
   const again = loadKubeProxyConfiguration(JSON.stringify(document), 'f').config;
   t.deepEqual(again, loadKubeProxyConfiguration(`${header}${text}`, 'f').config);
+  t.like(document, { conntrack: { maxPerCore: null, tcpEstablishedTimeout: null, udpTimeout: '0s' } });
+  for (const other of [
+    '',
+    'mode: nftables',
+    'nodePortAddresses: [192.0.2.0/24]\niptables: {masqueradeAll: true}',
+    'conntrack: {maxPerCore: 7, tcpEstablishedTimeout: 90m, tcpBeLiberal: true}\nipvs: {excludeCIDRs: [10.0.0.0/8], tcpTimeout: 5s}',
+    'detectLocalMode: BridgeInterface\ndetectLocal: {bridgeInterface: cni0}',
+  ])
+    t.deepEqual(
+      loadKubeProxyConfiguration(JSON.stringify(printed(other)), 'f').config,
+      loadKubeProxyConfiguration(`${header}${other}`, 'f').config,
+      other,
+    );
   t.is(printed('detectLocalMode: NodeCIDR').detectLocalMode, 'NodeCIDR');
 });

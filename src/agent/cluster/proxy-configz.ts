@@ -17,7 +17,7 @@ const lists: ReadonlySet<string> = new Set(['ipvs.excludeCIDRs', 'nodePortAddres
 /** `omitempty`, or structs of which only what is set is printed. */
 const leftOut: ReadonlySet<string> = new Set(['featureGates', 'windowsRunAsService']);
 
-type Plain = { [field: string]: Plain | string | number | boolean | null };
+type Plain = { [field: string]: Plain | string | number | boolean | string[] | null };
 
 export function proxyConfigz(config: KubeProxyConfig): Plain {
   const document: Plain = { kind: kubeProxyConfigurationKind, apiVersion: kubeProxyConfigurationApiVersion };
@@ -39,27 +39,75 @@ function printed(value: unknown, text: string): string | number | boolean {
   return typeof value === 'boolean' || (typeof value === 'number' && String(value) === text) ? value : text;
 }
 
-function effective(config: KubeProxyConfig): [path: string, value: string][] {
-  const { detectLocal, healthzBindAddress, metricsBindAddress, hostnameOverride, kubeconfig } = config;
+type Effective = [path: string, value: string | number | boolean | string[] | null];
+
+function effective(config: KubeProxyConfig): Effective[] {
+  const { mode, detectLocal, healthzBindAddress, metricsBindAddress, hostnameOverride, kubeconfig } = config;
   const address = (bind: KubeProxyConfig['healthzBindAddress']): string => (bind ? formatBindAddress(bind) : '');
   return [
-    ['mode', 'nftables'],
+    ['mode', mode],
     ['clientConnection.kubeconfig', kubeconfig ?? ''],
     ['hostnameOverride', hostnameOverride ?? ''],
     ['healthzBindAddress', address(healthzBindAddress)],
     ['metricsBindAddress', address(metricsBindAddress)],
     ['detectLocalMode', detectLocal.mode],
+    ['detectLocal.bridgeInterface', detectLocal.mode === 'BridgeInterface' ? detectLocal.name : ''],
+    ['detectLocal.interfaceNamePrefix', detectLocal.mode === 'InterfaceNamePrefix' ? detectLocal.prefix : ''],
     ['clusterCIDR', detectLocal.mode === 'ClusterCIDR' ? detectLocal.clusterCIDRs.join(',') : ''],
+    ...nodePortAddresses(config),
+    [`${mode === 'nftables' ? mode : 'iptables'}.masqueradeAll`, config.masqueradeAll],
+    ['iptables.masqueradeBit', config.masqueradeBit],
+    ['iptables.localhostNodePorts', config.localhostNodePorts],
+    ...ipvs(config),
+    ...conntrack(config),
   ];
 }
 
-function put(document: Plain, path: string, value: string | number | boolean | null): void {
+/** Of the mode nftables none would mean the primary ones. */
+function nodePortAddresses({ mode, nodePortAddresses: listed }: KubeProxyConfig): Effective[] {
+  if (listed === 'all') return mode === 'nftables' ? [['nodePortAddresses', ['0.0.0.0/0', '::/0']]] : [];
+  return [['nodePortAddresses', listed === 'primary' ? ['primary'] : [...listed]]];
+}
+
+function ipvs({ ipvs: settings }: KubeProxyConfig): Effective[] {
+  const { scheduler, excludeCIDRs, strictARP, tcpTimeoutMs, tcpFinTimeoutMs, udpTimeoutMs } = settings;
+  return [
+    ['ipvs.scheduler', scheduler ?? ''],
+    ['ipvs.strictARP', strictARP],
+    ['ipvs.tcpTimeout', text('ipvs.tcpTimeout', tcpTimeoutMs)],
+    ['ipvs.tcpFinTimeout', text('ipvs.tcpFinTimeout', tcpFinTimeoutMs)],
+    ['ipvs.udpTimeout', text('ipvs.udpTimeout', udpTimeoutMs)],
+    ...(excludeCIDRs.length > 0 ? [['ipvs.excludeCIDRs', [...excludeCIDRs]] satisfies Effective] : []),
+  ];
+}
+
+/** What the file does not say is not applied: null, as Go prints a pointer to nothing. */
+function conntrack({ conntrack: settings }: KubeProxyConfig): Effective[] {
+  const { maxPerCore, min, tcpEstablishedTimeoutMs, tcpCloseWaitTimeoutMs, tcpBeLiberal } = settings;
+  return [
+    ['conntrack.maxPerCore', maxPerCore ?? null],
+    ['conntrack.min', maxPerCore === undefined ? null : min],
+    ['conntrack.tcpEstablishedTimeout', text('conntrack.tcpEstablishedTimeout', tcpEstablishedTimeoutMs)],
+    ['conntrack.tcpCloseWaitTimeout', text('conntrack.tcpCloseWaitTimeout', tcpCloseWaitTimeoutMs)],
+    ['conntrack.tcpBeLiberal', tcpBeLiberal],
+    ['conntrack.udpTimeout', text('conntrack.udpTimeout', settings.udpTimeoutMs)],
+    ['conntrack.udpStreamTimeout', text('conntrack.udpStreamTimeout', settings.udpStreamTimeoutMs)],
+  ];
+}
+
+/** A duration as its field prints it. */
+const text = (path: keyof typeof kubeProxyConfigurationFields, ms: number | undefined): string | null => {
+  const fields: FieldTable = kubeProxyConfigurationFields;
+  return ms === undefined ? null : (fields[path]?.schema.print(ms) ?? null);
+};
+
+function put(document: Plain, path: string, value: string | number | boolean | string[] | null): void {
   const names = path.split('.');
   const last = names.pop() ?? '';
   let at = document;
   for (const name of names) {
     const known = at[name];
-    const next: Plain = typeof known === 'object' && known !== null ? known : {};
+    const next: Plain = typeof known === 'object' && known !== null && !Array.isArray(known) ? known : {};
     at[name] = next;
     at = next;
   }

@@ -136,9 +136,10 @@ export class ProxyMetrics implements SyncObserver {
 
   /** Events on their way to the proxy. */
   heard(events: readonly ServiceEvent[]): void {
-    const ofServices = events.filter(({ event }) => event === 'serviceSet' || event === 'serviceDeleted').length;
-    this.#serviceChanges.inc(ofServices);
-    this.#endpointChanges.inc(events.length - ofServices);
+    const count = (...kinds: ServiceEvent['event'][]): number =>
+      events.filter(({ event }) => kinds.includes(event)).length;
+    this.#serviceChanges.inc(count('serviceSet', 'serviceDeleted'));
+    this.#endpointChanges.inc(count('sliceSet', 'sliceDeleted'));
     for (const [family, latency] of this.#latencies) {
       latency.heard(events);
       this.#lastQueued.set({ ip_family: family }, this.#clock.now() / 1000);

@@ -4,9 +4,11 @@ import { FakeNftables } from '../../linux/fake-nftables.ts';
 import type { NftablesOperation, TableDump } from '../../linux/nftables/types.ts';
 import { aService, aSlice } from '../services/fake-objects.ts';
 import { ServiceTracker } from '../services/service-tracker.ts';
+import { trafficOfPods } from '../services/traffic-options.ts';
 import { adoptedFrom, estimatedElements } from './adopted.ts';
-import { layoutOf, slotsFor, slotsOfSet, tableRef } from './layout.ts';
+import { layoutOf, tableRef } from './layout.ts';
 import { planInitial } from './plan.ts';
+import { slotsFor, slotsOfSet } from './suites.ts';
 
 const layout = layoutOf('IPv4');
 
@@ -39,7 +41,7 @@ const endpointKey = (index: number, protocol = 6): Uint8Array =>
 
 test('endpoints keep their index whatever order they come in after a restart', async (t) => {
   const before = tracked(['10.244.0.3', '10.244.0.1', '10.244.0.2']);
-  const dump = await dumpOf(planInitial(before.model, { podCIDRs: [] }));
+  const dump = await dumpOf(planInitial(before.model, trafficOfPods([])));
   const adopted = adoptedFrom(dump, layout);
   const after = tracked(['10.244.0.1', '10.244.0.2', '10.244.0.3'], adopted);
   const [was] = before.model.groups.values();
@@ -52,7 +54,7 @@ test('endpoints keep their index whatever order they come in after a restart', a
 test('what is damaged is left out: holes, indexes out of all bounds, unknown protocols', async (t) => {
   const data = Uint8Array.of(10, 244, 0, 9, 0x1f, 0x90, 0, 0);
   const at = { family: 'ip', table: 'keelson-proxy', set: 'endpoints' } as const;
-  const dump = await dumpOf(planInitial(tracked(['10.244.0.1', '10.244.0.2', '10.244.0.3']).model, { podCIDRs: [] }), [
+  const dump = await dumpOf(planInitial(tracked(['10.244.0.1', '10.244.0.2', '10.244.0.3']).model, trafficOfPods([])), [
     { op: 'elementsDelete', ...at, elements: [{ key: endpointKey(1) }] },
     { op: 'elementsAdd', ...at, elements: [{ key: endpointKey(0xff000001), data }] },
     { op: 'elementsAdd', ...at, elements: [{ key: endpointKey(0, 99), data }] },
@@ -76,7 +78,7 @@ test('slots are the power of two that holds all endpoints, and sets tell them', 
 });
 
 test('the estimate of a dump is of the order of its elements', async (t) => {
-  const dump = await dumpOf(planInitial(tracked(['10.244.0.1', '10.244.0.2', '10.244.0.3']).model, { podCIDRs: [] }));
+  const dump = await dumpOf(planInitial(tracked(['10.244.0.1', '10.244.0.2', '10.244.0.3']).model, trafficOfPods([])));
   // Two frontends with two keys and three endpoints each.
   t.is(estimatedElements(dump), 10);
 });

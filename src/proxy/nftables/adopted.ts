@@ -9,7 +9,8 @@ import { formatIp } from '../../linux/ip-bytes.ts';
 import { isPacked, type PackedElements, type TableDump } from '../../linux/nftables/types.ts';
 import { type EndpointRef, readEndpoint } from '../services/address.ts';
 import { type AdoptedDataplane, type FrontendKey, frontendKey } from '../services/dataplane.ts';
-import { type Layout, names, protocolNumbers, slotsOfSet } from './layout.ts';
+import { type Layout, protocolNumbers } from './layout.ts';
+import { type Suite, slotsOfSet, stickyEndpoints, suites } from './suites.ts';
 
 /**
  * Groups are not in the kernel in this form, so every destination becomes a group of its own: of the destinations of one
@@ -18,19 +19,15 @@ import { type Layout, names, protocolNumbers, slotsOfSet } from './layout.ts';
 export function adoptedFrom(dump: TableDump, layout: Layout): AdoptedDataplane {
   const groups = new Map<number, readonly EndpointRef[]>();
   const frontends = new Map<FrontendKey, { group: number; clusterGroup: number }>();
-  for (const [name, addressBytes] of [
-    [names.endpoints, layout.addressBytes],
-    [names.nodePortEndpoints, 0],
-  ] as const) {
-    const elements = dump.sets.find(({ set }) => set.name === name)?.elements;
-    if (elements === undefined || !isPacked(elements)) continue;
-    if (elements.keyBytes !== addressBytes + 12 || elements.dataBytes !== layout.addressBytes + 4) continue;
-    for (const [key, list] of listsOf(elements, layout.family)) {
+  for (const suite of suites) {
+    const addressBytes = suite.isNodePort ? 0 : layout.addressBytes;
+    for (const [key, list] of listsOf(dump, suite, layout)) {
       const frontend = readFrontend(key, addressBytes);
       if (frontend === undefined) continue;
       const group = groups.size + 1;
       groups.set(group, list);
-      frontends.set(frontend, { group, clusterGroup: 0 });
+      const known = frontends.get(frontend) ?? { group: 0, clusterGroup: 0 };
+      frontends.set(frontend, suite.isCluster ? { ...known, clusterGroup: group } : { ...known, group });
     }
   }
   return { groups, frontends };
@@ -51,9 +48,43 @@ export function estimatedElements(dump: TableDump): number {
   return count;
 }
 
-/** By the bytes of the key without its index, as latin1 text. */
-function* listsOf(elements: PackedElements, family: IpFamily): Generator<[string, EndpointRef[]], void, undefined> {
-  const { count, keyBytes, keys, dataBytes, data } = elements;
+/** The endpoints of each destination of a suite, by the bytes of its key as latin1 text. */
+function listsOf(dump: TableDump, suite: Suite, layout: Layout): Iterable<[string, EndpointRef[]]> {
+  const keyBytes = (suite.isNodePort ? 0 : layout.addressBytes) + 8;
+  const targetBytes = layout.addressBytes + 4;
+  const elementsOf = (name: string, ofKey: number, ofData: number): PackedElements | undefined => {
+    const elements = dump.sets.find(({ set }) => set.name === name)?.elements;
+    if (elements === undefined || !isPacked(elements)) return undefined;
+    return elements.keyBytes === ofKey && elements.dataBytes === ofData ? elements : undefined;
+  };
+  const indexed = elementsOf(suite.endpoints, keyBytes + 4, suite.isSticky ? layout.addressBytes : targetBytes);
+  if (indexed === undefined) return [];
+  if (!suite.isSticky) {
+    const { data } = indexed;
+    return numbered(indexed, layout.family, (element) => readEndpoint(layout.family, data, element * targetBytes));
+  }
+  const byAddress = elementsOf(stickyEndpoints(suite), keyBytes + layout.addressBytes, targetBytes);
+  if (byAddress === undefined) return [];
+  const endpoints = new Map<string, EndpointRef>();
+  for (let element = 0; element < byAddress.count; element++) {
+    const key = latin1(byAddress.keys, element * byAddress.keyBytes, byAddress.keyBytes);
+    endpoints.set(key, readEndpoint(layout.family, byAddress.data, element * targetBytes));
+  }
+  return numbered(indexed, layout.family, (element) => {
+    const destination = latin1(indexed.keys, element * indexed.keyBytes, keyBytes);
+    return endpoints.get(destination + latin1(indexed.data, element * indexed.dataBytes, indexed.dataBytes));
+  });
+}
+
+const latin1 = (bytes: Uint8Array, offset: number, length: number): string =>
+  Buffer.from(bytes.buffer, bytes.byteOffset + offset, length).toString('latin1');
+
+/** @param read the endpoint of an element, undefined when it has none */
+function* numbered(
+  { count, keyBytes, keys }: PackedElements,
+  family: IpFamily,
+  read: (element: number) => EndpointRef | undefined,
+): Generator<[string, EndpointRef[]], void, undefined> {
   const bytes = Buffer.from(keys.buffer, keys.byteOffset, keys.length);
   const places = new Map<string, number>();
   const placeOf = new Uint32Array(count);
@@ -74,7 +105,7 @@ function* listsOf(elements: PackedElements, family: IpFamily): Generator<[string
     const list = lists[placeOf[element] ?? 0];
     const index = bytes.readUInt32LE((element + 1) * keyBytes - 4);
     // Beyond it only when one below is missing; a list must not become longer than what is there.
-    if (list !== undefined && index < list.length) list[index] = readEndpoint(family, data, element * dataBytes);
+    if (list !== undefined && index < list.length) list[index] = read(element) ?? missing;
   }
   for (const [key, place] of places) yield [key, lists[place] ?? []];
 }

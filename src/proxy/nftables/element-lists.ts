@@ -2,7 +2,7 @@
  * Collects elements to take away and to add, one packed list for each set, without an object for each element.
  * Layer: proxy/nftables (pure). Knows lengths of keys, not what they mean.
  */
-import type { InTable, NftablesOperation, PackedElements } from '../../linux/nftables/types.ts';
+import type { Element, InTable, NftablesOperation, PackedElements } from '../../linux/nftables/types.ts';
 
 /** Elements of one length, in buffers that double. */
 class PackedList {
@@ -53,6 +53,8 @@ export class ElementLists {
   readonly #table: InTable;
   readonly #deletes = new Map<string, PackedList>();
   readonly #adds = new Map<string, PackedList>();
+  readonly #deletedRanges = new Map<string, Element[]>();
+  readonly #addedRanges = new Map<string, Element[]>();
 
   constructor(table: InTable) {
     this.#table = table;
@@ -68,15 +70,34 @@ export class ElementLists {
     listOf(this.#adds, set, key.length, data?.length ?? 0).append(key, data);
   }
 
+  /** Of a concatenation with intervals; few. Keeps both, which are inclusive. */
+  deleteRange(set: string, key: Uint8Array, keyEnd: Uint8Array): void {
+    append(this.#deletedRanges, set, { key, keyEnd });
+  }
+
+  addRange(set: string, key: Uint8Array, keyEnd: Uint8Array): void {
+    append(this.#addedRanges, set, { key, keyEnd });
+  }
+
   /** Deletions first: an element whose data changes is in both. */
   operations(): NftablesOperation[] {
     const operations: NftablesOperation[] = [];
     for (const [set, { packed }] of this.#deletes)
       operations.push({ op: 'elementsDelete', ...this.#table, set, elements: packed });
+    for (const [set, elements] of this.#deletedRanges)
+      operations.push({ op: 'elementsDelete', ...this.#table, set, elements });
     for (const [set, { packed }] of this.#adds)
       operations.push({ op: 'elementsAdd', ...this.#table, set, elements: packed });
+    for (const [set, elements] of this.#addedRanges)
+      operations.push({ op: 'elementsAdd', ...this.#table, set, elements });
     return operations;
   }
+}
+
+function append(lists: Map<string, Element[]>, set: string, element: Element): void {
+  const list = lists.get(set);
+  if (list === undefined) lists.set(set, [element]);
+  else list.push(element);
 }
 
 function listOf(lists: Map<string, PackedList>, set: string, keyBytes: number, dataBytes: number): PackedList {

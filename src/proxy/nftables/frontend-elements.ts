@@ -3,22 +3,20 @@
  * Layer: proxy/nftables (pure). Told what changed; must not keep track of anything.
  */
 import type { Protocol } from '../../api/core.ts';
-import { type EndpointRef, parseAddress, writeAddress, writeEndpoint } from '../services/address.ts';
-import type { EndpointElement, Frontend, FrontendAction } from '../services/dataplane.ts';
+import { parsePrefix } from '../../linux/ip-bytes.ts';
+import {
+  type Address,
+  type EndpointRef,
+  endpointAddress,
+  parseAddress,
+  writeAddress,
+  writeEndpoint,
+} from '../services/address.ts';
+import type { EndpointElement, Frontend } from '../services/dataplane.ts';
 import type { ElementLists } from './element-lists.ts';
-import { type Layout, masqueradedPorts, names, nodePortSet, protocolNumbers, serviceSet, slotsFor } from './layout.ts';
-
-export const isNodePort = (frontend: Pick<Frontend, 'ip'>): boolean => frontend.ip === '';
-
-/**
- * What is done for a frontend. Source ranges are not looked at yet: serving such an address would open it to everyone, so
- * it is dropped for all (docs/differences.md).
- */
-export const actionOf = ({ action, sourceRanges }: Frontend): FrontendAction =>
-  sourceRanges.length > 0 ? 'drop' : action;
-
-export const isBalanced = (frontend: Frontend | undefined): frontend is Frontend =>
-  frontend !== undefined && actionOf(frontend) === 'balance';
+import { type Layout, masqueradedPorts, names, protocolNumbers, shortCircuitedPorts } from './layout.ts';
+import { isMasqueraded, isNodePort, isShortCircuited, setsOf } from './placement.ts';
+import { type Suite, stickyEndpoints } from './suites.ts';
 
 /** Not for long: keys and data are buffers of this object that the next call overwrites. */
 export class FrontendElements {
@@ -43,25 +41,25 @@ export class FrontendElements {
     const [from, to] = [setsOf(before), setsOf(after)];
     for (const set of from) if (!to.includes(set)) this.#lists.delete(set, key);
     for (const set of to) if (!from.includes(set)) this.#lists.add(set, key);
-    if (!isNodePort(frontend)) return;
-    const [was, is] = [isMasqueradedPort(before), isMasqueradedPort(after)];
-    if (was === is) return;
-    const port = Uint8Array.of(frontend.port >>> 8, frontend.port & 255);
-    this.#lists[is ? 'add' : 'delete'](masqueradedPorts(frontend.protocol), port);
+    if (isNodePort(frontend)) this.#movePort(frontend, before, after);
+    else this.#moveRanges(key, before?.sourceRanges ?? [], after?.sourceRanges ?? []);
   }
 
   /** Writes what `elements` say under the frontend's key; where nothing differs, nothing. */
-  endpoints(frontend: Frontend, elements: Iterable<EndpointElement>): void {
-    const set = isNodePort(frontend) ? names.nodePortEndpoints : names.endpoints;
+  endpoints(frontend: Frontend, suite: Suite, elements: Iterable<EndpointElement>): void {
+    if (suite.isSticky) {
+      this.#stickyEndpoints(frontend, suite, [...elements]);
+      return;
+    }
     const key = this.#key(frontend);
     const view = new DataView(key.buffer, key.byteOffset, key.length);
     for (const { index, before, after } of elements) {
       if (before === after) continue;
       view.setUint32(key.length - 4, index, true);
-      if (before !== undefined) this.#lists.delete(set, key);
+      if (before !== undefined) this.#lists.delete(suite.endpoints, key);
       if (after === undefined) continue;
       writeEndpoint(after, this.#target, 0);
-      this.#lists.add(set, key, this.#target);
+      this.#lists.add(suite.endpoints, key, this.#target);
     }
   }
 
@@ -77,6 +75,58 @@ export class FrontendElements {
     this.#address(ip, bytes);
     bytes.copyWithin(addressBytes, 0, addressBytes);
     this.#lists[change](names.hairpin, bytes);
+  }
+
+  /** The addresses under their indexes, and each endpoint under its address, wherever it moved. */
+  #stickyEndpoints(frontend: Frontend, suite: Suite, elements: readonly EndpointElement[]): void {
+    const { addressBytes } = this.#layout;
+    const key = this.#key(frontend);
+    const view = new DataView(key.buffer, key.byteOffset, key.length);
+    const address = this.#target.subarray(0, addressBytes);
+    const [left, come] = [new Map<Address, EndpointRef>(), new Map<Address, EndpointRef>()];
+    for (const { index, before, after } of elements) {
+      if (before !== undefined) left.set(endpointAddress(before), before);
+      if (after !== undefined) come.set(endpointAddress(after), after);
+      const was = before === undefined ? undefined : endpointAddress(before);
+      const is = after === undefined ? undefined : endpointAddress(after);
+      if (was === is) continue;
+      view.setUint32(key.length - 4, index, true);
+      if (was !== undefined) this.#lists.delete(suite.endpoints, key);
+      if (is === undefined) continue;
+      writeAddress(is, address, 0);
+      this.#lists.add(suite.endpoints, key, address);
+    }
+    const byAddress = new Uint8Array(key.length - 4 + addressBytes);
+    byAddress.set(key.subarray(0, -4));
+    const write = (of: Address): Uint8Array => {
+      writeAddress(of, byAddress, key.length - 4);
+      return byAddress;
+    };
+    for (const [of, endpoint] of left)
+      if (come.get(of) !== endpoint) this.#lists.delete(stickyEndpoints(suite), write(of));
+    for (const [of, endpoint] of come) {
+      if (left.get(of) === endpoint) continue;
+      writeEndpoint(endpoint, this.#target, 0);
+      this.#lists.add(stickyEndpoints(suite), write(of), this.#target);
+    }
+  }
+
+  #movePort({ protocol, port }: Frontend, before: Frontend | undefined, after: Frontend | undefined): void {
+    const bytes = Uint8Array.of(port >>> 8, port & 255);
+    for (const [set, isIn] of [
+      [masqueradedPorts(protocol), isMasqueraded],
+      [shortCircuitedPorts(protocol), isShortCircuited],
+    ] as const) {
+      const [was, is] = [isIn(before), isIn(after)];
+      if (was !== is) this.#lists[is ? 'add' : 'delete'](set, bytes);
+    }
+  }
+
+  #moveRanges(key: Uint8Array, before: readonly string[], after: readonly string[]): void {
+    if (before.length + after.length === 0) return;
+    const [old, now] = [new Set(before), new Set(after)];
+    for (const range of old) if (!now.has(range)) this.#lists.deleteRange(names.sourceRanges, ...rangeOf(key, range));
+    for (const range of now) if (!old.has(range)) this.#lists.addRange(names.sourceRanges, ...rangeOf(key, range));
   }
 
   /** With room for an index in the last four bytes. */
@@ -101,23 +151,12 @@ function writePort(protocol: Protocol, port: number, key: Uint8Array, offset: nu
   return key;
 }
 
-/** Which sets a frontend's key is in. */
-function setsOf(frontend: Frontend | undefined): readonly string[] {
-  if (frontend === undefined) return [];
-  const isPort = isNodePort(frontend);
-  switch (actionOf(frontend)) {
-    case 'balance': {
-      const slots = slotsFor(frontend.size);
-      return isPort ? [names.nodePorts, nodePortSet(slots)] : [names.services, serviceSet(slots)];
-    }
-    case 'reject':
-      return [isPort ? names.rejectedPorts : names.rejected];
-    case 'drop':
-      return [isPort ? names.droppedPorts : names.dropped];
-  }
+/** The first and the last source of the prefix, each behind the destination. */
+function rangeOf(key: Uint8Array, prefix: string): [first: Uint8Array, last: Uint8Array] {
+  const { bytes, length } = parsePrefix(prefix);
+  const last = bytes.map((byte, index) => byte | (0xff >> Math.max(0, Math.min(8, length - index * 8))));
+  return [Buffer.concat([key, bytes]), Buffer.concat([key, last])];
 }
-
-const isMasqueradedPort = (frontend: Frontend | undefined): boolean => isBalanced(frontend) && frontend.masquerade;
 
 /** What turns one list of endpoints into the other. */
 export function* differences(

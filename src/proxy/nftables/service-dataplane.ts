@@ -7,13 +7,17 @@ import type { IpFamily } from '../../api/service.ts';
 import { isGenerationOver } from '../../linux/nftables/edge.ts';
 import { planTableDifference } from '../../linux/nftables/table-difference.ts';
 import { elementCount, type NftablesOperation, type TableDump } from '../../linux/nftables/types.ts';
-import { type ForeignChange, watchTable } from '../../linux/nftables/watch-table.ts';
+import { watchTable } from '../../linux/nftables/watch-table.ts';
+import type { DataplaneWriter, Loaded, OnForeignChange } from '../dataplane-writer.ts';
 import type { AdoptedDataplane, DataplaneDelta, DataplaneModel } from '../services/dataplane.ts';
 import { adoptedFrom, estimatedElements } from './adopted.ts';
 import type { FrontendIndex } from './frontend-index.ts';
-import { layoutOf, slotsOfSet, tableComment, tableRef } from './layout.ts';
+import { layoutOf, tableComment, tableRef } from './layout.ts';
 import type { OwnCommits } from './own-commits.ts';
 import { indexOf, inPlaceOfAny, type PlanOptions, planDelta, planInitial, planStructure } from './plan.ts';
+import { slotsOfSet } from './suites.ts';
+
+export type { Loaded, OnForeignChange } from '../dataplane-writer.ts';
 
 export interface DataplaneOptions extends PlanOptions {
   family: IpFamily;
@@ -32,19 +36,7 @@ const defaultLimits: DataplaneLimits = { listedElements: 160_000, watchedElement
 /** How often others may change something between a look and a batch until it is applied without looking. */
 const attempts = 3;
 
-/** @param by the name of the program, for logs */
-export type OnForeignChange = (change: ForeignChange, by: string | undefined) => void;
-
-export interface Loaded {
-  /** `unchanged`: nothing was sent. */
-  outcome: 'unchanged' | 'changed' | 'replaced';
-  /** Nobody has committed anything since: whatever was heard of before is dealt with. */
-  isCurrent: boolean;
-  /** Why the table was replaced although it could have been compared. */
-  because?: unknown;
-}
-
-export class ServiceDataplane {
+export class ServiceDataplane implements DataplaneWriter {
   readonly #nftables: OwnCommits;
   readonly #options: PlanOptions;
   readonly #family: IpFamily;
@@ -140,7 +132,7 @@ export class ServiceDataplane {
     if (this.#index === undefined || this.#elements <= this.#limits.listedElements) return this.load(model);
     const dump = await this.#nftables.dump(tableRef(this.#family), { elementsOf: () => false });
     const bare = dump && { ...dump, sets: dump.sets.map(({ set }) => ({ set, elements: [] })) };
-    const difference = planTableDifference(bare, planStructure(this.#family, this.#options));
+    const difference = planTableDifference(bare, planStructure(model, this.#options));
     return difference.length === 0 ? { outcome: 'unchanged', isCurrent: false } : this.load(model);
   }
 

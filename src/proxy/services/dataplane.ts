@@ -4,7 +4,7 @@
  * Layer: proxy/services (pure). Must not know how the kernel stores any of it.
  */
 import type { Protocol } from '../../api/core.ts';
-import type { IpFamily } from '../../api/service.ts';
+import type { IpFamily, TrafficPolicy } from '../../api/service.ts';
 import type { EndpointRef } from './address.ts';
 
 /**
@@ -16,7 +16,7 @@ export interface Group {
   /** 1 or more. Not given to another group before two flushes have passed. */
   id: number;
   endpoints: readonly EndpointRef[];
-  /** ClientIP affinity in seconds, 0 without. */
+  /** ClientIP affinity in seconds, 0 without. With affinity no two endpoints have the same address. */
   affinitySeconds: number;
 }
 
@@ -24,7 +24,8 @@ export type FrontendKind = 'clusterIP' | 'externalIP' | 'loadBalancer' | 'nodePo
 
 /**
  * balance: to a random endpoint of the group. reject: no endpoint anywhere (ICMP port unreachable or RST).
- * drop: the Local policy applies and no endpoint is on this node, though others are elsewhere.
+ * drop: the Local policy applies and no endpoint is on this node, though others are elsewhere; what `clusterGroup` says
+ * holds all the same.
  */
 export type FrontendAction = 'balance' | 'reject' | 'drop';
 
@@ -35,17 +36,27 @@ export interface Frontend {
   ip: string;
   protocol: Protocol;
   port: number;
+  /** Which policy chose `group`: internalTrafficPolicy for cluster IPs, externalTrafficPolicy for all others. */
+  policy: TrafficPolicy;
   action: FrontendAction;
   /** 0 unless `action` is balance. */
   group: number;
   /** Endpoints in `group`, 0 unless `action` is balance. */
   size: number;
-  /** externalTrafficPolicy Local only: the Cluster group, for traffic from this node's pods and the node. 0: as others. */
+  /** As of its groups: ClientIP affinity in seconds, 0 without. */
+  affinitySeconds: number;
+  /**
+   * externalTrafficPolicy Local only: the Cluster group, for traffic from this node's pods and the node, whatever `action`
+   * says to others (the short-circuit; pods keep their address, the node's own traffic is masqueraded). 0: as others.
+   */
   clusterGroup: number;
   clusterSize: number;
   /** External traffic under the Cluster policy loses its source address, so that replies come back through this node. */
   masquerade: boolean;
-  /** Load-balancer IPs only: prefixes that may send; empty: all. */
+  /**
+   * Load-balancer IPs only: canonical prefixes that may send, none inside another; empty: all. What comes from elsewhere is
+   * dropped, also where `action` is reject. The address itself is among them when a prefix holds an address of the node.
+   */
   sourceRanges: readonly string[];
   /** `namespace/name` and port name of the Service: for people. */
   service: string;
@@ -55,6 +66,16 @@ export interface Frontend {
 /** `10.96.0.1:80/TCP`, `[fd00::1]:80/TCP`, and `30080/TCP` for node ports. */
 export type FrontendKey = string;
 
+/** What a load balancer is told at healthCheckNodePort: LoadBalancer Services whose externalTrafficPolicy is Local. */
+export interface HealthCheck {
+  /** `namespace/name` */
+  service: string;
+  /** 1..65535 */
+  port: number;
+  /** Distinct addresses of ready endpoints on this node, whatever the port. */
+  localEndpoints: number;
+}
+
 export interface DataplaneModel {
   family: IpFamily;
   groups: ReadonlyMap<number, Group>;
@@ -63,6 +84,10 @@ export interface DataplaneModel {
   nodePorts: ReadonlyMap<FrontendKey, Frontend>;
   /** Addresses of this node's endpoints: a packet from one of them to itself must be masqueraded. Canonical text. */
   hairpin: ReadonlySet<string>;
+  /** By `namespace/name`. For the HTTP servers; nothing of it is in the kernel. */
+  healthChecks: ReadonlyMap<string, HealthCheck>;
+  /** The cluster's Service networks, canonical, none inside another: their addresses without a Service get no answer. */
+  serviceCIDRs: ReadonlySet<string>;
 }
 
 /**
@@ -118,15 +143,17 @@ export interface DataplaneDelta {
   services: readonly FrontendChange[];
   nodePorts: readonly FrontendChange[];
   hairpin: SetChange<string>;
+  healthChecks: readonly Change<HealthCheck>[];
+  serviceCIDRs: SetChange<string>;
   /** To be done after the change is in the kernel. */
   conntrack: readonly ConntrackCleanup[];
 }
 
 export function isEmptyDelta(delta: DataplaneDelta): boolean {
-  const { groups, services, nodePorts, hairpin, conntrack } = delta;
+  const { groups, services, nodePorts, hairpin, healthChecks, serviceCIDRs, conntrack } = delta;
   return (
-    groups.length + services.length + nodePorts.length + conntrack.length === 0 &&
-    hairpin.added.length + hairpin.removed.length === 0
+    groups.length + services.length + nodePorts.length + conntrack.length + healthChecks.length === 0 &&
+    hairpin.added.length + hairpin.removed.length + serviceCIDRs.added.length + serviceCIDRs.removed.length === 0
   );
 }
 

@@ -15,12 +15,13 @@ import {
   type FrontendKey,
   type Group,
   type GroupChange,
+  type HealthCheck,
   isEmptyDelta,
 } from './dataplane.ts';
 
 /** Lines of at most one element each, ending in a line feed; nothing for an empty section. */
 export function describeDataplane(model: DataplaneModel): string {
-  const { family, groups, services, nodePorts, hairpin } = model;
+  const { family, groups, services, nodePorts, hairpin, healthChecks, serviceCIDRs } = model;
   const lines = [`dataplane ${family}: ${services.size} services, ${nodePorts.size} node ports, ${groups.size} groups`];
   for (const [key, frontend] of sorted(services)) lines.push(`service ${key} ${describeFrontend(frontend)}`);
   for (const [key, frontend] of sorted(nodePorts)) lines.push(`nodeport ${key} ${describeFrontend(frontend)}`);
@@ -29,6 +30,9 @@ export function describeDataplane(model: DataplaneModel): string {
     for (const [index, endpoint] of group.endpoints.entries()) lines.push(`  ${index} ${formatEndpoint(endpoint)}`);
   }
   for (const address of [...hairpin].sort()) lines.push(`hairpin ${address}`);
+  for (const [, check] of [...healthChecks].sort(([a], [b]) => (a < b ? -1 : 1)))
+    lines.push(describeHealthCheck(check));
+  for (const prefix of [...serviceCIDRs].sort()) lines.push(`service-cidr ${prefix}`);
   return `${lines.join('\n')}\n`;
 }
 
@@ -41,6 +45,12 @@ export function describeDelta(delta: DataplaneDelta): string {
   for (const change of delta.nodePorts) lines.push(describeFrontendChange('nodeport', change));
   for (const address of delta.hairpin.added) lines.push(`+ hairpin ${address}`);
   for (const address of delta.hairpin.removed) lines.push(`- hairpin ${address}`);
+  for (const change of delta.healthChecks) {
+    const check = change.after ?? change.before;
+    if (check !== undefined) lines.push(`${sign(change)} ${describeHealthCheck(check)}`);
+  }
+  for (const prefix of delta.serviceCIDRs.added) lines.push(`+ service-cidr ${prefix}`);
+  for (const prefix of delta.serviceCIDRs.removed) lines.push(`- service-cidr ${prefix}`);
   for (const cleanup of delta.conntrack) lines.push(describeCleanup(cleanup));
   return `${lines.join('\n')}\n`;
 }
@@ -54,6 +64,9 @@ function describeFrontend(frontend: Frontend): string {
   words.push(`# ${frontend.kind} ${frontend.service}${portName === '' ? '' : `:${portName}`}`);
   return words.join(' ');
 }
+
+const describeHealthCheck = ({ service, port, localEndpoints }: HealthCheck): string =>
+  `health-check ${port} ${localEndpoints} here # ${service}`;
 
 function describeGroup({ id, endpoints, affinitySeconds }: Group): string {
   const affinity = affinitySeconds === 0 ? '' : ` affinity ${affinitySeconds}s`;

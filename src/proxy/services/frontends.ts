@@ -31,9 +31,12 @@ export class Frontends {
   readonly #owners = new Map<FrontendKey, PortState>();
   readonly #touched = new Map<FrontendKey, Claim>();
   readonly #reports: ReportBook;
+  readonly #nodeIps: readonly string[];
 
-  constructor(reports: ReportBook) {
+  /** @param nodeIps the node's own addresses, in any family */
+  constructor(reports: ReportBook, nodeIps: readonly string[]) {
     this.#reports = reports;
+    this.#nodeIps = nodeIps;
   }
 
   get services(): ReadonlyMap<FrontendKey, Frontend> {
@@ -76,7 +79,8 @@ export class Frontends {
       if (claims !== undefined && claims.length > 1) claims.sort(byAge);
       this.#reports.set(`claim ${key}`, conflictsOf(key, claims));
       const winner = claims?.[0];
-      const change = settle(kind === 'nodePort' ? this.#nodePorts : this.#services, key, winner);
+      const after = winner && frontendOf(winner, this.#nodeIps);
+      const change = settle(kind === 'nodePort' ? this.#nodePorts : this.#services, key, after);
       if (change !== undefined) (kind === 'nodePort' ? nodePorts : services).push(change);
       const cleanup = this.#cleanup(key, ip, winner, servedBefore);
       if (cleanup !== undefined) conntrack.push(cleanup);
@@ -118,14 +122,13 @@ export function keyOf({ kind, ip, port: { spec } }: Claim): FrontendKey {
 function settle(
   model: Map<FrontendKey, Frontend>,
   key: FrontendKey,
-  winner: Claim | undefined,
+  after: Frontend | undefined,
 ): FrontendChange | undefined {
   const before = model.get(key);
-  if (winner === undefined) {
+  if (after === undefined) {
     model.delete(key);
     return before === undefined ? undefined : { key, before, after: undefined };
   }
-  const after = frontendOf(winner);
   if (before !== undefined && sameFrontend(before, after)) return undefined;
   model.set(key, after);
   return { key, before, after };

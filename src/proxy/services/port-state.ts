@@ -2,8 +2,11 @@
  * One port of one Service as it stands in the dataplane: its groups, and what its UDP flows may reply from.
  * Layer: proxy/services (pure). Must not know about other Services; conflicts are settled in frontends.ts.
  */
+
+import { prefixContains } from '../../linux/ip-bytes.ts';
 import type { EndpointRef } from './address.ts';
 import type { Frontend, FrontendKind, Group } from './dataplane.ts';
+import { disjointPrefixes, hostPrefix } from './prefixes.ts';
 import type { PortSpec, ServiceSpec } from './service-spec.ts';
 
 const none: readonly string[] = [];
@@ -63,7 +66,7 @@ export function usesLocal({ kind, service }: Claim): boolean {
 }
 
 /** kube-proxy's rule: pkg/proxy/nftables/proxier.go (syncProxyRules, has{Internal,External}Endpoints). */
-export function frontendOf(claim: Claim): Frontend {
+export function frontendOf(claim: Claim, nodeIps: readonly string[]): Frontend {
   const { kind, ip, port, service } = claim;
   const internal = kind === 'clusterIP';
   const useLocal = usesLocal(claim);
@@ -74,24 +77,37 @@ export function frontendOf(claim: Claim): Frontend {
     ip,
     protocol: port.spec.protocol,
     port: internal || kind !== 'nodePort' ? port.spec.port : port.spec.nodePort,
+    policy: useLocal ? 'Local' : 'Cluster',
     action: group !== undefined ? 'balance' : port.any ? 'drop' : 'reject',
     group: group?.id ?? 0,
     size: group?.endpoints.length ?? 0,
+    affinitySeconds: service.affinitySeconds,
     clusterGroup: shortCircuit?.id ?? 0,
     clusterSize: shortCircuit?.endpoints.length ?? 0,
     masquerade: !internal && !useLocal,
-    sourceRanges: kind === 'loadBalancer' ? service.sourceRanges : none,
+    sourceRanges: kind === 'loadBalancer' ? rangesWithNode(service.sourceRanges, ip, nodeIps) : none,
     service: port.service,
     portName: port.spec.name,
   };
 }
 
+/**
+ * Where a load-balancer IP is bound to the node, the node's own packets to it have it as their source, too: a node that may
+ * send may send from there (kube-proxy's allowFromNode, pkg/proxy/nftables/proxier.go).
+ */
+function rangesWithNode(ranges: readonly string[], ip: string, nodeIps: readonly string[]): readonly string[] {
+  if (!ranges.some((range) => nodeIps.some((nodeIp) => prefixContains(range, nodeIp)))) return ranges;
+  return disjointPrefixes([...ranges, hostPrefix(ip)]);
+}
+
 export function sameFrontend(a: Frontend, b: Frontend): boolean {
   return (
     a.kind === b.kind &&
+    a.policy === b.policy &&
     a.action === b.action &&
     a.group === b.group &&
     a.size === b.size &&
+    a.affinitySeconds === b.affinitySeconds &&
     a.clusterGroup === b.clusterGroup &&
     a.clusterSize === b.clusterSize &&
     a.masquerade === b.masquerade &&

@@ -13,8 +13,8 @@ export type ServiceReportCode =
   | 'SERVICE_WITHOUT_PORTS'
   /** A loadBalancerSourceRanges entry is no prefix: the load-balancer IPs are not served, since they would be open. */
   | 'SERVICE_SOURCE_RANGE_INVALID'
-  /** The Service asks for ClientIP affinity, which is not there yet: each connection is balanced anew. */
-  | 'SERVICE_AFFINITY_IGNORED'
+  /** The timeout of ClientIP affinity is no number in 1..86400: 10800 seconds are used. */
+  | 'SERVICE_AFFINITY_INVALID'
   /** The Service's type is none that this version knows: it is served as ClusterIP. */
   | 'SERVICE_TYPE_UNKNOWN'
   /** Another, older Service has the node port. */

@@ -9,6 +9,7 @@ import { type IpFamily, type Service, serviceProxyNameLabel, serviceTypes } from
 import { networkOf } from '../../linux/ip-bytes.ts';
 import { formatAddress, parseAddress } from './address.ts';
 import { type ObjectVersion, objectVersion } from './object-version.ts';
+import { disjointPrefixes } from './prefixes.ts';
 import { quoted, ReportList, type ServiceReport } from './service-report.ts';
 
 export interface PortSpec {
@@ -27,12 +28,14 @@ export interface ServiceSpec extends ObjectVersion {
   clusterIp: string;
   externalIps: readonly string[];
   loadBalancerIps: readonly string[];
-  /** Canonical prefixes of this family; empty: any source. */
+  /** Canonical prefixes of this family, none inside another; empty: any source. */
   sourceRanges: readonly string[];
   internalLocal: boolean;
   externalLocal: boolean;
   /** Seconds, 0 without affinity. */
   affinitySeconds: number;
+  /** Of LoadBalancer Services with the external policy Local; else 0. */
+  healthCheckNodePort: number;
   ports: readonly PortSpec[];
 }
 
@@ -44,6 +47,8 @@ export interface ReadService {
 
 /** v1.DefaultClientIPServiceAffinitySeconds. */
 const defaultAffinitySeconds = 10800;
+/** v1.MaxClientIPServiceAffinitySeconds */
+const maxAffinitySeconds = 86_400;
 const none: readonly string[] = [];
 const ignored: ReadService = { spec: undefined, reports: undefined };
 const portFix = 'give each port a name of its own, a protocol TCP, UDP or SCTP, and numbers in 1..65535';
@@ -70,12 +75,6 @@ export function readService(service: Service, family: IpFamily): ReadService {
       `type ${quoted(spec.unknownType)} is not known and taken for ClusterIP`,
       `use one of ${serviceTypes.join(', ')}, or a newer version of Keelson`,
     );
-  if (spec.sessionAffinity === 'ClientIP')
-    reports.add(
-      'SERVICE_AFFINITY_IGNORED',
-      'sessionAffinity ClientIP has no effect yet: each connection is balanced anew',
-      'set it to None, or let clients keep their connection',
-    );
   const external = spec.type === 'LoadBalancer' || spec.type === 'NodePort' || (spec.externalIPs ?? none).length > 0;
   return {
     spec: {
@@ -87,10 +86,8 @@ export function readService(service: Service, family: IpFamily): ReadService {
       sourceRanges: sourceRanges ?? none,
       internalLocal: spec.internalTrafficPolicy === 'Local',
       externalLocal: external && spec.externalTrafficPolicy === 'Local',
-      affinitySeconds:
-        spec.sessionAffinity === 'ClientIP'
-          ? (spec.sessionAffinityConfig?.clientIP?.timeoutSeconds ?? defaultAffinitySeconds)
-          : 0,
+      affinitySeconds: readAffinity(service, reports),
+      healthCheckNodePort: readHealthCheckPort(service, reports),
       ports,
     },
     reports: reports.finish(),
@@ -159,7 +156,33 @@ function readSourceRanges(
     }
   }
   if (!readable) return undefined;
-  return ranges.some((range) => range.endsWith('/0')) ? none : ranges;
+  return ranges.some((range) => range.endsWith('/0')) ? none : disjointPrefixes(ranges);
+}
+
+function readAffinity({ spec }: Service, reports: ReportList): number {
+  if (spec.sessionAffinity !== 'ClientIP') return 0;
+  const seconds = spec.sessionAffinityConfig?.clientIP?.timeoutSeconds ?? defaultAffinitySeconds;
+  if (Number.isInteger(seconds) && seconds >= 1 && seconds <= maxAffinitySeconds) return seconds;
+  reports.add(
+    'SERVICE_AFFINITY_INVALID',
+    `sessionAffinityConfig.clientIP.timeoutSeconds is ${quoted(seconds)}, so ${defaultAffinitySeconds} is used`,
+    `set it to a number in 1..${maxAffinitySeconds}`,
+  );
+  return defaultAffinitySeconds;
+}
+
+/** NeedsHealthCheck (pkg/apis/core/v1/service). */
+function readHealthCheckPort({ spec }: Service, reports: ReportList): number {
+  if (spec.type !== 'LoadBalancer' || spec.externalTrafficPolicy !== 'Local') return 0;
+  const port = spec.healthCheckNodePort ?? 0;
+  // An API server gives each such Service one.
+  if (port === 0 || isPort(port)) return port;
+  reports.add(
+    'SERVICE_PORT_INVALID',
+    `healthCheckNodePort is ${quoted(port)}, so load balancers are not answered`,
+    'set it to a number in 1..65535',
+  );
+  return 0;
 }
 
 function readPorts(service: Service, reports: ReportList): readonly PortSpec[] {

@@ -127,6 +127,12 @@ function reference({ services, slices, zone }: World, family: IpFamily): Meaning
       if (internalLocal && !isOpen) cluster = [];
       if (!internalLocal && !(externalLocal && isOpen)) local = [];
       const somewhere = pick((known) => known.ready || (known.serving && known.terminating)).length > 0;
+      // A client is tied to an address.
+      const portOf = (text: string): number => Number(text.slice(text.lastIndexOf(':') + 1));
+      const ipOf = (text: string): string => text.slice(0, text.lastIndexOf(':'));
+      const once = (list: string[]): string[] =>
+        list.filter((text) => !list.some((other) => ipOf(other) === ipOf(text) && portOf(other) < portOf(text)));
+      if (spec.sessionAffinity === 'ClientIP') [cluster, local] = [once(cluster), once(local)];
       if (cluster.length > 0) meaning.lists.set(`${key} ${protocol} ${name} cluster`, cluster);
       if (local.length > 0) meaning.lists.set(`${key} ${protocol} ${name} local`, local);
       for (const text of [...cluster, ...local])

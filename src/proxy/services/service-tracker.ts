@@ -5,17 +5,20 @@
  */
 import type { EndpointSlice } from '../../api/discovery.ts';
 import type { IpFamily, Service } from '../../api/service.ts';
-import { type EndpointRef, endpointAddress, formatAddress } from './address.ts';
+import { type Address, type EndpointRef, endpointAddress, endpointPort, formatAddress } from './address.ts';
 import { CountedSet } from './counted-set.ts';
 import type { AdoptedDataplane, DataplaneDelta, DataplaneModel } from './dataplane.ts';
 import { mergeSlices, selectEndpoints, servingEndpoints } from './endpoint-selection.ts';
 import { Frontends, keyOf } from './frontends.ts';
 import { GroupTable } from './group-table.ts';
+import { HealthChecks } from './health-checks.ts';
 import { type EventSource, isOutdated, type ObjectVersion, objectVersion } from './object-version.ts';
 import { type Claim, claimsOf, PortState, policyOf, usesLocal } from './port-state.ts';
+import { disjointPrefixes } from './prefixes.ts';
 import { ReportBook, type ServiceReport } from './service-report.ts';
 import { readService, type ServiceSpec } from './service-spec.ts';
 import { flagsInZone, readSlice, type SliceRecord } from './slice-record.ts';
+import { ofFamily } from './traffic-options.ts';
 
 export interface ServiceTrackerOptions {
   family: IpFamily;
@@ -23,6 +26,8 @@ export interface ServiceTrackerOptions {
   nodeName: string;
   /** This node's topology.kubernetes.io/zone label; setZone follows its changes. */
   zone?: string;
+  /** Addresses of this node, of any family: see Frontend.sourceRanges. */
+  nodeIps?: readonly string[];
   /** Numbers to go on with after a restart. The first flush, which must see all objects, ends this. */
   adopted?: AdoptedDataplane;
 }
@@ -61,28 +66,41 @@ export class ServiceTracker {
   readonly #dirty = new Set<ServiceEntry>();
   readonly #reports = new ReportBook();
   readonly #groups: GroupTable;
-  readonly #frontends = new Frontends(this.#reports);
+  readonly #frontends: Frontends;
   readonly #hairpin = new CountedSet<string>();
+  readonly #healthChecks = new HealthChecks();
+  readonly #serviceCIDRs = new CountedSet<string>();
+  #heldCIDRs: readonly string[] = [];
+  #hasNewCIDRs = false;
   #adopted: AdoptedDataplane | undefined;
   readonly #merged = new Map<EndpointRef, number>();
 
-  constructor({ family, nodeName, zone = '', adopted }: ServiceTrackerOptions) {
+  constructor({ family, nodeName, zone = '', nodeIps = [], adopted }: ServiceTrackerOptions) {
     this.family = family;
     this.#node = { nodeName, zone };
     this.#groups = new GroupTable(adopted?.groups);
     this.#adopted = adopted;
+    this.#frontends = new Frontends(this.#reports, nodeIps);
   }
 
   /** The desired dataplane as of the last flush; live: the next flush changes it. */
   get model(): DataplaneModel {
     const { groups } = this.#groups;
     const { services, nodePorts } = this.#frontends;
-    return { family: this.family, groups, services, nodePorts, hairpin: this.#hairpin.published };
+    return {
+      family: this.family,
+      groups,
+      services,
+      nodePorts,
+      hairpin: this.#hairpin.published,
+      healthChecks: this.#healthChecks.published,
+      serviceCIDRs: this.#serviceCIDRs.published,
+    };
   }
 
   /** Whether a flush has something to look at. */
   get pending(): boolean {
-    return this.#dirty.size > 0;
+    return this.#dirty.size > 0 || this.#hasNewCIDRs;
   }
 
   /** Everything that is wrong as of the last flush. */
@@ -149,6 +167,18 @@ export class ServiceTracker {
     }
   }
 
+  /**
+   * The cluster's Service networks, of any family; in place of those before.
+   * @throws AddressFormatError for what is no prefix
+   */
+  setServiceCIDRs(prefixes: readonly string[]): void {
+    const own = disjointPrefixes(ofFamily(prefixes, this.family));
+    for (const prefix of own) this.#serviceCIDRs.hold(prefix);
+    for (const prefix of this.#heldCIDRs) this.#serviceCIDRs.release(prefix);
+    this.#heldCIDRs = own;
+    this.#hasNewCIDRs = true;
+  }
+
   /** Brings `model` up to date and says what that changed. */
   flush(): Flush {
     this.#groups.startFlush();
@@ -157,7 +187,15 @@ export class ServiceTracker {
     this.#dirty.clear();
     this.#adopted = undefined;
     const frontends = this.#frontends.drain(servedBefore);
-    const delta = { family: this.family, groups: this.#groups.drain(), ...frontends, hairpin: this.#hairpin.drain() };
+    this.#hasNewCIDRs = false;
+    const delta = {
+      family: this.family,
+      groups: this.#groups.drain(),
+      ...frontends,
+      hairpin: this.#hairpin.drain(),
+      healthChecks: this.#healthChecks.drain(),
+      serviceCIDRs: this.#serviceCIDRs.drain(),
+    };
     return { delta, reports: this.#reports.drain() };
   }
 
@@ -194,6 +232,7 @@ export class ServiceTracker {
     if (spec !== entry.appliedSpec) this.#applySpec(entry);
     else for (const claim of entry.claims) this.#frontends.touch(claim);
     if (spec !== undefined) for (const port of entry.ports) this.#applyEndpoints(port, spec, entry, servedBefore);
+    this.#healthChecks.set(entry.key, spec?.healthCheckNodePort ?? 0, entry.slices);
     // A key is not kept for names that come and go.
     if (spec === undefined && entry.slices.length === 0) this.#entries.delete(entry.key);
   }
@@ -225,8 +264,9 @@ export class ServiceTracker {
     const selection = selectEndpoints(endpoints, endpointAddress, policyOf(service, port.spec));
     const { affinitySeconds } = service;
     const former = this.#formerGroups(claims, port);
-    port.cluster = this.#groups.update(port.cluster, selection.cluster ?? [], affinitySeconds, former.cluster);
-    port.local = this.#groups.update(port.local, selection.local ?? [], affinitySeconds, former.local);
+    const listed = affinitySeconds > 0 ? oneOfEachAddress : asTheyAre;
+    port.cluster = this.#groups.update(port.cluster, listed(selection.cluster), affinitySeconds, former.cluster);
+    port.local = this.#groups.update(port.local, listed(selection.local), affinitySeconds, former.local);
     port.any = selection.any;
     this.#setHairpin(port, selection.localAddresses.map(formatAddress));
     if (port.spec.protocol !== 'UDP') return;
@@ -261,6 +301,19 @@ export class ServiceTracker {
     for (const address of port.hairpin) this.#hairpin.release(address);
     port.hairpin = addresses;
   }
+}
+
+const asTheyAre = (endpoints: readonly EndpointRef[] = []): readonly EndpointRef[] => endpoints;
+
+/** A client is tied to an address: one that slices give several ports counts with the lowest. */
+function oneOfEachAddress(endpoints: readonly EndpointRef[] = []): readonly EndpointRef[] {
+  const lowest = new Map<Address, EndpointRef>();
+  for (const endpoint of endpoints) {
+    const address = endpointAddress(endpoint);
+    const known = lowest.get(address);
+    if (known === undefined || endpointPort(endpoint) < endpointPort(known)) lowest.set(address, endpoint);
+  }
+  return lowest.size === endpoints.length ? endpoints : [...lowest.values()];
 }
 
 /** Both known and different: an object of the same name that lived before or after. */
