@@ -116,7 +116,7 @@ add_commands() {
 add_units() {
   install -D -m 644 -t "$1/usr/lib/systemd/system" "$KEELSON_ROOT"/systemd/*.service
   install -D -m 644 "$KEELSON_ROOT/packaging/keelson.default" "$1/etc/default/keelson"
-  mkdir -p "$1/etc/keelson/pods"
+  mkdir -p "$1/etc/keelson/pods" "$1/etc/kubernetes/manifests"
 }
 
 # add_documents TREE VERSION METAFILE ARCHITECTURE

@@ -33,10 +33,17 @@ import type { MachineFacts } from './node-facts.ts';
 import type { Runtime } from './node-start.ts';
 import { readRuntimeFacts } from './runtime-facts.ts';
 
-/** A folder of manifests, followed. */
-export function folderSource(folder: string, options: RunOptions, machine: MachineFacts, log: Logger): ManifestSource {
+/** A folder of manifests, followed. @param mayBeMissing as in FolderSourceOptions: the folder of static pods in a cluster may. */
+export function folderSource(
+  folder: string,
+  options: RunOptions,
+  machine: MachineFacts,
+  log: Logger,
+  mayBeMissing = false,
+): ManifestSource {
   return createFolderSource({
     folder,
+    mayBeMissing,
     nodeName: machine.nodeName,
     rescanMs: options.kubelet.fileCheckFrequencyMs,
     clock: systemClock,

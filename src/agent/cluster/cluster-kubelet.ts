@@ -137,7 +137,7 @@ export async function startClusterKubelet(
   cleanup.defer(node.known.onObserved(() => mirrors.wake()));
   const { staticPodPath } = options.kubelet;
   const manifests =
-    staticPodPath === undefined ? undefined : shareSource(folderSource(staticPodPath, options, machine, log));
+    staticPodPath === undefined ? undefined : shareSource(folderSource(staticPodPath, options, machine, log, true));
   manifests?.onSnapshot((snapshot) => mirrors.setManifests(snapshot));
   const source = createApiPodSource({ pods, manifests, clock });
   pods.start(followPods({ client, nodeName, clock, log: podLog }), stopping);

@@ -53,7 +53,7 @@ class Follower {
     });
   }
 
-  async start(options: { rescanMs?: number } = {}): Promise<this> {
+  async start(options: { rescanMs?: number; mayBeMissing?: boolean } = {}): Promise<this> {
     const source = createFolderSource({
       folder: this.dir,
       nodeName: 'node',
@@ -246,6 +246,20 @@ test('a mounted config map: files are links through a link that is swapped', asy
   renameSync(join(f.dir, '..data_tmp'), join(f.dir, '..data'));
   await f.until('the second version', () => f.images()[0] === 'v2');
   t.pass();
+});
+
+test('a folder that may be missing is an empty one until it is made; later its loss is told', async (t) => {
+  const f = new Follower(t);
+  const folder = new Follower(t, join(f.dir, 'manifests'));
+  await folder.start({ mayBeMissing: true, rescanMs: 5 });
+  t.deepEqual(folder.snapshots.length, 1);
+  t.deepEqual([folder.last.pods, folder.last.errors], [[], []]);
+  mkdirSync(folder.dir);
+  folder.write('a.yaml', podText('one'));
+  await folder.until('the pod', () => folder.names().join() === 'one');
+  rmSync(folder.dir, { recursive: true });
+  await folder.until('the loss', () => folder.errors().length === 1);
+  t.deepEqual(folder.names(), ['one']);
 });
 
 test('a folder that is missing or a file at the start is one clear error', async (t) => {

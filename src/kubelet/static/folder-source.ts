@@ -32,6 +32,11 @@ export interface FolderSourceOptions {
    * truncate and write, or rename and create.
    */
   settleMs?: number;
+  /**
+   * A folder that was never there counts as an empty one, and is looked for with each rescan: kubeadm configures one on a
+   * worker and does not make it. Source: pkg/kubelet/config/file_linux.go (listConfig).
+   */
+  mayBeMissing?: boolean;
   clock: Clock;
   log: Logger;
 }
@@ -80,6 +85,8 @@ class FolderFollower {
   #scanning = false;
   #scanAgain = false;
   #changed = true;
+  /** The folder was read once. */
+  #seen = false;
 
   constructor(options: FolderSourceOptions, listener: (snapshot: ManifestSnapshot) => void, signal: AbortSignal) {
     this.#options = options;
@@ -165,6 +172,7 @@ class FolderFollower {
       names = (await readdir(folder)).filter((name) => !name.startsWith('.')).sort();
     } catch (cause) {
       this.#closeWatcher();
+      if (this.#options.mayBeMissing === true && !this.#seen && hasErrorCode(cause, 'ENOENT')) return;
       const error = manifestError('MANIFEST_FOLDER', folder, cause, 'create the folder and let root read it');
       // Its files may be on their way back: what was in force stays.
       if (error.message !== this.#folderError?.message) this.#changed = true;
@@ -173,6 +181,7 @@ class FolderFollower {
     }
     if (this.#folderError !== undefined) this.#changed = true;
     this.#folderError = undefined;
+    this.#seen = true;
     const paths = new Set(names.map((name) => join(folder, name)));
     for (const path of paths) {
       if (this.#signal.aborted) return;

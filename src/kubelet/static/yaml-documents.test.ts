@@ -1,4 +1,4 @@
-/** Tests of the YAML reader: what Kubernetes' YAML means, lines, and hostile input within bounded time. */
+/** Tests of the YAML reader: what Kubernetes' YAML means, lines, and hostile input that must come to an end. */
 import test from 'ava';
 import fc from 'fast-check';
 import { parseYamlDocuments } from './yaml-documents.ts';
@@ -119,10 +119,9 @@ const hostile: Record<string, string> = {
 };
 for (const [name, text] of Object.entries(hostile)) {
   test(`hostile: ${name}`, (t) => {
-    const begin = performance.now();
-    parseYamlDocuments(text);
-    // Without the bounds these take minutes; with them a few hundred milliseconds on a busy machine.
-    t.true(performance.now() - begin < 10_000);
+    // Without the bounds these take minutes, and ava gives up; with them a few hundred milliseconds.
+    const { documents, problems } = parseYamlDocuments(text);
+    t.true(documents.length + problems.length > 0);
   });
 }
 
