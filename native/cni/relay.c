@@ -126,7 +126,8 @@ static int exit_status(size_t size, size_t *rest) {
  */
 static int unreachable(const char *command, const char *message, const char *details) {
   if (strcmp(command, "DEL") == 0) return 0;
-  return cni_error(CNI_TRY_AGAIN_LATER, message, details);
+  /* STATUS has a code of its own for a plugin that cannot serve. */
+  return cni_error(strcmp(command, "STATUS") == 0 ? CNI_NOT_AVAILABLE : CNI_TRY_AGAIN_LATER, message, details);
 }
 
 int relay_main(const char *command) {

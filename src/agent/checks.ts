@@ -20,7 +20,7 @@ import { type CheckResult, fail, failure, ok, warn } from './check-result.ts';
 import { checkDaemon } from './daemon-check.ts';
 import { cniShimPath } from './install-paths.ts';
 import { checkConntrack, checkNftables } from './kernel-checks.ts';
-import { checkForwardPolicy, checkPodCIDR, checkVxlan } from './network-checks.ts';
+import { checkForwardPolicy, checkHostSettings, checkPodCIDR, checkVxlan } from './network-checks.ts';
 import { cniDirectories } from './network-role.ts';
 import { nodeNameOf, swapDevices } from './node-facts.ts';
 import { roleChecks } from './other-agents.ts';
@@ -79,6 +79,9 @@ export async function runChecks(options: CheckOptions): Promise<CheckResult[]> {
     runtime ?? [],
     ...(roles.has('network') ? [checkShim(), checkCniDirectories(options, facts), podCIDRCheck(options)] : []),
     roles.has('network') && cluster?.network.backend === 'vxlan' ? checkVxlan(cluster.network) : [],
+    roles.has('network')
+      ? checkHostSettings(cluster?.network.backend === 'host-gw' || cluster?.network.directRouting === true)
+      : [],
     ...(roles.has('kubelet')
       ? [
           checkOomScore(facts),

@@ -4,6 +4,7 @@ import { createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
+import { KeelsonError } from '../observe/keelson-error.ts';
 import { ControlSocketError, controlSocketPath, queryControl, serveControl } from './control-socket.ts';
 
 async function makeRunDir(t: ExecutionContext): Promise<string> {
@@ -57,6 +58,26 @@ test('a long answer arrives whole', async (t) => {
   const pods = Array.from({ length: 20_000 }, (_, i) => `pod-${i}-ä`);
   await serve(t, runDir, () => pods);
   t.deepEqual(await queryControl(runDir), pods);
+});
+
+test('further questions are answered, and refused in words', async (t) => {
+  const runDir = await makeRunDir(t);
+  const server = await serveControl(runDir, () => ({}), {
+    '/sum': (query) => Number(query.get('a')) + Number(query.get('b')),
+    '/wrong': () => {
+      throw new KeelsonError('SOME_CODE', 'is odd', { object: 'it', fix: 'ask better' });
+    },
+    '/broken': () => {
+      throw new Error('a mistake of ours');
+    },
+  });
+  t.teardown(() => server.close());
+  t.is(await queryControl(runDir, 5000, '/sum?a=1&b=2'), 3);
+  const refused = await t.throwsAsync(queryControl(runDir, 5000, '/wrong?x=1'), { instanceOf: ControlSocketError });
+  t.like(refused, { code: 'CONTROL_QUESTION', message: 'it: is odd (ask better)' });
+  t.is(await code(queryControl(runDir, 5000, '/broken')), 'DAEMON_NOT_ANSWERING');
+  t.is(await get(runDir, '/sum?a=1', 'POST'), 404);
+  t.is(await get(runDir, '/toString'), 404);
 });
 
 test('only root may reach it', async (t) => {

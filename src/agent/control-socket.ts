@@ -17,21 +17,37 @@ export interface ControlServer {
   close(): Promise<void>;
 }
 
-/** @param status is called for each GET /status; its result is sent as JSON */
-export async function serveControl(runDir: string, status: () => unknown): Promise<ControlServer> {
+/** Paths besides /status, and what answers them; what it throws is told with its code. */
+export type ControlQuestions = Readonly<Record<string, (query: URLSearchParams) => unknown>>;
+
+/** @param status is called for each GET /status; its result, or what that promises, is sent as JSON, as are those of `questions` */
+export async function serveControl(
+  runDir: string,
+  status: () => unknown,
+  questions: ControlQuestions = {},
+): Promise<ControlServer> {
   const path = controlSocketPath(runDir);
   await mkdir(runDir, { recursive: true, mode: 0o700 });
   await removeStaleSocket(path);
-  const server = createServer((incoming, response) => {
-    if (incoming.method !== 'GET' || incoming.url !== '/status') {
+  const server = createServer(async (incoming, response) => {
+    // As it stands there: nothing is resolved.
+    const [pathname = '', query = ''] = (incoming.url ?? '').split('?');
+    const isQuestion = Object.hasOwn(questions, pathname);
+    if (incoming.method !== 'GET' || !(incoming.url === '/status' || isQuestion)) {
       response.writeHead(404).end();
       return;
     }
     try {
-      const text = JSON.stringify(status());
+      const answer = isQuestion ? questions[pathname]?.(new URLSearchParams(query)) : status();
+      const text = JSON.stringify(await answer);
       response.writeHead(200, { 'content-type': 'application/json' }).end(text);
     } catch (error) {
       // Thrown out of here it would end the daemon.
+      if (isQuestion && error instanceof KeelsonError) {
+        const refusal = JSON.stringify({ code: error.code, message: errorLine(error) });
+        response.writeHead(400, { 'content-type': 'application/json' }).end(refusal);
+        return;
+      }
       response.writeHead(500, { 'content-type': 'text/plain' }).end(errorLine(error));
     }
   });
@@ -48,19 +64,28 @@ export async function serveControl(runDir: string, status: () => unknown): Promi
   };
 }
 
-/** @throws ControlSocketError DAEMON_NOT_RUNNING when there is no daemon, DAEMON_NOT_ANSWERING when it gives no answer */
-export function queryControl(runDir: string, timeoutMs = 5000): Promise<unknown> {
+/**
+ * @param path with its query
+ * @throws ControlSocketError DAEMON_NOT_RUNNING when there is no daemon, DAEMON_NOT_ANSWERING when it gives no answer,
+ *   CONTROL_QUESTION with its words when it takes the question for wrong
+ */
+export function queryControl(runDir: string, timeoutMs = 5000, path = '/status'): Promise<unknown> {
   const socketPath = controlSocketPath(runDir);
   return new Promise((resolve, reject) => {
     const fail = (message: string, cause: unknown): void =>
       reject(
         new ControlSocketError('DAEMON_NOT_ANSWERING', message, { object: socketPath, fix: 'look at its log', cause }),
       );
-    const outgoing = request({ socketPath, path: '/status', timeout: timeoutMs }, (response) => {
+    const outgoing = request({ socketPath, path, timeout: timeoutMs }, (response) => {
       const chunks: Buffer[] = [];
       response.on('data', (chunk: Buffer) => chunks.push(chunk));
       response.on('error', (error) => fail('the daemon broke off its answer', error));
       response.on('end', () => {
+        if (response.statusCode === 400 && path !== '/status') {
+          const { message } = parseRefusal(Buffer.concat(chunks).toString('utf8'));
+          reject(new ControlSocketError('CONTROL_QUESTION', message));
+          return;
+        }
         if (response.statusCode !== 200) {
           fail(`the daemon answered with status ${response.statusCode}`, undefined);
           return;
@@ -86,6 +111,17 @@ export function queryControl(runDir: string, timeoutMs = 5000): Promise<unknown>
     });
     outgoing.end();
   });
+}
+
+function parseRefusal(text: string): { message: string } {
+  try {
+    const refusal: unknown = JSON.parse(text);
+    if (typeof refusal === 'object' && refusal !== null && 'message' in refusal)
+      return { message: String(refusal.message) };
+  } catch {
+    // Said below.
+  }
+  return { message: 'the daemon refuses the question' };
 }
 
 /** A socket that nobody answers is a dead predecessor's; one that answers means a second daemon is refused. */

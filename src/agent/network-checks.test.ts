@@ -1,7 +1,13 @@
 import test from 'ava';
 import type { Link } from '../linux/rtnetlink.ts';
 import { vxlanAlias } from '../network/overlay/vtep.ts';
-import { checkForwardPolicy, droppingForwardChains, vxlanResult } from './network-checks.ts';
+import {
+  checkBridgeNetfilter,
+  checkForwardPolicy,
+  checkReversePath,
+  droppingForwardChains,
+  vxlanResult,
+} from './network-checks.ts';
 
 const docker = `table ip filter {
 \tchain INPUT {
@@ -30,7 +36,11 @@ test('only forward chains that drop by default are named', (t) => {
 });
 
 test('the finding says what to do, also when nft is missing', async (t) => {
-  t.like(await checkForwardPolicy(async () => docker), { level: 'ok' }, 'that of iptables is seen to');
+  const alone = docker.slice(0, docker.indexOf('table inet firewalld'));
+  t.like(await checkForwardPolicy(async () => alone), { level: 'ok' }, 'that of iptables is seen to');
+  const firewalld = await checkForwardPolicy(async () => docker);
+  t.is(firewalld.level, 'warn');
+  t.regex(firewalld.finding, /^firewalld refuses/);
   const strict = docker.replace('filter + 10; policy accept', 'filter + 10; policy drop');
   t.like(await checkForwardPolicy(async () => strict), {
     level: 'warn',
@@ -72,4 +82,38 @@ test('a VXLAN of somebody else, or a program on the port, is named; our own is n
     level: 'fail',
     finding: 'UDP port 8472 is taken by another program',
   });
+});
+
+const sysctls =
+  (values: Record<string, string>) =>
+  async (name: string): Promise<string | undefined> =>
+    values[name];
+const rpFilter = (link: string): string => `net/ipv4/conf/${link}/rp_filter`;
+
+test('strict rp_filter matters where packets of pods may come by another link', async (t) => {
+  const strict = sysctls({ [rpFilter('all')]: '0', [rpFilter('eth0')]: '1', [rpFilter('eth1')]: '0' });
+  t.like(await checkReversePath(['eth0', 'eth1'], true, strict), {
+    level: 'warn',
+    finding:
+      'off for all links, eth0 strict: packets of pods that come by another link than answers leave by are dropped',
+  });
+  t.is((await checkReversePath(['eth0'], true, strict)).level, 'ok');
+  t.is((await checkReversePath(['eth0', 'eth1'], false, strict)).level, 'ok');
+  // The larger of the two counts: loose for all is loose for each.
+  const loose = sysctls({ [rpFilter('all')]: '2', [rpFilter('eth0')]: '1' });
+  t.like(await checkReversePath(['eth0', 'eth1'], true, loose), {
+    level: 'ok',
+    finding: 'loose for all links, none strict',
+  });
+  t.is((await checkReversePath(['eth0', 'eth1'], true, sysctls({}))).level, 'ok');
+});
+
+test('br_netfilter is told and never wrong', async (t) => {
+  const value = (text: string) => sysctls({ 'net/bridge/bridge-nf-call-iptables': text });
+  t.like(await checkBridgeNetfilter([], sysctls({})), {
+    level: 'ok',
+    finding: 'not there, and not needed: pods hang on no bridge',
+  });
+  t.regex((await checkBridgeNetfilter([{ name: 'docker0', kind: 'bridge' }], value('1'))).finding, /^on: .*docker0/);
+  t.regex((await checkBridgeNetfilter([], value('0'))).finding, /off/);
 });

@@ -93,6 +93,13 @@ export async function checkForwardPolicy(nft: Nft): Promise<CheckResult> {
     return warn(name, `cannot list the firewall: ${errorLine(error)}`, 'install nftables');
   }
   const dropping = droppingForwardChains(listing).filter((chain) => chain !== 'ip filter FORWARD');
+  // Its forward chain has policy accept and refuses with its last rule whatever no zone allows.
+  if (dropping.length === 0 && /^table (inet|ip) firewalld /m.test(listing) && /hook forward/.test(listing))
+    return warn(
+      name,
+      'firewalld refuses forwarded packets that none of its zones allows',
+      'firewall-cmd --permanent --zone=trusted --add-source=POD-NETWORK for each pod network of the cluster; then --reload',
+    );
   return dropping.length === 0
     ? ok(name, 'no firewall drops forwarded packets by default')
     : warn(
@@ -101,6 +108,74 @@ export async function checkForwardPolicy(nft: Nft): Promise<CheckResult> {
         'accept the pod networks of the cluster there, in both directions',
       );
 }
+
+/** What `rp_filter` of a link is in effect: the larger of its own and that of `all` (IN_DEV_RPFILTER). */
+const rpFilterWords = ['off', 'strict', 'loose'] as const;
+
+/** Trimmed; undefined where there is no such file. */
+export type SysctlReader = (name: string) => Promise<string | undefined>;
+
+/**
+ * Strict filtering drops what comes in by another link than answers would leave by. Pods of this node and of a VXLAN are
+ * always answered the way they came; plain routes between nodes are not, on a node with several links to them.
+ * @param uplinks links that addresses of the host are on
+ */
+export async function checkReversePath(
+  uplinks: readonly string[],
+  hasPlainRoutes: boolean,
+  read: SysctlReader = readSysctl,
+): Promise<CheckResult> {
+  const name = 'rp_filter';
+  const all = Number((await read('net/ipv4/conf/all/rp_filter')) ?? 0);
+  const strict: string[] = [];
+  for (const link of uplinks) {
+    const own = Number((await read(`net/ipv4/conf/${link}/rp_filter`)) ?? 0);
+    if (Math.max(all, own) === 1) strict.push(link);
+  }
+  const said = `${rpFilterWords[all] ?? all} for all links, ${strict.length === 0 ? 'none' : strict.join(', ')} strict`;
+  return hasPlainRoutes && uplinks.length > 1 && strict.length > 0
+    ? warn(
+        name,
+        `${said}: packets of pods that come by another link than answers leave by are dropped`,
+        'sysctl -w net.ipv4.conf.all.rp_filter=2',
+      )
+    : ok(name, said);
+}
+
+/** Pods hang on no bridge, so they need it neither way; bridges of others are another matter. */
+export async function checkBridgeNetfilter(
+  links: readonly Pick<Link, 'name' | 'kind'>[],
+  read: SysctlReader = readSysctl,
+): Promise<CheckResult> {
+  const name = 'br_netfilter';
+  const value = await read('net/bridge/bridge-nf-call-iptables');
+  if (value === undefined) return ok(name, 'not there, and not needed: pods hang on no bridge');
+  const bridges = links.filter(({ kind }) => kind === 'bridge').map((link) => link.name);
+  return value === '1' && bridges.length > 0
+    ? ok(name, `on: what passes ${bridges.join(', ')} inside passes the firewall, too; pods hang on no bridge`)
+    : ok(name, `there, ${value === '1' ? 'on' : 'off'}; pods hang on no bridge`);
+}
+
+/** Both, for this machine. */
+export async function checkHostSettings(hasPlainRoutes: boolean): Promise<CheckResult[]> {
+  const rtnetlink = await kernelRtnetlink.open();
+  try {
+    const state = await readHostState(rtnetlink);
+    const carrying = new Set(state.addresses.filter(({ scope }) => scope === 'global').map(({ ifindex }) => ifindex));
+    const uplinks = state.links.filter(({ alias, ifindex }) => carrying.has(ifindex) && alias === undefined);
+    return [
+      await checkReversePath(
+        uplinks.map((link) => link.name),
+        hasPlainRoutes,
+      ),
+      await checkBridgeNetfilter(state.links),
+    ];
+  } finally {
+    rtnetlink.close();
+  }
+}
+
+const readSysctl: SysctlReader = async (name) => (await textOrNothing(`/proc/sys/${name}`)).trim() || undefined;
 
 /** Names of the base chains that hook forward with policy drop, from `nft list chains`. */
 export function droppingForwardChains(listing: string): string[] {

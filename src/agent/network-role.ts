@@ -5,12 +5,19 @@
 import { join } from 'node:path';
 import type { RunOptions } from '../config/flags.ts';
 import type { RuntimeService } from '../cri/service.ts';
+import { kernelConntrack } from '../kernel/conntrack.ts';
 import { kernelNftables } from '../kernel/nftables.ts';
 import { kernelRtnetlink } from '../kernel/rtnetlink.ts';
 import { kernelSysctls } from '../kernel/sysctls.ts';
 import { iptablesLegacy } from '../network/forward/legacy-program.ts';
+import type { KnownSandbox } from '../network/links/reconcile.ts';
 import type { PeerSource } from '../network/overlay/peer.ts';
-import { type PodNetwork, type PodNetworkOptions, startPodNetwork } from '../network/pod-network.ts';
+import {
+  type PodNetwork,
+  type PodNetworkDependencies,
+  type PodNetworkOptions,
+  startPodNetwork,
+} from '../network/pod-network.ts';
 import type { Logger } from '../observe/logger.ts';
 import { cniShimPath } from './install-paths.ts';
 import { type RuntimeFacts, readRuntimeFacts } from './runtime-facts.ts';
@@ -25,12 +32,14 @@ export interface NetworkRoleOptions {
   /** The way to pods of other nodes, and who these are; without it there is none. */
   overlay?: PodNetworkOptions['overlay'];
   peers?: PeerSource;
+  /** What else pods get, or wait for, before anything of theirs passes. */
+  extensions?: PodNetworkDependencies['extensions'];
 }
 
 /** @throws NetworkError */
 export async function startNetworkRole(
   options: RunOptions,
-  { podCIDR, mtu, overlay, peers }: NetworkRoleOptions,
+  { podCIDR, mtu, overlay, peers, extensions }: NetworkRoleOptions,
   runtime: RuntimeService,
   log: Logger,
   signal: AbortSignal,
@@ -50,10 +59,12 @@ export async function startNetworkRole(
       rtnetlinkOpener: kernelRtnetlink,
       sysctls: kernelSysctls,
       nftablesOpener: kernelNftables,
+      conntrackOpener: kernelConntrack,
       legacyFilter: iptablesLegacy,
       log,
       knownSandboxes: () => knownSandboxes(runtime),
       ...(peers && { peers }),
+      ...(extensions && { extensions }),
       signal,
     },
   );
@@ -70,13 +81,14 @@ export function cniDirectories(
   };
 }
 
-async function knownSandboxes(runtime: RuntimeService): Promise<{ containerID: string; ip: string | undefined }[]> {
+async function knownSandboxes(runtime: RuntimeService): Promise<KnownSandbox[]> {
   const { items } = await runtime.listPodSandbox({}, { timeoutMs: sandboxListTimeoutMs });
   return Promise.all(
-    items.map(async ({ id, state }) => {
-      if (state !== 'SANDBOX_READY') return { containerID: id, ip: undefined };
+    items.map(async ({ id, state, metadata }) => {
+      const pod = metadata && { pod: { namespace: metadata.namespace, name: metadata.name } };
+      if (state !== 'SANDBOX_READY') return { containerID: id, ip: undefined, ...pod };
       const { status } = await runtime.podSandboxStatus({ podSandboxId: id }, { timeoutMs: sandboxListTimeoutMs });
-      return { containerID: id, ip: status?.network?.ip || undefined };
+      return { containerID: id, ip: status?.network?.ip || undefined, ...pod };
     }),
   );
 }

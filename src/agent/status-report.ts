@@ -6,6 +6,8 @@ import type { PodStatus } from '../api/core.ts';
 import type { VersionResponse } from '../cri/messages.generated.ts';
 import type { KubeletStatus } from '../kubelet/kubelet.ts';
 import type { PodNetworkStatus } from '../network/pod-network.ts';
+import type { PolicyDrops } from '../network/policy/policy-drops.ts';
+import type { PolicyStatus } from '../network/policy/policy-enforcement.ts';
 import type { ProxyStatus } from '../proxy/proxy-status.ts';
 import { reportLine } from '../proxy/services/service-report.ts';
 import type { MachineFacts } from './node-facts.ts';
@@ -20,6 +22,8 @@ export interface StatusReport {
   runtime?: { name: string; version: string; healthy: boolean; mode: string };
   /** Absent without the network role, and until it stands. */
   network?: PodNetworkStatus;
+  /** NetworkPolicies; with the network role of a node in a cluster. */
+  policies?: PolicyStatus & { drops?: PolicyDrops[] };
   /** Absent without the proxy role, and until it stands. */
   proxy?: ProxyReport;
   /** Roles that do not stand yet, and why. */

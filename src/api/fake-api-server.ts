@@ -489,10 +489,11 @@ function parsePath(path: string): ParsedPath | undefined {
 /** Field selectors of one `path=value`, and label selectors of `key=value`, `key` and `!key`, are enough here. */
 function selected(object: FakeObject, { query, namespace }: Watch): boolean {
   if (namespace !== undefined && object.metadata.namespace !== namespace) return false;
-  const [path, value] = (query.get('fieldSelector') ?? '').split('=');
-  if (path && value !== undefined) {
+  for (const requirement of (query.get('fieldSelector') ?? '').split(',')) {
+    const [, path, operator, value] = /^(.+?)(!=|==?)(.*)$/.exec(requirement) ?? [];
+    if (path === undefined) continue;
     const field = path.split('.').reduce<unknown>((at, key) => (isRecord(at) ? at[key] : undefined), object);
-    if (field !== value) return false;
+    if (((field ?? '') === value) === (operator === '!=')) return false;
   }
   const labels = isRecord(object.metadata.labels) ? object.metadata.labels : {};
   const requirements = (query.get('labelSelector') ?? '').split(',').filter((text) => text !== '');

@@ -144,6 +144,21 @@ program
     process.exitCode = await cleanup(flags);
   });
 
+const policy = program.command('policy').description('look into NetworkPolicies');
+
+policy
+  .command('explain')
+  .description('say which rules of NetworkPolicies allow or deny a connection')
+  .argument('<from>', 'namespace/pod or an address')
+  .argument('<to>', 'namespace/pod or an address')
+  .argument('<port>', 'number or name of a port of <to>; with the protocol unless it is TCP: 53/UDP')
+  .addOption(runDirOption())
+  .addOption(new Option('-o, --output <format>', 'output').choices(['text', 'json']).default('text'))
+  .action(async (from: string, to: string, port: string, flags: { runDir: string; output: 'text' | 'json' }) => {
+    const { policyExplain } = await import('./policy-explain.ts');
+    process.exitCode = await policyExplain({ from, to, port }, flags);
+  });
+
 const proxy = program.command('proxy').description('look into the service proxy');
 
 proxy

@@ -39,6 +39,7 @@ export function statusTable(report: StatusReport, nowMs: number): string {
     ...(network?.faults ?? []).map((fault) => `pod network: ${printable(fault)}`),
     ...(network?.overlay ? overlayLines(network.overlay) : []),
     ...(network?.former ?? []).map(formerLine),
+    ...(report.policies ? policyLines(report.policies) : []),
     ...(proxy ? [`Services: ${proxy.services}, ${proxy.endpoints} endpoints, ${proxyState(proxy)}`] : []),
     ...(report.troubles ?? []).map(
       (trouble) => `not told by the API server, the last state is used: ${printable(trouble)}`,
@@ -104,6 +105,23 @@ function overlayLines({ backend, vxlan, direct, complete, unreached, faults }: O
     ...faults.map((fault) => `way to other nodes: ${printable(fault)}`),
     ...unreached.slice(0, unreachedShown).map(({ node, reason }) => printable(`NOT REACHED: node ${node}: ${reason}`)),
     ...(more > 0 ? [`NOT REACHED: ${more} more nodes`] : []),
+  ];
+}
+
+function policyLines({
+  enforced,
+  policies,
+  isolated,
+  troubles,
+  faults,
+  drops,
+}: NonNullable<StatusReport['policies']>): string[] {
+  const dropped = (drops ?? []).reduce((sum, { packets }) => sum + packets, 0);
+  return [
+    enforced
+      ? `Network policies: ${policies} in the cluster; pods isolated here: ${isolated.ingress} ingress, ${isolated.egress} egress; ${dropped} packets dropped`
+      : 'Network policies: NOT ENFORCED',
+    ...[...troubles, ...faults].map((line) => `network policies: ${printable(line)}`),
   ];
 }
 

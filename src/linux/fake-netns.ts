@@ -34,6 +34,8 @@ export class FakeNetns {
   routes: Route[] = [];
   neighbours: Neighbour[] = [];
   forwardingEntries: ForwardingEntry[] = [];
+  /** Of links that have any: the token bucket, and where what comes in is led. */
+  readonly shaping = new Map<number, { tbf?: Operation<'qdiscReplaceTbf'>; ingress?: boolean; redirect?: number }>();
   /** UDP ports that programs have: a VXLAN link on one of them does not come up. */
   readonly usedPorts = new Set<number>();
   readonly listeners = new Set<(notification: RtnetlinkNotification) => void>();
@@ -82,6 +84,29 @@ export class FakeNetns {
     checkName(operation.name);
     if (this.find(operation)) throw new Refusal(errno.EEXIST);
     this.#announce(this.#add({ name: operation.name, kind: 'bridge', mtu: 1500, mac: undefined }));
+  }
+
+  /** @throws Refusal */
+  linkAddIfb({ name }: Operation<'linkAddIfb'>): void {
+    checkName(name);
+    if (this.find({ name })) throw new Refusal(errno.EEXIST);
+    this.#announce(this.#add({ name, kind: 'ifb', mtu: 1500, mac: undefined }));
+  }
+
+  /** @throws Refusal */
+  shape(operation: Operation<'qdiscReplaceTbf' | 'qdiscAddIngress' | 'filterRedirect'>): void {
+    this.#existing(operation);
+    const before = this.shaping.get(operation.ifindex) ?? {};
+    const set = (change: typeof before): unknown => this.shaping.set(operation.ifindex, { ...before, ...change });
+    if (operation.op === 'qdiscReplaceTbf') set({ tbf: operation });
+    else if (operation.op === 'qdiscAddIngress') {
+      if (before.ingress) throw new Refusal(errno.EEXIST, 'Exclusivity flag on, cannot modify');
+      set({ ingress: true });
+    } else {
+      if (!before.ingress) throw new Refusal(errno.EINVAL, "Parent Qdisc doesn't exists");
+      if (!this.links.has(operation.toIfindex)) throw new Refusal(errno.ENODEV);
+      set({ redirect: operation.toIfindex });
+    }
   }
 
   /** @throws Refusal */
@@ -315,6 +340,7 @@ export class FakeNetns {
       for (const address of netns.addresses.filter((other) => other.ifindex === ifindex)) netns.#dropAddress(address);
       netns.neighbours = netns.neighbours.filter((other) => other.ifindex !== ifindex);
       netns.forwardingEntries = netns.forwardingEntries.filter((other) => other.ifindex !== ifindex);
+      netns.shaping.delete(ifindex);
       netns.routes = netns.routes.filter((route) => route.ifindex !== ifindex || route.type === 'unreachable');
       netns.links.delete(ifindex);
       for (const port of netns.links.values()) if (port.masterIfindex === ifindex) port.masterIfindex = undefined;

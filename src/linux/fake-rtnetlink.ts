@@ -127,6 +127,9 @@ export class FakeRtnetlink implements RtnetlinkOpener {
       case 'linkAddBridge':
         netns.linkAddBridge(operation);
         break;
+      case 'linkAddIfb':
+        netns.linkAddIfb(operation);
+        break;
       case 'linkAddVxlan':
         netns.linkAddVxlan(operation);
         break;
@@ -159,6 +162,11 @@ export class FakeRtnetlink implements RtnetlinkOpener {
         break;
       case 'fdbDelete':
         netns.fdbDelete(operation);
+        break;
+      case 'qdiscReplaceTbf':
+      case 'qdiscAddIngress':
+      case 'filterRedirect':
+        netns.shape(operation);
         break;
     }
   }

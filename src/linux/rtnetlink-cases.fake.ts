@@ -195,6 +195,34 @@ export const cases: Case[] = [
     },
   },
   {
+    name: 'token buckets, and what comes in led elsewhere',
+    async run(t, kit) {
+      const { a, v0 } = await pair(t, kit);
+      const { ifindex } = v0;
+      const bucket = { op: 'qdiscReplaceTbf', ifindex, rateBytes: 1000, burstBytes: 2000, limitBytes: 3000 } as const;
+      await expectOutcomes(t, a, [
+        [{ op: 'linkAddIfb', name: 'i0' }, 'ok'],
+        [{ op: 'linkAddIfb', name: 'i0' }, 'EEXIST'],
+        [bucket, 'ok'],
+        [{ ...bucket, rateBytes: 2 ** 33 }, 'ok'],
+        [{ ...bucket, ifindex: 4711 }, 'ENODEV'],
+        [{ ...bucket, rateBytes: 0 }, 'NETLINK_UNENCODABLE'],
+        [{ ...bucket, burstBytes: 2 ** 32 }, 'NETLINK_UNENCODABLE'],
+      ]);
+      const { ifindex: toIfindex } = await linkNamed(t, a, 'i0');
+      await expectOutcomes(t, a, [
+        [{ op: 'filterRedirect', ifindex, toIfindex }, 'EINVAL'],
+        [{ op: 'qdiscAddIngress', ifindex }, 'ok'],
+        [{ op: 'qdiscAddIngress', ifindex }, 'EEXIST'],
+        [{ op: 'qdiscAddIngress', ifindex: 4711 }, 'ENODEV'],
+        [{ op: 'filterRedirect', ifindex, toIfindex: 4711 }, 'ENODEV'],
+        [{ op: 'filterRedirect', ifindex, toIfindex }, 'ok'],
+        [{ op: 'linkDelete', link: { name: 'i0' } }, 'ok'],
+      ]);
+      a.close();
+    },
+  },
+  {
     name: 'links change and keep what is not mentioned',
     async run(t, kit) {
       const { a, v0 } = await pair(t, kit);

@@ -107,6 +107,8 @@ export type RtnetlinkOperation =
       peer: { name: string; netnsPath?: string; mac?: MacAddress; mtu?: number };
     }
   | { op: 'linkAddBridge'; name: string }
+  /** What is redirected there comes back where it came in, so that its token bucket shapes what a link receives. */
+  | { op: 'linkAddIfb'; name: string }
   /** With UDP checksums, without learning, no lower link. EEXIST also when another link has the VNI and port. */
   | { op: 'linkAddVxlan'; name: string; mac: MacAddress; mtu: number; vni: number; port: number; local: IpAddress }
   | {
@@ -124,7 +126,16 @@ export type RtnetlinkOperation =
    * Replaces an equal address instead of failing when `replace` is set. `noDad` (IPv6) makes the address usable at once
    * instead of after duplicate address detection, which takes a second.
    */
-  | { op: 'addressAdd'; ifindex: number; prefix: IpPrefix; scope?: Scope; replace?: boolean; noDad?: boolean }
+  | {
+      op: 'addressAdd';
+      ifindex: number;
+      prefix: IpPrefix;
+      scope?: Scope;
+      replace?: boolean;
+      noDad?: boolean;
+      /** Never chosen as a source by the kernel itself (IPv6; for IPv4 a scope of `host` does that). */
+      deprecated?: boolean;
+    }
   | { op: 'addressDelete'; ifindex: number; prefix: IpPrefix }
   /** NLM_F_CREATE|NLM_F_REPLACE, protocol `keelsonRouteProtocol` unless given. */
   | {
@@ -152,7 +163,16 @@ export type RtnetlinkOperation =
   /** Permanent. Changes the host of the entry when there is one; not for the all-zero address, which has several. */
   | { op: 'fdbReplace'; ifindex: number; mac: MacAddress; ip: IpAddress }
   /** With an `ip` only an entry for that host: another stays, and that is no error. */
-  | { op: 'fdbDelete'; ifindex: number; mac: MacAddress; ip?: IpAddress };
+  | { op: 'fdbDelete'; ifindex: number; mac: MacAddress; ip?: IpAddress }
+  /**
+   * `tc qdisc replace dev LINK root tbf`: at most `rateBytes` a second leave by the link, `burstBytes` at once (1 to 2^32-1);
+   * `limitBytes` wait.
+   */
+  | { op: 'qdiscReplaceTbf'; ifindex: number; rateBytes: number; burstBytes: number; limitBytes: number }
+  /** `tc qdisc add dev LINK ingress`; EEXIST when there is one. */
+  | { op: 'qdiscAddIngress'; ifindex: number }
+  /** Everything that comes in by `ifindex` passes the way out of `toIfindex`; after qdiscAddIngress. */
+  | { op: 'filterRedirect'; ifindex: number; toIfindex: number };
 
 export type RtnetlinkNotification =
   | { event: 'linkNew'; link: Link }

@@ -13,9 +13,12 @@ import { removeCniFiles } from './cni/install.ts';
 import { removeForward } from './forward/kept-forward.ts';
 import type { LegacyFilter } from './forward/legacy-program.ts';
 import { formerSetups, loopbackOf, readHostState, removeSetup } from './host-setup.ts';
+import { removeHostPorts } from './hostports/host-ports.ts';
+import { isShaperName, parseShaperAlias } from './links/bandwidth.ts';
 import { isHostLinkName, parseAlias } from './links/link-identity.ts';
 import { masqueradeTableText, removeMasquerade } from './masquerade.ts';
 import { isOurVxlan } from './overlay/vxlan-link.ts';
+import { policyTable } from './policy/table.ts';
 
 export interface CleanupOptions {
   cniConfDir: string;
@@ -62,6 +65,8 @@ export async function cleanupPodNetwork(
   await step(async () =>
     (await removeMasquerade(dependencies.nftablesOpener, options.netnsPath)) ? [masqueradeTableText] : [],
   );
+  await step(() => removePolicies(dependencies.nftablesOpener, options.netnsPath));
+  await step(() => removeHostPorts(dependencies.nftablesOpener, options.netnsPath));
   await step(async () => {
     const nftables = await dependencies.nftablesOpener.open(options.netnsPath);
     try {
@@ -83,7 +88,8 @@ async function removeFromKernel(edge: Rtnetlink, failed: string[]): Promise<stri
 
   const links = state.links.filter((link) => {
     const { alias, kind, name } = link;
-    if (parseAlias(alias) !== undefined || isOurVxlan(link)) return true;
+    if (parseAlias(alias) !== undefined || parseShaperAlias(alias) !== undefined || isOurVxlan(link)) return true;
+    if (alias === undefined && kind === 'ifb' && isShaperName(name)) return true;
     return alias === undefined && kind === 'veth' && isHostLinkName(name);
   });
   const linkResults = await edge.apply(links.map(({ ifindex }) => ({ op: 'linkDelete', link: { ifindex } })));
@@ -110,6 +116,20 @@ async function removeFromKernel(edge: Rtnetlink, failed: string[]): Promise<stri
   );
   left.forEach(({ destination }, index) => void note(`route ${destination}`, routeResults[index]));
   return removed;
+}
+
+/** The pods that the table isolated are gone, or nobody isolates them from here on. */
+async function removePolicies(opener: NftablesOpener, netnsPath?: string): Promise<string[]> {
+  const nftables = await opener.open(netnsPath);
+  try {
+    await nftables.apply([{ op: 'tableDelete', table: policyTable }]);
+    return [`table ${policyTable.family} ${policyTable.name}`];
+  } catch (error) {
+    if (isNotFound(error)) return [];
+    throw error;
+  } finally {
+    nftables.close();
+  }
 }
 
 async function removeSocket(socketPath: string): Promise<string[]> {

@@ -19,6 +19,10 @@ export type NetworkErrorCode =
   | 'NETWORK_ATTACHMENT_UNKNOWN'
   /** The attachment is there, but not as it was built; the message lists what differs. */
   | 'NETWORK_ATTACHMENT_DAMAGED'
+  /** A hostPort that another pod has; the message names that pod. */
+  | 'NETWORK_HOST_PORT_TAKEN'
+  /** hostPorts of one pod that contradict each other, or of an address family that it does not have. */
+  | 'NETWORK_HOST_PORT_INVALID'
   /** CNI_NETNS names nothing. */
   | 'NETWORK_NETNS_UNKNOWN'
   /** CNI_NETNS names something that is no network namespace. */

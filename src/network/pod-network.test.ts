@@ -79,7 +79,7 @@ test('starts, serves, reports and stops without taking anything down', async (t)
   const network = await start();
   t.is(sysctls.values.get('net/ipv4/ip_forward'), '1');
   t.is(sysctls.values.get('net/ipv4/conf/all/send_redirects'), '0');
-  t.deepEqual([...nftables.tables.keys()], ['ip keelson-network']);
+  t.deepEqual([...nftables.tables.keys()], ['ip keelson-network', 'ip keelson-hostports']);
   t.deepEqual(await readdir(options.cniBinDir), ['keelson', 'loopback']);
   t.deepEqual(await readdir(options.cniConfDir), ['10-keelson.conflist']);
   kernel.addNamespace('/run/netns/a');
@@ -93,7 +93,7 @@ test('starts, serves, reports and stops without taking anything down', async (t)
   t.true(existsSync(join(options.cniConfDir, '10-keelson.conflist')));
 
   t.is(nftables.openSockets, 0);
-  t.is(nftables.tables.size, 1);
+  t.is(nftables.tables.size, 2);
   const { generation } = nftables;
   const again = await start();
   t.is(again.status().allocated, 1);
@@ -116,11 +116,11 @@ test('the masquerade table is put back when another program deletes it, until th
   const flush = () => foreign.apply([{ op: 'tableDelete', table: { family: 'ip', name: 'keelson-network' } }]);
   await flush();
   await settle();
-  t.is(nftables.tables.size, 1);
+  t.is(nftables.tables.size, 2);
   await network.stop();
   await flush();
   await settle();
-  t.is(nftables.tables.size, 0);
+  t.false(nftables.tables.has('ip keelson-network'));
 });
 
 test('a namespace that ends frees its address', async (t) => {
@@ -249,6 +249,7 @@ test('cleanup removes all of ours, says so, and leaves others alone', async (t) 
       'address 10.1.0.1/32 of lo',
       'route unreachable 10.1.0.0/24',
       'nft table ip keelson-network',
+      'nft table ip keelson-hostports',
     ],
   );
   t.deepEqual(state(), before);
@@ -268,7 +269,7 @@ test('cleanup goes on after a failure and reports it', async (t) => {
   kernel.intercept = ({ op }) => (op === 'linkDelete' ? new KernelError(16, 'RTM_DELLINK', 'x') : undefined);
   nftables.intercept = () => new Error('nft broke');
   const report = await cleanupPodNetwork(options, dependencies);
-  t.is(report.failed.length, 2);
+  t.is(report.failed.length, 4);
   t.regex(report.failed.join(), /link kl.*EBUSY.*nft broke/);
   t.true(report.removed.includes('address 10.1.0.1/32 of lo'));
 });

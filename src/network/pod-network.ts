@@ -6,6 +6,7 @@
  */
 import { stat } from 'node:fs/promises';
 import { type Clock, systemClock } from '../base/clock.ts';
+import type { ConntrackOpener } from '../linux/conntrack/edge.ts';
 import type { Sysctls } from '../linux/host.ts';
 import type { NftablesOpener } from '../linux/nftables/edge.ts';
 import type { RtnetlinkOpener } from '../linux/rtnetlink.ts';
@@ -13,13 +14,17 @@ import { errorLine } from '../observe/keelson-error.ts';
 import type { Logger } from '../observe/logger.ts';
 import { installShim, writeConflist } from './cni/install.ts';
 import { type CniServer, checkSocketPath, startCniServer } from './cni/server.ts';
-import { runVerb } from './cni/verbs.ts';
+import { runVerb, type VerbsDependencies } from './cni/verbs.ts';
 import { FormerNetworks } from './former-networks.ts';
 import type { LegacyFilter } from './forward/legacy-program.ts';
 import { setHostSysctls, setUpHost } from './host-setup.ts';
+import { HostPorts } from './hostports/host-ports.ts';
+import { PodPorts } from './hostports/pod-ports.ts';
 import { Ipam } from './ipam/ipam.ts';
+import type { PodExtension } from './links/pod-extension.ts';
 import { PodLinks } from './links/pod-links.ts';
 import { type KnownSandbox, type ReconcileGrace, type ReconcileReport, reconcileLinks } from './links/reconcile.ts';
+import { Shapers } from './links/shapers.ts';
 import type { Overlay, OverlayDependencies, OverlayOptions, OverlayStatus } from './overlay/contract.ts';
 import { startOverlay } from './overlay/overlay.ts';
 import type { PeerSource } from './overlay/peer.ts';
@@ -49,9 +54,13 @@ export interface PodNetworkDependencies {
   rtnetlinkOpener: RtnetlinkOpener;
   sysctls: Pick<Sysctls, 'read' | 'write'>;
   nftablesOpener: NftablesOpener;
+  /** To forget UDP flows to former hostPorts; without it they stay until nothing comes any more. */
+  conntrackOpener?: ConntrackOpener;
   log: Logger;
   /** Every sandbox of the runtime; may reject while the runtime is away. */
   knownSandboxes: () => Promise<readonly KnownSandbox[]>;
+  /** What else pods get before anything passes: policies. */
+  extensions?: readonly PodExtension[];
   /** Where iptables-legacy may be used: its chain FORWARD is looked at, too. */
   legacyFilter?: LegacyFilter;
   /** The nodes of the cluster; with `overlay`. */
@@ -69,6 +78,8 @@ export interface PodNetworkStatus {
   free: number;
   /** Pod CIDRs of before, and how many pods still have addresses of each; absent when there are none. */
   former?: { podCIDR: string; pods: number }[];
+  /** Ports of the node that lead to pods; absent when there are none. */
+  hostPorts?: number;
   /** What keeps packets of pods from passing, one line each; absent when nothing does. */
   faults?: string[];
   /** Absent without an overlay. */
@@ -112,6 +123,7 @@ export async function startPodNetwork(
   if (!pool) throw new Error('IPAM without a family');
   signal.throwIfAborted();
 
+  const netns = options.netnsPath === undefined ? {} : { netnsPath: options.netnsPath };
   const host = await rtnetlinkOpener.open(options.netnsPath);
   const closers: (() => void | Promise<void>)[] = [() => host.close()];
   let stopping: Promise<void> | undefined;
@@ -149,7 +161,19 @@ export async function startPodNetwork(
     closers.push(() => former.idle());
 
     const isHostNetns = sameNamespaceAs(options.netnsPath ?? '/proc/self/ns/net');
-    const links = new PodLinks({ host, remover, opener: rtnetlinkOpener, sysctls, ipam, log, isHostNetns, clock });
+    const shapers = new Shapers(host, remover, log);
+    const extensions: PodExtension[] = [...(dependencies.extensions ?? []), shapers];
+    const links = new PodLinks({
+      host,
+      remover,
+      opener: rtnetlinkOpener,
+      sysctls,
+      ipam,
+      log,
+      extensions,
+      isHostNetns,
+      clock,
+    });
     // Before the listing, so that nothing vanishes unseen between the two.
     const unsubscribe = await rtnetlinkOpener.subscribe(['link'], (notification) => {
       if (notification.event === 'linkDelete' || notification.event === 'overrun') former.linkEnded();
@@ -159,6 +183,17 @@ export async function startPodNetwork(
     });
     closers.push(() => links.idle(), unsubscribe);
     await links.load();
+    const isPodLink = (key: string): boolean => links.attachments.some(({ identity }) => identity.key === key);
+    await shapers.load(new Set(links.attachments.map(({ identity }) => identity.key)));
+    const hostPorts = await HostPorts.start(
+      { ...dependencies, nftables, host, conntrack: dependencies.conntrackOpener, ...netns, families: [4], log, clock },
+      (podIP) => [ipam.holderOf(podIP)].find((holder) => holder !== undefined && isPodLink(holder)),
+    );
+    closers.push(() => hostPorts.stop());
+    const podPorts = new PodPorts(hostPorts);
+    extensions.push(podPorts);
+    // Of links that vanished meanwhile nobody else tells.
+    for (const holder of hostPorts.holders) if (!isPodLink(holder)) await hostPorts.withdraw(holder);
 
     let cancelRetry = (): void => undefined;
     closers.push(() => cancelRetry());
@@ -168,7 +203,11 @@ export async function startPodNetwork(
     };
     const reconcile = async (): Promise<ReconcileReport> => {
       try {
-        const report = await reconcileLinks({ links, ipam, log, clock, grace }, knownSandboxes);
+        const report = await reconcileLinks({ links, ipam, log, clock, grace }, async () => {
+          const sandboxes = await knownSandboxes();
+          for (const { containerID, pod } of sandboxes) if (pod !== undefined) podPorts.learn(containerID, pod);
+          return sandboxes;
+        });
         if (report.waiting > 0 || report.heldForRuntime > 0) retry();
         return report;
       } catch (error) {
@@ -184,7 +223,14 @@ export async function startPodNetwork(
     // Before the first ADD: an address that only the runtime remembers is not to be given out.
     await reconcileAndLog();
 
-    const server = await serveCni(options, links, () => unavailable(stopping !== undefined, pool), log);
+    const verbs = {
+      links,
+      mtu: options.mtu,
+      unavailable: () => unavailable(stopping !== undefined, pool),
+      knownSandboxes,
+      log,
+    };
+    const server = await serveCni(options, verbs, log);
     closers.push(() => server.close());
     const onAbort = (): void => {
       stop().catch((error: unknown) => log.error({ error: errorLine(error) }, 'stopping the pod network'));
@@ -201,10 +247,11 @@ export async function startPodNetwork(
         allocated: pool.allocated,
         free: pool.free,
         ...(overlay && { overlay: overlay.status() }),
+        ...(hostPorts.count > 0 && { hostPorts: hostPorts.count }),
         ...(filters.faults.length > 0 && { faults: filters.faults }),
         ...(former.setups.length > 0 && { former: former.setups.map(({ podCIDR, pods }) => ({ podCIDR, pods })) }),
       }),
-      withoutNftablesNotifications: (work) => filters.unwatched(work),
+      withoutNftablesNotifications: (work) => filters.unwatched(() => hostPorts.unwatched(work)),
       stop,
     };
   } catch (error) {
@@ -224,17 +271,11 @@ function overlayOf(
 }
 
 /** Binary, socket, configuration, in this order: each relies on the one before. */
-async function serveCni(
-  options: PodNetworkOptions,
-  links: PodLinks,
-  unavailable: () => string | undefined,
-  log: Logger,
-): Promise<CniServer> {
+async function serveCni(options: PodNetworkOptions, verbs: VerbsDependencies, log: Logger): Promise<CniServer> {
   const shim = await installShim(options.shimPath, options.cniBinDir);
   for (const path of shim.written) log.info({ path }, 'installed the CNI plugin');
   if (shim.foreignLoopback) log.debug({ dir: options.cniBinDir }, 'left the loopback plugin of another product');
 
-  const verbs = { links, mtu: options.mtu, unavailable, log };
   const server = await startCniServer({
     socketPath: options.socketPath,
     handle: (call) => runVerb(verbs, call),

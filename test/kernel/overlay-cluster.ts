@@ -61,13 +61,7 @@ export class Cluster {
   async add(number: number, backend: Partial<Backend> = {}, prepare: Prepare = async () => undefined): Promise<Member> {
     const run = createRunDir();
     const netns = await createNetns(run);
-    const ip = (...args: string[]): Promise<string> => exec('ip', ['-n', netns, ...args]);
-    const port = `p${number}`;
-    await ip('link', 'add', 'eth0', 'mtu', '1500', 'type', 'veth', 'peer', 'name', port, 'netns', this.#wire);
-    await exec('ip', ['-n', this.#wire, 'link', 'set', port, 'up', 'master', 'br0']);
-    await ip('addr', 'add', `${addressOf(number)}/24`, 'dev', 'eth0');
-    await ip('link', 'set', 'eth0', 'up');
-    await ip('route', 'add', 'default', 'via', '192.0.2.1');
+    await this.#plug(netns, number);
     await prepare(netns);
     const name = `node-${number}`;
     const podCIDR = `10.244.${number}.0/24`;
@@ -96,6 +90,28 @@ export class Cluster {
     return member;
   }
 
+  /** A namespace on the wire, with the address of a node and no Keelson. */
+  async stranger(number: number): Promise<string> {
+    const netns = await createNetns(this.#run, `-n${number}`);
+    await this.#plug(netns, number);
+    return netns;
+  }
+
+  /** A namespace that stands for a pod of such a node. */
+  strangerPod(number: number): Promise<string> {
+    return createNetns(this.#run, `-q${number}`);
+  }
+
+  async #plug(netns: string, number: number): Promise<void> {
+    const ip = (...args: string[]): Promise<string> => exec('ip', ['-n', netns, ...args]);
+    const port = `p${number}`;
+    await ip('link', 'add', 'eth0', 'mtu', '1500', 'type', 'veth', 'peer', 'name', port, 'netns', this.#wire);
+    await exec('ip', ['-n', this.#wire, 'link', 'set', port, 'up', 'master', 'br0']);
+    await ip('addr', 'add', `${addressOf(number)}/24`, 'dev', 'eth0');
+    await ip('link', 'set', 'eth0', 'up');
+    await ip('route', 'add', 'default', 'via', '192.0.2.1');
+  }
+
   member(number: number): Member {
     const found = this.members.find((member) => member.number === number);
     if (!found) throw new Error(`no node ${number}`);
@@ -108,6 +124,10 @@ export class Cluster {
     const child = spawnIn(netns, process.execPath, ['-e', program], { stdio: ['ignore', 'pipe', 'inherit'] });
     this.#servers.push(child);
     if (child.stdout) await once(child.stdout, 'data');
+  }
+
+  serveIn(netns: string, ip: string, port: number): Promise<void> {
+    return this.#serve(netns, ip, port);
   }
 
   serveOn(member: Member, port: number): Promise<void> {

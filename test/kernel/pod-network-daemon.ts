@@ -6,6 +6,7 @@
  */
 import { readFile } from 'node:fs/promises';
 import { createInterface } from 'node:readline';
+import { kernelConntrack } from '../../src/kernel/conntrack.ts';
 import { kernelNftables } from '../../src/kernel/nftables.ts';
 import { kernelRtnetlink } from '../../src/kernel/rtnetlink.ts';
 import { kernelSysctls } from '../../src/kernel/sysctls.ts';
@@ -64,6 +65,7 @@ try {
     rtnetlinkOpener: kernelRtnetlink,
     sysctls: kernelSysctls,
     nftablesOpener: kernelNftables,
+    conntrackOpener: kernelConntrack,
     legacyFilter: iptablesLegacy,
     log: createLogger(3),
     peers,

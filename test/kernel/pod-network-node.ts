@@ -149,12 +149,15 @@ export class Node {
     };
   }
 
-  async addPod(): Promise<Pod> {
+  /** @param conf what the runtime adds to the configuration, such as `runtimeConfig` */
+  async addPod(conf: object = {}): Promise<Pod> {
     const number = this.#pods++;
     const netns = await createNetns(this.run, `-p${number}`);
     const path = `/run/netns/${netns}`;
     const containerID = `${this.run.id}${number}`.padEnd(64, '0');
-    const { code, body } = await this.cni(this.env('ADD', containerID, path), this.conf());
+    const args = `IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=pod-${number}`;
+    const env = { ...this.env('ADD', containerID, path), CNI_ARGS: args };
+    const { code, body } = await this.cni(env, this.conf(conf));
     if (code !== 0) throw new Error(`ADD: ${JSON.stringify(body)}`);
     const [ip] = body.ips as { address: string }[];
     return { containerID, netns, path, ip: ip!.address.replace('/32', ''), result: body };

@@ -121,6 +121,14 @@ test('no daemon: ADD says try again, DEL succeeds, both at once', async (t) => {
   t.is(result.code, 1);
   t.like(JSON.parse(result.stdout), { cniVersion: '1.0.0', code: 11, details: 'No such file or directory' });
   t.deepEqual(await run({ ...add, CNI_COMMAND: 'DEL' }, conf(path)), { code: 0, stdout: '' });
+  for (const [CNI_COMMAND, expected] of [
+    ['STATUS', 50],
+    ['GC', 11],
+    ['CHECK', 11],
+  ] as const) {
+    const other = await run({ ...add, CNI_COMMAND }, conf(path));
+    t.deepEqual([CNI_COMMAND, other.code, code(other)], [CNI_COMMAND, 1, expected]);
+  }
   t.true(performance.now() - before < 2000);
 });
 
@@ -174,6 +182,8 @@ test('VERSION needs neither daemon nor stdin', async (t) => {
     cniVersion: '1.1.0',
     supportedVersions: ['0.3.0', '0.3.1', '0.4.0', '1.0.0', '1.1.0'],
   });
+  const asked = await run({ CNI_COMMAND: 'VERSION' }, '{"cniVersion":"0.4.0"}');
+  t.is(JSON.parse(asked.stdout).cniVersion, '0.4.0');
 });
 
 test.serial('loopback: up, checked, down, idempotent', async (t) => {

@@ -25,6 +25,8 @@ export interface ClusterNetworkContext {
   peers: PeerSource;
   runtime: RoleStart<RuntimeRole>;
   ownNode: OwnNode;
+  /** See NetworkRoleOptions. */
+  extensions?: NetworkRoleOptions['extensions'];
   /** The role stands, or a try has failed. */
   onChange?: () => void;
   log: Logger;
@@ -40,10 +42,11 @@ export function startClusterNetwork({
   peers,
   runtime,
   ownNode,
+  extensions,
   onChange,
   log,
 }: ClusterNetworkContext): RoleStart<PodNetwork> {
-  const way = { overlay: overlayOf(options.mode, machine), mtu: podMtu(options, machine.mtu, log), peers };
+  const way = { overlay: overlayOf(options.mode, machine), mtu: podMtu(options, machine.mtu, log), peers, extensions };
   const given = options.mode.podCIDR;
   /** Of the try or the life under way. */
   let used: string | undefined;

@@ -4,6 +4,7 @@
  */
 import type { RotationStatus } from '../../kubelet/certificates/certificate-rotation.ts';
 import type { PodNetwork } from '../../network/pod-network.ts';
+import type { PolicyEnforcement } from '../../network/policy/policy-enforcement.ts';
 import type { EventLoopLag } from '../../observe/event-loop-lag.ts';
 import type { MachineFacts } from '../node-facts.ts';
 import {
@@ -30,6 +31,8 @@ export interface ClusterParts {
   runtime: RoleStart<RuntimeRole> | undefined;
   kubelet: RoleStart<ClusterKubelet> | undefined;
   network: RoleStart<PodNetwork> | undefined;
+  /** With the network role. */
+  policies: Pick<PolicyEnforcement, 'status'> | undefined;
   proxy: RoleStart<ClusterProxy> | undefined;
   ownNode: Pick<OwnNode, 'error'> | undefined;
   peers: Pick<PeerNodes, 'error'> | undefined;
@@ -55,6 +58,7 @@ export function clusterReport(parts: ClusterParts): StatusReport {
     ...daemonReport(version, machine, startedAt),
     ...(runtime?.role && now && { runtime: runtimeReport(runtime.role.version, now) }),
     ...(network?.role && { network: network.role.status() }),
+    ...(parts.policies && { policies: parts.policies.status() }),
     ...(proxy?.role && { proxy: proxyReport(proxy.role.status()) }),
     waiting: [...waitingOf('kubelet', kubelet), ...waitingOf('network', network), ...waitingOf('proxy', proxy)],
     ...(troubles.length > 0 && { troubles }),

@@ -4,13 +4,14 @@
  * Layer: agent/cluster (joins api's reflector to the network's PeerSource). Decides nothing about them.
  *
  * Most of what changes in a Node is its status, every few minutes on every node: only what is another after projection is
- * passed on. Annotations (flannel's, for nodes that run it) would be read in `projectPeer`.
+ * passed on.
  */
 import type { ApiClient } from '../../api/client.ts';
 import { RawObject } from '../../api/raw-object.ts';
 import { startReflector } from '../../api/reflector.ts';
 import { collectionPath, nodes } from '../../api/resource.ts';
 import type { Clock } from '../../base/clock.ts';
+import { isSameFlannel, parseFlannel } from '../../network/overlay/flannel.ts';
 import type { PeerChange, PeerNode, PeerSource } from '../../network/overlay/peer.ts';
 import { errorLine } from '../../observe/keelson-error.ts';
 import type { Logger } from '../../observe/logger.ts';
@@ -87,6 +88,7 @@ export function projectPeer(value: unknown): PeerNode {
   const spec = raw.object('spec');
   const addresses = raw.object('status')?.objects('addresses') ?? [];
   const isIpv4 = (text: string | undefined): text is string => text !== undefined && text !== '' && !text.includes(':');
+  const flannel = parseFlannel(metadata.textMap('annotations'));
   return {
     name: metadata.requiredText('name'),
     createdAt: metadata.text('creationTimestamp') ?? '',
@@ -95,8 +97,13 @@ export function projectPeer(value: unknown): PeerNode {
       .filter((address) => address.text('type') === 'InternalIP')
       .map((address) => address.text('address'))
       .find(isIpv4),
+    ...(flannel && { flannel }),
   };
 }
 
 const isSame = (a: PeerNode | undefined, b: PeerNode): boolean =>
-  a !== undefined && a.createdAt === b.createdAt && a.podCIDR === b.podCIDR && a.address === b.address;
+  a !== undefined &&
+  a.createdAt === b.createdAt &&
+  a.podCIDR === b.podCIDR &&
+  a.address === b.address &&
+  isSameFlannel(a.flannel, b.flannel);

@@ -16,6 +16,8 @@ import { sdNotify } from '../../kernel/notify.ts';
 import { kernelRtnetlink } from '../../kernel/rtnetlink.ts';
 import type { NetworkCondition } from '../../kubelet/node/node-conditions.ts';
 import type { PodNetwork } from '../../network/pod-network.ts';
+import type { PolicyEnforcement } from '../../network/policy/policy-enforcement.ts';
+import { policyExtension } from '../../network/policy/policy-extension.ts';
 import type { EventLoopLag } from '../../observe/event-loop-lag.ts';
 import type { Logger } from '../../observe/logger.ts';
 import type { NodeEligibility } from '../../proxy/proxy-health.ts';
@@ -32,8 +34,10 @@ import { certificateWarnings } from './certificate-warnings.ts';
 import { ClockSkewWatch } from './clock-skew.ts';
 import type { ClusterKubelet, ClusterKubeletContext } from './cluster-kubelet.ts';
 import { startClusterNetwork } from './cluster-network.ts';
+import { explainPolicy, registerPolicyMetrics, startClusterPolicy, withDrops } from './cluster-policy.ts';
 import { type ClusterProxy, families, startClusterProxy } from './cluster-proxy.ts';
 import { clusterReport } from './cluster-report.ts';
+import { annotationWriter, publishFlannel } from './flannel-annotations.ts';
 import { networkState } from './network-state.ts';
 import { startNodeEvents } from './node-events.ts';
 import { followOwnNode, type OwnNode } from './own-node.ts';
@@ -64,7 +68,10 @@ export async function runCluster(
   }
 
   let report: () => StatusReport | StartingReport = () => ({ starting: true, version });
-  const control = await serveControl(options.runDir, () => report());
+  let policies: PolicyEnforcement | undefined;
+  const control = await serveControl(options.runDir, () => withDrops(report(), policies), {
+    '/policy/explain': (query) => explainPolicy(policies, query),
+  });
   cleanup.defer(() => control.close());
   // Before our own ports are open: a port in use is a sign of another kubelet.
   await nameOtherAgents(options, log);
@@ -105,6 +112,7 @@ export async function runCluster(
   if (roles.has('proxy') && ownNode !== undefined) {
     const metrics = new ProxyMetrics({ version, families });
     metrics.read(() => proxy?.role?.status(0));
+    registerPolicyMetrics(metrics.registry, () => policies);
     // Before the role: a port in use is a sign of another proxy, whose rules ours must not join.
     const ports = await serveProxyPorts(
       options,
@@ -118,7 +126,10 @@ export async function runCluster(
       client: access.network,
       ownNode,
       metrics,
-      unheard: (work) => network?.role?.withoutNftablesNotifications(work) ?? work(),
+      unheard(work) {
+        const quiet = () => policies?.unwatched(work) ?? work();
+        return network?.role?.withoutNftablesNotifications(quiet) ?? quiet();
+      },
       log,
     });
     proxy = started;
@@ -154,7 +165,27 @@ export async function runCluster(
     const { client, clock } = follow;
     peers = followPeerNodes({ client, clock, log: log.child({ component: 'peer-nodes' }) }, watching.signal);
     const onChange = (): void => kubelet?.role?.node.wake();
-    const started = startClusterNetwork({ options, machine, peers, runtime, ownNode, onChange, log });
+    const { backend, vni } = options.mode.network;
+    publishFlannel(
+      {
+        nodeName,
+        backend: backend === 'none' ? 'alloc' : backend,
+        vni,
+        nodeIP: machine.hostIPs[0],
+        peers,
+        // A node's own credential may write to its Node; the network's reads only, unless it was given more.
+        write: annotationWriter(roles.has('kubelet') ? access.node : client, nodeName),
+        clock,
+        log: log.child({ component: 'flannel' }),
+      },
+      watching.signal,
+    );
+    // Before anything is served to the runtime: pods ask it whether they may start.
+    const enforcement = await startClusterPolicy({ nodeName, client, log });
+    policies = enforcement;
+    cleanup.defer(() => enforcement.stop());
+    const extensions = [policyExtension(enforcement)];
+    const started = startClusterNetwork({ options, machine, peers, runtime, ownNode, extensions, onChange, log });
     network = started;
     cleanup.defer(() => started.stop());
   }
@@ -174,6 +205,7 @@ export async function runCluster(
       runtime,
       kubelet,
       network,
+      policies,
       proxy,
       ownNode,
       peers,

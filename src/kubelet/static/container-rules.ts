@@ -108,14 +108,8 @@ function checkPorts(ports: readonly Loose<ContainerPort>[], pod: PodContext, pat
     const here = [...path, index];
     if (port.hostIP && !isIpAddress(port.hostIP))
       report([...here, 'hostIP'], `${shown(port.hostIP)} is not an IP address`);
-    if (!port.hostPort) continue;
-    if (!pod.hostNetwork) {
-      report([...here, 'hostPort'], 'is not supported: host ports come in a later version', {
-        code: 'MANIFEST_UNSUPPORTED',
-        fix: 'remove it, or set spec.hostNetwork to true',
-      });
-    } else if (port.containerPort !== undefined && port.hostPort !== port.containerPort) {
+    if (!port.hostPort || !pod.hostNetwork) continue;
+    if (port.containerPort !== undefined && port.hostPort !== port.containerPort)
       report([...here, 'hostPort'], `must be ${port.containerPort}, the containerPort, with hostNetwork`);
-    }
   }
 }

@@ -215,9 +215,17 @@ const bad: [what: string, text: string, expected: string | RegExp][] = [
     /must be TCP, UDP or SCTP, not "tcp" \(did you mean TCP\?\)/,
   ],
   [
-    'hostPort without hostNetwork',
-    podJson({}, { ports: [{ containerPort: 80, hostPort: 80 }] }),
-    /ports\[0\]\.hostPort: is not supported/,
+    'one hostPort twice without hostNetwork',
+    podJson(
+      {},
+      {
+        ports: [
+          { containerPort: 80, hostPort: 80 },
+          { containerPort: 81, hostPort: 80 },
+        ],
+      },
+    ),
+    /containers\[0\]\.ports\[1\]/,
   ],
   [
     'hostPort that differs',

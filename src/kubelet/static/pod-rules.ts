@@ -58,7 +58,7 @@ function checkSpec(spec: Loose<PodSpec>, path: FieldPath, report: Report): void 
     checkContainer(container, { ...context, isInit: true }, [...path, 'initContainers', index], report);
   }
   checkPodResources(spec, path, report);
-  if (spec.hostNetwork) checkHostPorts(spec, path, report);
+  checkHostPorts(spec, path, report);
   checkDns(spec, path, report);
   if (spec.hostPID && spec.shareProcessNamespace) {
     report([...path, 'shareProcessNamespace'], 'must not be true when hostPID is true');
@@ -97,12 +97,12 @@ function checkHostname(spec: Loose<PodSpec>, path: FieldPath, report: Report): v
   }
 }
 
-/** With hostNetwork every container port is a port of the node, so two containers cannot have the same. */
+/** Two containers cannot have one port of the node; with hostNetwork every container port is one. */
 function checkHostPorts(spec: Loose<PodSpec>, path: FieldPath, report: Report): void {
   const taken = new Map<string, string>();
   for (const [index, container] of (spec.containers ?? []).entries()) {
     for (const [portIndex, port] of (container.ports ?? []).entries()) {
-      const number = port.hostPort || port.containerPort;
+      const number = port.hostPort || (spec.hostNetwork ? port.containerPort : undefined);
       if (number === undefined) continue;
       const key = `${port.protocol ?? 'TCP'} ${number} ${port.hostIP ?? ''}`;
       const here = [...path, 'containers', index, 'ports', portIndex, 'containerPort'];

@@ -25,6 +25,8 @@ import type { MessageCursor } from './message-reader.ts';
 import type { MessageWriter } from './message-writer.ts';
 
 const ifaddrmsgBytes = 8;
+/** if_addr.h */
+const IFA_CACHEINFO = 6;
 
 /** rtnetlink.h, enum rt_scope_t */
 export const scopeNumber: Readonly<Record<Scope, number>> = { global: 0, link: 253, host: 254 };
@@ -56,6 +58,9 @@ export function encodeAddressChange(
   writer.u32(operation.ifindex);
   writer.attributeBytes(IFA_LOCAL, bytes);
   writer.attributeBytes(IFA_ADDRESS, bytes);
+  // struct ifa_cacheinfo: preferred for 0 seconds, valid for ever.
+  if (add && operation.deprecated)
+    writer.attributeBytes(IFA_CACHEINFO, Uint8Array.of(0, 0, 0, 0, 255, 255, 255, 255, 0, 0, 0, 0, 0, 0, 0, 0));
   writer.end();
 }
 

@@ -44,6 +44,8 @@ export const RTM_GETROUTE = 26;
 export const RTM_NEWNEIGH = 28;
 export const RTM_DELNEIGH = 29;
 export const RTM_GETNEIGH = 30;
+export const RTM_NEWQDISC = 36;
+export const RTM_NEWTFILTER = 44;
 
 /** rtnetlink.h: enum rtnetlink_groups, by the name that subscribers use. */
 export const notificationGroupNumber = { link: 1, neigh: 3, address4: 5, route4: 7, address6: 9, route6: 11 } as const;
@@ -113,6 +115,8 @@ const messageNames: Readonly<Record<number, string>> = {
   [RTM_NEWNEIGH]: 'RTM_NEWNEIGH',
   [RTM_DELNEIGH]: 'RTM_DELNEIGH',
   [RTM_GETNEIGH]: 'RTM_GETNEIGH',
+  [RTM_NEWQDISC]: 'RTM_NEWQDISC',
+  [RTM_NEWTFILTER]: 'RTM_NEWTFILTER',
 };
 
 /** `RTM_NEWLINK`, or `message 99` for a type that we do not use. */

@@ -15,6 +15,8 @@ export function describe(operation: RtnetlinkOperation): string {
     }
     case 'linkAddBridge':
       return `ip link add ${operation.name} type bridge`;
+    case 'linkAddIfb':
+      return `ip link add ${operation.name} type ifb`;
     case 'linkAddVxlan': {
       const { name, mac, mtu, vni, port, local } = operation;
       return `ip link add ${name} address ${mac} mtu ${mtu} type vxlan id ${vni} local ${local} nolearning dstport ${port} udpcsum`;
@@ -51,6 +53,14 @@ export function describe(operation: RtnetlinkOperation): string {
       return `bridge fdb replace ${operation.mac} dev if${operation.ifindex} dst ${operation.ip} self permanent`;
     case 'fdbDelete':
       return `bridge fdb del ${operation.mac} dev if${operation.ifindex}${words('dst', operation.ip)} self`;
+    case 'qdiscReplaceTbf': {
+      const { ifindex, rateBytes, burstBytes, limitBytes } = operation;
+      return `tc qdisc replace dev if${ifindex} root handle 1: tbf rate ${rateBytes}bps burst ${burstBytes} limit ${limitBytes}`;
+    }
+    case 'qdiscAddIngress':
+      return `tc qdisc add dev if${operation.ifindex} ingress`;
+    case 'filterRedirect':
+      return `tc filter add dev if${operation.ifindex} parent ffff: protocol all prio 1 u32 match u32 0 0 action mirred egress redirect dev if${operation.toIfindex}`;
   }
 }
 

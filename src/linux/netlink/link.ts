@@ -73,16 +73,17 @@ export function encodeLinkAddVeth(
   writer.end();
 }
 
-export function encodeLinkAddBridge(
+/** A link that is a name and a kind. */
+export function encodeLinkAddPlain(
   writer: MessageWriter,
   sequence: number,
-  operation: Operation<'linkAddBridge'>,
+  operation: Operation<'linkAddBridge' | 'linkAddIfb'>,
 ): void {
   writer.begin(RTM_NEWLINK, request | NLM_F_CREATE | NLM_F_EXCL, sequence);
   ifinfomsg(writer);
   writer.attributeString(IFLA_IFNAME, operation.name);
   const linkInfo = writer.beginAttribute(IFLA_LINKINFO);
-  writer.attributeString(IFLA_INFO_KIND, 'bridge', false);
+  writer.attributeString(IFLA_INFO_KIND, operation.op === 'linkAddIfb' ? 'ifb' : 'bridge', false);
   writer.endAttribute(linkInfo);
   writer.end();
 }

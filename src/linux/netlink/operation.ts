@@ -1,7 +1,7 @@
 /**
  * Operations to messages, messages to notifications: the table that joins the four kinds of object.
  * Layer: linux (pure). Must not decide anything; what an operation means is in link.ts, address.ts, route.ts, neighbour.ts,
- * forwarding.ts.
+ * forwarding.ts, qdisc.ts.
  */
 import type { RtnetlinkNotification, RtnetlinkOperation } from '../rtnetlink.ts';
 import { decodeAddress, encodeAddressChange } from './address.ts';
@@ -13,12 +13,14 @@ import {
   RTM_NEWADDR,
   RTM_NEWLINK,
   RTM_NEWNEIGH,
+  RTM_NEWQDISC,
   RTM_NEWROUTE,
+  RTM_NEWTFILTER,
 } from './constants.ts';
 import { decodeForwardingEntry, encodeForwardingChange } from './forwarding.ts';
 import {
   decodeLink,
-  encodeLinkAddBridge,
+  encodeLinkAddPlain,
   encodeLinkAddVeth,
   encodeLinkAddVxlan,
   encodeLinkDelete,
@@ -28,6 +30,7 @@ import {
 import type { MessageCursor } from './message-reader.ts';
 import type { MessageWriter } from './message-writer.ts';
 import { decodeNeighbour, encodeNeighbourChange } from './neighbour.ts';
+import { encodeFilterRedirect, encodeQdiscAddIngress, encodeQdiscReplaceTbf } from './qdisc.ts';
 import { decodeRoute, encodeRouteDelete, encodeRouteReplace } from './route.ts';
 
 /**
@@ -46,7 +49,8 @@ export function encodeOperation(
         encodeLinkAddVeth(writer, sequence, operation, netnsDescriptor);
         break;
       case 'linkAddBridge':
-        encodeLinkAddBridge(writer, sequence, operation);
+      case 'linkAddIfb':
+        encodeLinkAddPlain(writer, sequence, operation);
         break;
       case 'linkAddVxlan':
         encodeLinkAddVxlan(writer, sequence, operation);
@@ -75,6 +79,15 @@ export function encodeOperation(
       case 'fdbDelete':
         encodeForwardingChange(writer, sequence, operation);
         break;
+      case 'qdiscReplaceTbf':
+        encodeQdiscReplaceTbf(writer, sequence, operation);
+        break;
+      case 'qdiscAddIngress':
+        encodeQdiscAddIngress(writer, sequence, operation);
+        break;
+      case 'filterRedirect':
+        encodeFilterRedirect(writer, sequence, operation);
+        break;
     }
   } catch (error) {
     writer.cancel();
@@ -87,6 +100,7 @@ export function messageTypeOf(operation: RtnetlinkOperation): number {
   switch (operation.op) {
     case 'linkAddVeth':
     case 'linkAddBridge':
+    case 'linkAddIfb':
     case 'linkAddVxlan':
     case 'linkSet':
       return RTM_NEWLINK;
@@ -106,6 +120,11 @@ export function messageTypeOf(operation: RtnetlinkOperation): number {
     case 'neighDelete':
     case 'fdbDelete':
       return RTM_DELNEIGH;
+    case 'qdiscReplaceTbf':
+    case 'qdiscAddIngress':
+      return RTM_NEWQDISC;
+    case 'filterRedirect':
+      return RTM_NEWTFILTER;
   }
 }
 

@@ -5,6 +5,7 @@
  */
 import { errorLine, KeelsonError } from '../../observe/keelson-error.ts';
 import { NetworkError, type NetworkErrorCode } from '../network-error.ts';
+import { PolicyError } from '../policy/policy-error.ts';
 
 export const cniErrorCode = {
   incompatibleVersion: 1,
@@ -25,6 +26,8 @@ export const cniErrorCode = {
   alreadyAttached: 101,
   /** CHECK found a difference. */
   damaged: 102,
+  /** Another pod has the hostPort. */
+  hostPortTaken: 103,
   /** A defect of Keelson's. */
   internal: 199,
 } as const;
@@ -45,6 +48,8 @@ const codeOf: Record<NetworkErrorCode, number> = {
   NETWORK_ATTACHMENT_EXISTS: cniErrorCode.alreadyAttached,
   NETWORK_ATTACHMENT_UNKNOWN: cniErrorCode.unknownContainer,
   NETWORK_ATTACHMENT_DAMAGED: cniErrorCode.damaged,
+  NETWORK_HOST_PORT_TAKEN: cniErrorCode.hostPortTaken,
+  NETWORK_HOST_PORT_INVALID: cniErrorCode.invalidConfig,
   NETWORK_NETNS_UNKNOWN: cniErrorCode.unknownContainer,
   NETWORK_NETNS_INVALID: cniErrorCode.invalidEnvironment,
   NETWORK_NETNS_IS_HOST: cniErrorCode.invalidNetns,
@@ -70,6 +75,10 @@ export function toCniError(error: unknown): CniError {
     const variable = error.code === 'NETWORK_NETNS_INVALID' ? 'CNI_NETNS: ' : '';
     const subject = error.object === undefined ? '' : `${error.object}: `;
     return new CniError(codeOf[error.code], `${variable}${subject}${error.message}`, error.fix ?? '', error);
+  }
+  if (error instanceof PolicyError) {
+    const subject = error.object === undefined ? '' : `${error.object}: `;
+    return new CniError(cniErrorCode.tryAgainLater, `${subject}${error.message}`, error.fix ?? '', error);
   }
   return new CniError(cniErrorCode.internal, errorLine(error), '', error);
 }

@@ -17,7 +17,13 @@ test('the conflist is what a runtime reads', (t) => {
   t.deepEqual(JSON.parse(renderConflist('/run/keelson/cni.sock')), {
     cniVersion: '1.0.0',
     name: 'keelson',
-    plugins: [{ type: 'keelson', keelsonSocket: '/run/keelson/cni.sock' }],
+    plugins: [
+      {
+        type: 'keelson',
+        keelsonSocket: '/run/keelson/cni.sock',
+        capabilities: { portMappings: true, bandwidth: true },
+      },
+    ],
   });
 });
 

@@ -20,7 +20,7 @@ export function renderConflist(socketPath: string): string {
   const conflist = {
     cniVersion: '1.0.0',
     name: 'keelson',
-    plugins: [{ type: pluginType, [socketKey]: socketPath }],
+    plugins: [{ type: pluginType, [socketKey]: socketPath, capabilities: { portMappings: true, bandwidth: true } }],
   };
   return `${JSON.stringify(conflist, undefined, 2)}\n`;
 }

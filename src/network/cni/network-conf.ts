@@ -3,6 +3,8 @@
  * Layer: network/cni (pure). Keys that only other plugins or later versions use are left alone; a key that asks for
  * something Keelson does not do is refused by name instead of being ignored.
  */
+import { type PortMapping, parsePortMappings } from '../hostports/port-mapping.ts';
+import { type Bandwidth, parseBandwidth } from '../links/bandwidth.ts';
 import { CniError, cniErrorCode } from './cni-error.ts';
 import { isObject, type JsonObject } from './json-object.ts';
 import { type CniResult, parseResult } from './result.ts';
@@ -14,6 +16,10 @@ export interface NetworkConf {
   type: string;
   /** Bytes; undefined leaves it to the daemon. */
   mtu: number | undefined;
+  /** `runtimeConfig.portMappings`, a capability of the conflist. */
+  portMappings: readonly PortMapping[];
+  /** `runtimeConfig.bandwidth`, too. */
+  bandwidth: Bandwidth | undefined;
   /** Handed on to the result untouched. */
   dns: JsonObject;
   prevResult: CniResult | undefined;
@@ -71,6 +77,7 @@ export function parseNetworkConf(stdin: string): NetworkConf {
     name,
     type,
     mtu: mtuOf(conf),
+    ...wishesOf(conf),
     dns,
     prevResult: prevResultOf(conf),
     validAttachments: validAttachmentsOf(conf),
@@ -108,6 +115,15 @@ function mtuOf(conf: JsonObject): number | undefined {
     throw invalid('mtu', mtu, `must be an integer of ${mtuRange.least} to ${mtuRange.most}`);
   }
   return mtu;
+}
+
+function wishesOf({ runtimeConfig = {} }: JsonObject): Pick<NetworkConf, 'portMappings' | 'bandwidth'> {
+  if (!isObject(runtimeConfig)) throw invalid('runtimeConfig', runtimeConfig, 'must be an object');
+  const portMappings = parsePortMappings(runtimeConfig.portMappings);
+  if (typeof portMappings === 'string') throw invalid('runtimeConfig.portMappings', undefined, portMappings);
+  const bandwidth = parseBandwidth(runtimeConfig.bandwidth);
+  if (typeof bandwidth === 'string') throw invalid('runtimeConfig.bandwidth', undefined, bandwidth);
+  return { portMappings, bandwidth };
 }
 
 function prevResultOf(conf: JsonObject): CniResult | undefined {

@@ -18,7 +18,7 @@ async function setUp(podCIDR = '10.1.0.0/24') {
   const shared = { host, remover, opener: kernel, sysctls: new FakeSysctls(), ipam, log: silentLogger };
   const links = new PodLinks({ ...shared, isHostNetns: async () => false });
   let unavailable: string | undefined;
-  const deps = { links, mtu: 1450, unavailable: () => unavailable, log: silentLogger };
+  const deps = { links, mtu: 1450, unavailable: () => unavailable, knownSandboxes: async () => [], log: silentLogger };
   const call = async (
     command: string,
     conf: object | string,

@@ -6,7 +6,7 @@
 import { errorLine } from '../../observe/keelson-error.ts';
 import type { Logger } from '../../observe/logger.ts';
 import type { PodLinks } from '../links/pod-links.ts';
-import { collectGarbage } from '../links/reconcile.ts';
+import { collectGarbage, type KnownSandbox } from '../links/reconcile.ts';
 import { CniError, cniErrorCode, toCniError } from './cni-error.ts';
 import { type CniCommand, type CniEnvironment, parseEnvironment, type RawEnvironment } from './environment.ts';
 import { answerVersion, type NetworkConf, parseNetworkConf, requestedVersion } from './network-conf.ts';
@@ -29,6 +29,8 @@ export interface VerbsDependencies {
   mtu: number;
   /** One line saying why no ADD can be served now, or undefined. */
   unavailable: () => string | undefined;
+  /** Every sandbox of the runtime; may reject while the runtime is away. */
+  knownSandboxes: () => Promise<readonly KnownSandbox[]>;
   log: Logger;
 }
 
@@ -95,11 +97,26 @@ async function dispatch(deps: VerbsDependencies, call: CniCall): Promise<string>
 
 async function add(deps: VerbsDependencies, environment: CniEnvironment, conf: NetworkConf): Promise<string> {
   const { containerID, ifname, netns, args } = environment;
-  const attached = await deps.links.attach({ containerID, ifname, netnsPath: netns, mtu: conf.mtu ?? deps.mtu });
+  const pod = {
+    namespace: args.get('K8S_POD_NAMESPACE') ?? '',
+    name: args.get('K8S_POD_NAME') ?? '',
+    uid: args.get('K8S_POD_UID') ?? '',
+  };
+  const { mtu = deps.mtu, portMappings, bandwidth } = conf;
+  const attached = await deps.links.attach({
+    containerID,
+    ifname,
+    netnsPath: netns,
+    mtu,
+    pod,
+    network: conf.name,
+    portMappings,
+    bandwidth,
+  });
   deps.log.info(
     {
       containerID,
-      pod: `${args.get('K8S_POD_NAMESPACE') ?? ''}/${args.get('K8S_POD_NAME') ?? ''}`,
+      pod: `${pod.namespace}/${pod.name}`,
       ips: attached.addresses.map(({ ip }) => ip),
     },
     'pod attached',
@@ -143,7 +160,7 @@ async function collect(deps: VerbsDependencies, conf: NetworkConf): Promise<void
     // Taking its absence for "none is valid" would unplug every pod of the node.
     throw new CniError(cniErrorCode.invalidConfig, 'cni.dev/valid-attachments: GC needs it');
   }
-  const failures = await collectGarbage(deps.links, conf.validAttachments);
+  const failures = await collectGarbage(deps.links, conf.name, conf.validAttachments, deps.knownSandboxes);
   if (failures.length === 0) return;
   throw new CniError(cniErrorCode.kernelRefused, failures.map(errorLine).join('; '));
 }

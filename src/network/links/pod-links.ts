@@ -22,6 +22,7 @@ import { applyAll, linkFailed } from './apply.ts';
 import { type Expectation, inspectAttachment } from './inspect.ts';
 import { isHostLinkName, type LinkIdentity, linkIdentity, parseAlias, runtimeHolder } from './link-identity.ts';
 import { planCreate, planHostSide, planPodSide } from './link-plan.ts';
+import type { PodExtension, PodWishes } from './pod-extension.ts';
 
 /** One pod link that exists in the kernel. */
 export interface Attachment {
@@ -30,11 +31,13 @@ export interface Attachment {
   readonly ifindex: number;
   /** `adopted`: found at start, made by a predecessor. */
   readonly origin: 'added' | 'adopted';
+  /** Name of the network configuration; undefined when it is not known any more. */
+  readonly network?: string | undefined;
   /** When this process made or found it, clock milliseconds. */
   readonly since: number;
 }
 
-export interface AttachRequest {
+export interface AttachRequest extends PodWishes {
   containerID: string;
   ifname: string;
   /** Absolute path of the pod's network namespace. */
@@ -61,6 +64,8 @@ export interface PodLinksDependencies {
   sysctls: Pick<Sysctls, 'write'>;
   ipam: Ipam;
   log: Logger;
+  /** In this order before a pod starts, in the reverse order when it is gone. */
+  extensions?: readonly PodExtension[];
   /** True when the path is the namespace of the host ends itself. */
   isHostNetns: (netnsPath: string) => Promise<boolean>;
   clock?: Clock;
@@ -235,7 +240,9 @@ export class PodLinks {
       ]);
       if (!hostLink || !podLink) throw linkFailed('reading the new link', new Error('it is gone again'));
       // From here on the notification of its disappearance finds it.
-      this.#attachments.set(identity.key, this.#added(identity, hostLink.ifindex));
+      this.#attachments.set(identity.key, this.#added(identity, hostLink.ifindex, request.network));
+      const starting = { identity, ifindex: hostLink.ifindex, addresses, wishes: request };
+      for (const extension of this.#extensions) await extension.beforeUp(starting);
       const steps = await Promise.allSettled([
         applyAll(host, planHostSide(identity, hostLink.ifindex, addresses), 'setting up the host side'),
         applyAll(pod, planPodSide(identity, podLink.ifindex, addresses), 'setting up the pod side'),
@@ -251,7 +258,7 @@ export class PodLinks {
   async #undo(identity: LinkIdentity): Promise<void> {
     try {
       await this.#deleteLink({ name: identity.hostName });
-      this.#forget(identity.key);
+      await this.#forget(identity);
     } catch (error) {
       // The address stays held as long as the link may be there: DEL, reconcile or the next start get another try.
       this.#deps.log.error({ link: identity.hostName, error: errorLine(error) }, 'half-built pod link stays behind');
@@ -262,7 +269,7 @@ export class PodLinks {
     const known = this.#attachments.get(identity.key);
     const ref = known ? { ifindex: known.ifindex } : await this.#findUnknown(identity);
     if (ref) await this.#deleteLink(ref);
-    this.#forget(identity.key);
+    await this.#forget(identity);
   }
 
   /** The link that a name of ours points to although we do not know the attachment. */
@@ -282,7 +289,7 @@ export class PodLinks {
     if (!known) return;
     // The notification of its end may still be on its way.
     if (await this.#deps.host.link({ ifindex: known.ifindex })) throw alreadyThere(identity);
-    this.#forget(identity.key);
+    await this.#forget(identity);
   }
 
   #forgetIfGone(attachment: Attachment): Promise<void> {
@@ -290,17 +297,23 @@ export class PodLinks {
     return this.#locks.run(containerID, async () => {
       if (this.#attachments.get(key) !== attachment) return;
       if (await this.#deps.host.link({ ifindex: attachment.ifindex })) return;
-      this.#deps.log.debug({ containerID, freed: this.#forget(key) }, 'pod link vanished');
+      this.#deps.log.debug({ containerID, freed: await this.#forget(attachment.identity) }, 'pod link vanished');
     });
   }
 
-  #forget(key: string): string[] {
-    this.#attachments.delete(key);
-    return this.#deps.ipam.release(key);
+  /** The link is gone. What leads to its addresses goes before these can be another pod's. */
+  async #forget(identity: LinkIdentity): Promise<string[]> {
+    this.#attachments.delete(identity.key);
+    for (const extension of this.#extensions.toReversed()) await extension.afterGone(identity);
+    return this.#deps.ipam.release(identity.key);
   }
 
-  #added(identity: LinkIdentity, ifindex: number): Attachment {
-    return { identity, ifindex, origin: 'added', since: this.#clock.now() };
+  get #extensions(): readonly PodExtension[] {
+    return this.#deps.extensions ?? [];
+  }
+
+  #added(identity: LinkIdentity, ifindex: number, network: string | undefined): Attachment {
+    return { identity, ifindex, origin: 'added', network, since: this.#clock.now() };
   }
 
   async #openPod(netnsPath: string): Promise<Rtnetlink> {

@@ -114,11 +114,29 @@ test('GC keeps what is valid, removes the rest and goes on after a failure', asy
     refused = true;
     return new KernelError(16, 'RTM_DELLINK', 'x');
   };
-  t.is((await collectGarbage(links, [{ containerID: 'a', ifname: 'eth0' }])).length, 1);
+  t.is((await collectGarbage(links, 'keelson', [{ containerID: 'a', ifname: 'eth0' }], async () => [])).length, 1);
   t.is(links.attachments.length, 2);
-  t.is((await collectGarbage(links, [{ containerID: 'a', ifname: 'eth0' }])).length, 0);
+  t.is((await collectGarbage(links, 'keelson', [{ containerID: 'a', ifname: 'eth0' }], async () => [])).length, 0);
   t.deepEqual(
     links.attachments.map(({ identity }) => identity.key),
     ['a/eth0'],
+  );
+});
+
+test('GC leaves what is of another network, and what the runtime still has when nobody knows the network', async (t) => {
+  const { kernel, links } = await setUp();
+  const attach = (containerID: string, network: string | undefined) => {
+    kernel.addNamespace(`/run/netns/${containerID}`);
+    const request = { containerID, ifname: 'eth0', netnsPath: `/run/netns/${containerID}`, mtu: 1400 };
+    return links.attach({ ...request, ...(network !== undefined && { network }) });
+  };
+  await attach('a', 'ours');
+  await attach('b', 'other');
+  await attach('c', undefined);
+  await attach('d', undefined);
+  await collectGarbage(links, 'ours', [], async () => [{ containerID: 'd', ip: undefined }]);
+  t.deepEqual(
+    links.attachments.map(({ identity }) => identity.containerID),
+    ['b', 'd'],
   );
 });

@@ -15,6 +15,8 @@ export interface KnownSandbox {
   containerID: string;
   /** The address it reports; undefined with host network and once it is not ready (then the address is not in use). */
   ip: string | undefined;
+  /** Whose it is, where the runtime says so. */
+  pod?: { namespace: string; name: string };
 }
 
 export interface ReconcileGrace {
@@ -75,13 +77,24 @@ export async function reconcileLinks(
   return report;
 }
 
-/** CNI GC: removes what is not among the valid attachments. Goes on after a failure; returns the failures. */
+/**
+ * CNI GC: removes what is not among the valid attachments of a network. Those of another network are not the caller's; of a
+ * predecessor's it is not known which they are of, so they stay while the runtime has their sandbox. Goes on after a failure;
+ * returns the failures.
+ */
 export async function collectGarbage(
   links: PodLinks,
+  network: string,
   valid: readonly { containerID: string; ifname: string }[],
+  listSandboxes: () => Promise<readonly KnownSandbox[]>,
 ): Promise<unknown[]> {
   const keep = new Set(valid.map(({ containerID, ifname }) => `${containerID}/${ifname}`));
-  const stale = links.attachments.filter(({ identity }) => !keep.has(identity.key));
+  const unlisted = links.attachments.filter(({ identity }) => !keep.has(identity.key));
+  const isUnknown = unlisted.some((attachment) => attachment.network === undefined);
+  const known = new Set(isUnknown ? (await listSandboxes()).map(({ containerID }) => containerID) : []);
+  const stale = unlisted.filter((attachment) =>
+    attachment.network === undefined ? !known.has(attachment.identity.containerID) : attachment.network === network,
+  );
   const results = await Promise.allSettled(stale.map((attachment) => links.removeUnchanged(attachment)));
   return results.flatMap((result) => (result.status === 'rejected' ? [result.reason] : []));
 }

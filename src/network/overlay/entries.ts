@@ -37,8 +37,11 @@ export function isSameEntry(a: Entry, b: Entry): boolean {
 }
 
 /** By the link of the VXLAN. In the order of making: a packet that finds the route finds the rest. */
-export function entriesThroughVxlan({ name, podCIDR, network, address }: UsablePeer, ifindex: number): Entry[] {
-  const [ip, mac] = [vtepAddress(network), vtepMac(name)];
+export function entriesThroughVxlan(
+  { name, podCIDR, network, address, flannel }: UsablePeer,
+  ifindex: number,
+): Entry[] {
+  const [ip, mac] = [vtepAddress(network), flannel?.mac ?? vtepMac(name)];
   return [
     { kind: 'forwarding', ifindex, mac, ip: address },
     { kind: 'neighbour', ifindex, ip, mac },

@@ -4,6 +4,7 @@
  */
 import type { OverlayBackend } from './contract.ts';
 import { type Entry, entriesByNeighbour, entriesThroughVxlan } from './entries.ts';
+import { flannelFault } from './flannel.ts';
 import type { HostView } from './host-view.ts';
 import type { OwnClaims, PeerTable, RefusedPeer } from './peer-table.ts';
 
@@ -11,6 +12,7 @@ export interface Ways {
   backend: OverlayBackend;
   /** With VXLAN: peers that are neighbours on a link get a plain route. */
   directRouting: boolean;
+  vni: number;
 }
 
 export interface PeerDecision {
@@ -77,6 +79,8 @@ export class PeerPlan {
     // Before the first look at the host nothing is decided: what a predecessor made stays.
     if (peer === undefined || this.#host === undefined) return nothing;
     if ('refused' in peer) return { ...nothing, reason: peer.refused };
+    const fault = peer.flannel && flannelFault(peer.flannel, this.#ways);
+    if (fault !== undefined) return { ...nothing, reason: fault };
     const { backend, directRouting } = this.#ways;
     const conflict = this.#host.conflict(peer.network, backend === 'alloc');
     if (conflict !== undefined) return { ...nothing, reason: `podCIDR ${peer.podCIDR} ${conflict}` };

@@ -10,8 +10,10 @@
 import { parseIpv4 } from '../../config/ip.ts';
 import { errorLine } from '../../observe/keelson-error.ts';
 import { type Ipv4Prefix, overlaps, parsePodCIDR } from '../ipam/ipv4.ts';
+import { type FlannelNode, isSameFlannel } from './flannel.ts';
 import type { PeerChange, PeerNode } from './peer.ts';
 import { PrefixIndex } from './prefix-index.ts';
+import { vtepMac } from './vtep.ts';
 
 /** This node: what nobody else may claim. */
 export interface OwnClaims {
@@ -28,6 +30,7 @@ export interface UsablePeer {
   podCIDR: string;
   network: Ipv4Prefix;
   address: string;
+  flannel: FlannelNode | undefined;
 }
 
 export interface RefusedPeer {
@@ -40,6 +43,8 @@ interface Known {
   peer: PeerNode;
   network: Ipv4Prefix | undefined;
   host: Ipv4Prefix | undefined;
+  /** Of its end of the VXLAN. */
+  mac: string | undefined;
   /** Of what it says itself. */
   fault: string | undefined;
 }
@@ -47,6 +52,8 @@ interface Known {
 export class PeerTable {
   readonly #peers = new Map<string, Known>();
   readonly #index = new PrefixIndex();
+  /** Nodes by the MAC address that they claim: one each, unless somebody lies. */
+  readonly #macs = new Map<string, Set<string>>();
   /** Why a node is refused, of those that were asked about since something near them changed. */
   readonly #verdicts = new Map<string, string | undefined>();
   #own: OwnClaims & { prefixes: readonly Ipv4Prefix[] };
@@ -91,6 +98,8 @@ export class PeerTable {
       this.#spread(prefix, touched);
       this.#index.add(prefix, name);
     }
+    for (const mac of new Set([before?.mac, after?.mac])) this.#spreadMac(mac, touched);
+    this.#moveMac(name, before?.mac, after?.mac);
     if (after === undefined) this.#peers.delete(name);
     else this.#peers.set(name, after);
     for (const other of touched) this.#verdicts.delete(other);
@@ -106,7 +115,7 @@ export class PeerTable {
     const { peer, network, host } = known;
     const { podCIDR, address } = peer;
     if (network === undefined || host === undefined || podCIDR === undefined || address === undefined) return undefined;
-    return { name, podCIDR, network, address };
+    return { name, podCIDR, network, address, flannel: peer.flannel };
   }
 
   /** Peers that are older and claim what is this node's: then this node is the one that is wrong. One clause each. */
@@ -131,6 +140,7 @@ export class PeerTable {
     if (this.#verdicts.has(name)) return this.#verdicts.get(name);
     let verdict = known.fault;
     for (const prefix of claimsOf(known)) verdict ??= this.#conflict(known, prefix);
+    verdict ??= this.#macConflict(known);
     this.#verdicts.set(name, verdict);
     return verdict;
   }
@@ -149,16 +159,55 @@ export class PeerTable {
     return oldest && `${what} overlaps ${claimText(oldest, prefix)} of node ${oldest.peer.name}, which is older`;
   }
 
+  #macConflict(known: Known): string | undefined {
+    const { mac } = known;
+    if (mac === undefined) return undefined;
+    const what = `the MAC address ${mac} of its VXLAN's end is that of`;
+    if (mac === vtepMac(this.#own.name)) return `${what} this node`;
+    for (const name of this.#sharers(mac)) {
+      const other = this.#peers.get(name);
+      if (other === undefined || other === known || !isOlder(other.peer, known.peer)) continue;
+      if (this.#verdict(other) === undefined) return `${what} node ${name}, which is older`;
+    }
+    return undefined;
+  }
+
   /** Adds every node whose claims overlap the prefix, or those of one that is added; usually there is none. */
   #spread(prefix: Ipv4Prefix, touched: Set<string>): void {
-    const next = [prefix];
-    for (let one = next.pop(); one !== undefined; one = next.pop()) {
-      for (const name of this.#index.overlapping(one)) {
-        if (touched.has(name)) continue;
-        touched.add(name);
-        next.push(...claimsOf(this.#peers.get(name)));
-      }
+    this.#spreadAll([prefix], touched);
+  }
+
+  /** The same for those that claim the address of the VXLAN's end. */
+  #spreadMac(mac: string | undefined, touched: Set<string>): void {
+    const next: Ipv4Prefix[] = [];
+    for (const name of this.#sharers(mac)) this.#touch(name, touched, next);
+    this.#spreadAll(next, touched);
+  }
+
+  #spreadAll(next: Ipv4Prefix[], touched: Set<string>): void {
+    for (let one = next.pop(); one !== undefined; one = next.pop())
+      for (const name of this.#index.overlapping(one)) this.#touch(name, touched, next);
+  }
+
+  #touch(name: string, touched: Set<string>, next: Ipv4Prefix[]): void {
+    if (touched.has(name)) return;
+    touched.add(name);
+    const known = this.#peers.get(name);
+    next.push(...claimsOf(known));
+    for (const other of this.#sharers(known?.mac)) this.#touch(other, touched, next);
+  }
+
+  #sharers(mac: string | undefined): Iterable<string> {
+    return (mac === undefined ? undefined : this.#macs.get(mac)) ?? [];
+  }
+
+  #moveMac(name: string, before: string | undefined, after: string | undefined): void {
+    if (before === after) return;
+    if (before !== undefined) {
+      const names = this.#macs.get(before);
+      if (names?.delete(name) && names.size === 0) this.#macs.delete(before);
     }
+    if (after !== undefined) this.#macs.set(after, (this.#macs.get(after) ?? new Set<string>()).add(name));
   }
 }
 
@@ -186,9 +235,11 @@ const longestText = 43;
 
 function read(told: PeerNode): Known {
   const podCIDR = told.podCIDR?.slice(0, longestText);
-  const address = told.address?.slice(0, longestText);
+  // flannel's nodes send from there, and expect to be sent to there.
+  const address = (told.flannel?.publicIP ?? told.address)?.slice(0, longestText);
   const peer = { ...told, podCIDR, address };
-  const known: Known = { peer, network: undefined, host: undefined, fault: undefined };
+  const mac = told.flannel?.mac ?? vtepMac(told.name);
+  const known: Known = { peer, network: undefined, host: undefined, mac, fault: undefined };
   if (podCIDR !== undefined) {
     try {
       known.network = parsePodCIDR(podCIDR);
@@ -203,7 +254,7 @@ function read(told: PeerNode): Known {
   if (known.network !== undefined && known.host !== undefined && overlaps(known.network, known.host))
     known.fault ??= `its address ${address} lies in its own podCIDR ${podCIDR}`;
   // Whoever says nonsense takes nothing away from others.
-  return known.fault === undefined ? known : { ...known, network: undefined, host: undefined };
+  return known.fault === undefined ? known : { ...known, network: undefined, host: undefined, mac: undefined };
 }
 
 /** 0/8, 127/8, 169.254/16 and 224/3 are no addresses at which a node is reached. */
@@ -216,7 +267,10 @@ function hostPrefix(address: string): Ipv4Prefix | undefined {
 }
 
 const isSame = (a: PeerNode, b: PeerNode): boolean =>
-  a.podCIDR === b.podCIDR && a.address === b.address && a.createdAt === b.createdAt;
+  a.podCIDR === b.podCIDR &&
+  a.address === b.address &&
+  a.createdAt === b.createdAt &&
+  isSameFlannel(a.flannel, b.flannel);
 
 /** RFC 3339 of one zone sorts as text; of two made in one second the name decides, the same on every node. */
 function isOlder(a: PeerNode, b: PeerNode): boolean {

@@ -3,6 +3,8 @@
  * Layer: network/overlay (pure types). Texts come from Node objects and may be anything: peer-table.ts judges them.
  */
 
+import type { FlannelNode } from './flannel.ts';
+
 /** One Node, the own one too. */
 export interface PeerNode {
   name: string;
@@ -12,6 +14,8 @@ export interface PeerNode {
   podCIDR: string | undefined;
   /** Of IPv4, the first InternalIP; undefined while the Node has none. */
   address: string | undefined;
+  /** Of its annotations, where flannel or we wrote them; absent on other nodes. */
+  flannel?: FlannelNode | undefined;
 }
 
 export type PeerChange = { type: 'set'; peer: PeerNode } | { type: 'deleted'; name: string };
