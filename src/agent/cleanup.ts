@@ -82,7 +82,8 @@ export async function cleanupNode(options: CleanupOptions): Promise<CleanupRepor
   return report;
 }
 
-async function refuseWhileRunning(runDir: string): Promise<void> {
+/** @throws KeelsonError DAEMON_RUNNING; ControlSocketError */
+export async function refuseWhileRunning(runDir: string): Promise<void> {
   try {
     await queryControl(runDir, 2000);
   } catch (error) {

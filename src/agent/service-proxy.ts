@@ -29,6 +29,8 @@ export interface ServiceProxyEdges {
   source: ServiceSource;
   observer?: SyncObserver;
   onHealthChecks?: ProxyEdges['onHealthChecks'];
+  /** Of another mode than nftables. */
+  dataplane?: ProxyEdges['dataplane'];
   /** A round of forgetting UDP flows is over: how many, and milliseconds. */
   onForgotten?: (family: IpFamily, flows: number, ms: number) => void;
   /** Runs work while others in this process do not listen to nf_tables. */
@@ -44,7 +46,7 @@ const largeBatch = 10_000;
 /** @throws what startProxy throws */
 export async function startServiceProxy(
   options: ServiceProxyOptions,
-  { source, observer, onHealthChecks, onForgotten, unheard, log }: ServiceProxyEdges,
+  { source, observer, onHealthChecks, dataplane, onForgotten, unheard, log }: ServiceProxyEdges,
   signal: AbortSignal,
 ): Promise<ProxyRole> {
   const forgetter = createFlowForgetter({
@@ -60,6 +62,7 @@ export async function startServiceProxy(
       forgetFlows: forgetter.forgetFlows,
       observer,
       onHealthChecks,
+      dataplane,
       clock: systemClock,
       log: log.child({ component: 'proxy' }),
     };

@@ -180,6 +180,17 @@ proxy
     process.exitCode = await proxyRender(files, flags);
   });
 
+proxy
+  .command('cleanup')
+  .description(
+    'remove what a Service proxy left in any mode, kube-proxy included; with no daemon or kube-proxy running',
+  )
+  .addOption(runDirOption())
+  .action(async (flags: { runDir: string }) => {
+    const { proxyCleanup } = await import('./proxy-cleanup.ts');
+    process.exitCode = await proxyCleanup(flags);
+  });
+
 /** What follows the name under which a kubelet is called: a link of that name, or `keelson kubelet`. */
 function kubeletArguments(): string[] | undefined {
   if (basename(process.argv0) === 'kubelet') return process.argv.slice(2);

@@ -8,7 +8,7 @@ import type { DataplaneModel, Frontend, FrontendKind } from './services/dataplan
 import { reportLine, type ServiceReport } from './services/service-report.ts';
 
 export interface ProxyStatus extends FamilyProxyStatus {
-  mode: 'nftables';
+  mode: 'nftables' | 'iptables' | 'ipvs';
   families: readonly IpFamily[];
   /** Services with any destination. */
   services: number;

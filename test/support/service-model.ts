@@ -125,7 +125,7 @@ export class ServiceModel {
         for (const endpoint of endpoints ?? []) {
           const text = `${endpoint.addresses[0]}:${number}`;
           const other = found.get(text);
-          if (other === undefined || rank(endpoint) > rank(other)) found.set(text, endpoint);
+          if (other === undefined || rank(endpoint, this.#node) > rank(other, this.#node)) found.set(text, endpoint);
         }
       }
     }
@@ -191,6 +191,22 @@ const isReady = ({ conditions }: Endpoint): boolean => (conditions?.ready ?? tru
 const isServing = ({ conditions }: Endpoint): boolean => (conditions?.serving ?? true) === true;
 const isTerminating = ({ conditions }: Endpoint): boolean => (conditions?.terminating ?? false) === true;
 
-/** An endpoint that two slices name: a running pod counts before a terminating one, then ready, then serving. */
-const rank = (endpoint: Endpoint): number =>
-  (isTerminating(endpoint) ? 0 : 4) + (isReady(endpoint) ? 2 : 0) + (isServing(endpoint) ? 1 : 0);
+/**
+ * The greatest counts where several slices name an endpoint: a running pod before a terminating one, then ready, then
+ * serving. Beyond the first, kube-proxy leaves it to chance (endpointslicecache.go); Keelson goes on with hints for nodes,
+ * for this node, for zones and for this zone, so that the order of the slices does not matter.
+ */
+function rank(endpoint: Endpoint, { name, zone }: ModelNode): number {
+  const nodes = (endpoint.hints?.forNodes ?? []).map((hint) => hint.name);
+  const zones = (endpoint.hints?.forZones ?? []).map((hint) => hint.name);
+  const merits = [
+    !isTerminating(endpoint),
+    isReady(endpoint),
+    isServing(endpoint),
+    nodes.length > 0,
+    nodes.includes(name),
+    zones.length > 0,
+    zones.includes(zone),
+  ];
+  return Number.parseInt(merits.map(Number).join(''), 2);
+}

@@ -8,11 +8,13 @@ import { endpointSliceVersion } from '../../api/discovery-versions.ts';
 import type { IpFamily } from '../../api/service.ts';
 import { sleep, systemClock } from '../../base/clock.ts';
 import type { ClusterMode, RunOptions } from '../../config/flags.ts';
+import type { KubeProxyConfig } from '../../config/kube-proxy-configuration.ts';
 import { kernelSysctls } from '../../kernel/sysctls.ts';
 import { KeelsonError } from '../../observe/keelson-error.ts';
 import type { Logger } from '../../observe/logger.ts';
 import type { ProxyRole } from '../../proxy/proxy.ts';
 import type { ServiceSource } from '../../proxy/service-source.ts';
+import { cleanupModes, modeDataplane } from '../proxy-modes.ts';
 import { type ServiceProxyEdges, startServiceProxy } from '../service-proxy.ts';
 import { createApiServiceSource } from './api-service-source.ts';
 import { type OwnNode, podCIDROf } from './own-node.ts';
@@ -75,11 +77,6 @@ export function startClusterProxy(context: ClusterProxyContext): RoleStart<Clust
         sysctls: kernelSysctls,
         log,
       });
-      if (options.proxy.mode !== 'nftables')
-        log.warn(
-          { mode: options.proxy.mode, fix: 'use mode nftables, or keep kube-proxy' },
-          'this mode is not wired yet: Services are served by nftables',
-        );
       const nodeIps = internalIps(ownNode.node);
       usedIps = nodeIps.join();
       const zone = (): string => zoneOf(options, ownNode);
@@ -91,19 +88,20 @@ export function startClusterProxy(context: ClusterProxyContext): RoleStart<Clust
         clock: systemClock,
         log,
       });
+      const traffic = {
+        localTraffic: localTrafficOf(options.proxy.detectLocal, podCIDRs),
+        masqueradeAll: options.proxy.masqueradeAll,
+        nodePortAddresses,
+      };
       const edges = {
         source: counted(withServiceCIDRs(source, client, log), metrics),
         observer: metrics,
         onHealthChecks: (family: IpFamily, changes: Parameters<typeof health.update>[1]) =>
           health.update(family, changes),
         onForgotten: (family: IpFamily, flows: number, ms: number) => metrics.forgot(family, flows, ms),
+        dataplane: modeDataplane(options.proxy, traffic, log),
         unheard,
         log,
-      };
-      const traffic = {
-        localTraffic: localTrafficOf(options.proxy.detectLocal, podCIDRs),
-        masqueradeAll: options.proxy.masqueradeAll,
-        nodePortAddresses,
       };
       const served = familiesOf(options.proxy, ownNode.node);
       try {
@@ -117,6 +115,8 @@ export function startClusterProxy(context: ClusterProxyContext): RoleStart<Clust
         throw error;
       }
       const started = role;
+      // The rules of this mode stand: there is no moment without any.
+      if (options.proxy.mode !== 'nftables') await forgetOtherModes(options.proxy, log);
       // A Node that is gone for a moment, to be made anew, changes no Service.
       const follow = (): void => {
         if (ownNode.node !== undefined) started.setZone(zone());
@@ -125,6 +125,7 @@ export function startClusterProxy(context: ClusterProxyContext): RoleStart<Clust
       const unfollow = ownNode.onChange(follow);
       return {
         ...started,
+        status: (limit) => ({ ...started.status(limit), mode: options.proxy.mode }),
         troubles: source.troubles,
         async stop() {
           unfollow();
@@ -144,6 +145,12 @@ export function startClusterProxy(context: ClusterProxyContext): RoleStart<Clust
       proxy.restart(`the addresses of the Node are ${ips} now, they were ${usedIps || 'not known'}`);
   });
   return proxy;
+}
+
+async function forgetOtherModes({ mode, ipvs }: KubeProxyConfig, log: Logger): Promise<void> {
+  const { removed, failed } = await cleanupModes(mode, ipvs.excludeCIDRs);
+  if (removed.length > 0) log.info({ removed }, 'what other modes of the proxy left is removed');
+  if (failed.length > 0) log.warn({ failed, fix: 'keelson proxy cleanup' }, 'something that other modes left stays');
 }
 
 const zoneOf = ({ mode }: RunOptions<ClusterMode>, { node }: OwnNode): string =>

@@ -65,7 +65,7 @@ function metricsEndpoints({ metrics: { registry } }: HealthSources, { proxy }: R
   return new Map<string, () => Answer | Promise<Answer>>([
     ['/metrics', async () => ({ status: 200, contentType: registry.contentType, body: await registry.metrics() })],
     ['/healthz', () => plainText('ok')],
-    ['/proxyMode', () => plainText('nftables')],
+    ['/proxyMode', () => plainText(proxy.mode)],
     ['/configz', () => ({ status: 200, contentType: 'application/json', body: JSON.stringify(proxyConfigz(proxy)) })],
   ]);
 }

@@ -27,6 +27,7 @@ const leaving = { conditions: { ready: false, serving: true, terminating: true }
 const gone = { conditions: { ready: false, serving: false, terminating: true } };
 const here = { nodeName: 'here' };
 const there = { nodeName: 'there' };
+const forZone = (name: string): Pick<Endpoint, 'hints'> => ({ hints: { forZones: [{ name }] } });
 
 const endpointRules: [string, SliceFields['endpoints'][], string[]][] = [
   ['absent conditions mean ready', [['10.0.0.1']], ['10.0.0.1']],
@@ -66,6 +67,16 @@ const endpointRules: [string, SliceFields['endpoints'][], string[]][] = [
     ['10.0.0.1', '10.0.0.2'],
   ],
   ['nor when none is for here', [[at('10.0.0.1', { hints: { forZones: [{ name: 'z2' }] } })]], ['10.0.0.1']],
+  [
+    'of an endpoint in two slices the one with hints counts',
+    [['10.0.0.1'], [at('10.0.0.1', forZone('z2')), at('10.0.0.2', forZone('z1'))]],
+    ['10.0.0.2'],
+  ],
+  [
+    'with hints, in the other order',
+    [[at('10.0.0.1', forZone('z2')), at('10.0.0.2', forZone('z1'))], ['10.0.0.1']],
+    ['10.0.0.2'],
+  ],
 ];
 
 for (const [what, slices, addresses] of endpointRules)

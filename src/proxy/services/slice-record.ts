@@ -21,8 +21,8 @@ export interface NodeTopology {
 
 /**
  * What is known of an endpoint. The order of the bits is the order of preference when two slices name one endpoint: a
- * running pod beats a terminating one that had its IP before (endpointslicecache.go), then ready beats unready, so that
- * the greater number wins whatever the order of the slices.
+ * running pod beats a terminating one that had its IP before (endpointslicecache.go), then ready beats unready, and so on
+ * to the hints, so that the greater number wins whatever the order of the slices; kube-proxy leaves the rest to chance.
  */
 export const endpointFlag = {
   running: 128,

@@ -1,0 +1,68 @@
+/**
+ * The modes iptables and ipvs of the proxy role on this machine's kernel, and what each mode leaves behind.
+ * Layer: agent (composition). Decides nothing about Services; nftables needs nothing from here.
+ */
+import { release } from 'node:os';
+import { systemClock } from '../base/clock.ts';
+import type { KubeProxyConfig } from '../config/kube-proxy-configuration.ts';
+import { kernelIpset } from '../kernel/ipset.ts';
+import { kernelIptables } from '../kernel/iptables.ts';
+import { ensureDummyLink, kernelIpvs } from '../kernel/ipvs.ts';
+import { kernelNftables } from '../kernel/nftables.ts';
+import { kernelRtnetlink } from '../kernel/rtnetlink.ts';
+import { kernelSysctls } from '../kernel/sysctls.ts';
+import type { Logger } from '../observe/logger.ts';
+import type { CleanedUp } from '../proxy/cleanup.ts';
+import { cleanupOtherModes, type ProxyMode } from '../proxy/mode-cleanup.ts';
+import { openModeWriter } from '../proxy/mode-writers.ts';
+import type { ProxyEdges } from '../proxy/proxy.ts';
+import { disjointPrefixes } from '../proxy/services/prefixes.ts';
+import type { TrafficOptions } from '../proxy/services/traffic-options.ts';
+
+/** The writer that the configuration asks for; undefined: the role's own, nftables. */
+export function modeDataplane(config: KubeProxyConfig, traffic: TrafficOptions, log: Logger): ProxyEdges['dataplane'] {
+  const { mode, masqueradeBit, localhostNodePorts, ipvs, conntrack } = config;
+  if (mode === 'nftables') return undefined;
+  const settings = {
+    ...traffic,
+    mode,
+    masqueradeBit,
+    localhostNodePorts,
+    tcpBeLiberal: conntrack.tcpBeLiberal,
+    scheduler: ipvs.scheduler ?? '',
+    excludeCIDRs: disjointPrefixes(ipvs.excludeCIDRs),
+    strictARP: ipvs.strictARP,
+    timeouts: {
+      tcp: seconds(ipvs.tcpTimeoutMs),
+      tcpFin: seconds(ipvs.tcpFinTimeoutMs),
+      udp: seconds(ipvs.udpTimeoutMs),
+    },
+  };
+  const edges = {
+    iptables: kernelIptables,
+    ipvs: kernelIpvs,
+    rtnetlink: kernelRtnetlink,
+    sysctls: kernelSysctls,
+    ensureDummyLink,
+    kernelRelease: release(),
+    clock: systemClock,
+    log: log.child({ component: 'proxy' }),
+  };
+  return (family, nftables) => openModeWriter(settings, family, nftables, edges);
+}
+
+/** What modes other than `mode` left on this machine, kube-proxy's traces included; undefined: all modes. */
+export const cleanupModes = (mode: ProxyMode | undefined, excludeCIDRs: readonly string[] = []): Promise<CleanedUp> =>
+  cleanupOtherModes(
+    mode,
+    {
+      nftables: kernelNftables,
+      iptables: kernelIptables,
+      ipvs: kernelIpvs,
+      ipset: kernelIpset,
+      rtnetlink: kernelRtnetlink,
+    },
+    disjointPrefixes(excludeCIDRs),
+  );
+
+const seconds = (ms: number): number => Math.round(ms / 1000);

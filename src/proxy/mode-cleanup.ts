@@ -1,0 +1,158 @@
+/**
+ * Takes away what a Service proxy leaves in each mode, Keelson's and kube-proxy's: at a change of the mode what the other
+ * modes left, and for `keelson proxy cleanup` all of it.
+ * Layer: proxy (over injected edges). Goes on after a failure. What is not there is neither removed nor a failure; rules,
+ * chains, tables and virtual servers of others stay.
+ */
+import type { IpFamily } from '../api/service.ts';
+import type { IpsetOpener } from '../linux/ipset.ts';
+import { type IptablesOpener, restoreText } from '../linux/iptables.ts';
+import type { IpvsOpener, IpvsOperation } from '../linux/ipvs/edge.ts';
+import { isNotFound } from '../linux/kernel-error.ts';
+import type { NftablesOpener } from '../linux/nftables/edge.ts';
+import type { TableRef } from '../linux/nftables/types.ts';
+import type { RtnetlinkOpener } from '../linux/rtnetlink.ts';
+import { errorLine } from '../observe/keelson-error.ts';
+import type { CleanedUp } from './cleanup.ts';
+import { planRemoval } from './iptables/plan-removal.ts';
+import { dummyLink } from './ipvs/options.ts';
+import { isOurs } from './ipvs/plan.ts';
+import { ipvsTableRef } from './ipvs/rules.ts';
+import { tableRef } from './nftables/layout.ts';
+
+export type ProxyMode = 'nftables' | 'iptables' | 'ipvs';
+
+export interface CleanupEdges {
+  nftables: NftablesOpener;
+  iptables: IptablesOpener;
+  ipvs: IpvsOpener;
+  ipset: IpsetOpener;
+  rtnetlink: Pick<RtnetlinkOpener, 'open'>;
+  netnsPath?: string;
+}
+
+const families: readonly IpFamily[] = ['IPv4', 'IPv6'];
+
+/** pkg/proxy/nftables/proxier.go */
+const kubeProxyTables: readonly TableRef[] = [
+  { family: 'ip', name: 'kube-proxy' },
+  { family: 'ip6', name: 'kube-proxy' },
+];
+
+/** pkg/proxy/ipvs/ipset.go; for IPv6 KUBE-6- takes the place of KUBE-, cut to 31 bytes. */
+const kubeProxySets: readonly string[] = [
+  ...['LOOP-BACK', 'CLUSTER-IP', 'EXTERNAL-IP', 'EXTERNAL-IP-LOCAL', 'LOAD-BALANCER', 'LOAD-BALANCER-LOCAL'],
+  ...[
+    'LOAD-BALANCER-FW',
+    'LOAD-BALANCER-SOURCE-IP',
+    'LOAD-BALANCER-SOURCE-CIDR',
+    'NODE-PORT-TCP',
+    'NODE-PORT-LOCAL-TCP',
+  ],
+  ...['NODE-PORT-UDP', 'NODE-PORT-LOCAL-UDP', 'NODE-PORT-SCTP-HASH', 'NODE-PORT-LOCAL-SCTP-HASH'],
+  ...['HEALTH-CHECK-NODE-PORT', 'IPVS-IPS'],
+].flatMap((name) => [`KUBE-${name}`, `KUBE-6-${name}`.slice(0, 31)]);
+
+/**
+ * What the modes other than this one left; undefined: all modes. To be called when the rules of `mode` are in the kernel,
+ * so that there is no moment without any.
+ * @param excludeCIDRs virtual servers there are somebody else's
+ */
+export async function cleanupOtherModes(
+  mode: ProxyMode | undefined,
+  edges: CleanupEdges,
+  excludeCIDRs: readonly string[] = [],
+): Promise<CleanedUp> {
+  const cleaned: CleanedUp = { removed: [], failed: [] };
+  const tables = [
+    ...kubeProxyTables,
+    ...(mode === 'nftables' ? [] : families.map(tableRef)),
+    ...(mode === 'ipvs' ? [] : families.map(ipvsTableRef)),
+  ];
+  await removeTables(tables, edges, cleaned);
+  await removeChains(mode === 'iptables' ? 'ipvs' : 'all', edges, cleaned);
+  // After the rules, which use them.
+  await attempt('ipsets', cleaned, async () => {
+    const { destroyed, failed } = await edges.ipset.destroy(kubeProxySets, edges.netnsPath);
+    cleaned.removed.push(...destroyed.map((name) => `ipset ${name}`));
+    for (const [name, error] of failed) cleaned.failed.push(`ipset ${name}: ${errorLine(error)}`);
+  });
+  if (mode !== 'ipvs') await removeVirtualServers(edges, excludeCIDRs, cleaned);
+  return cleaned;
+}
+
+async function removeTables(tables: readonly TableRef[], edges: CleanupEdges, cleaned: CleanedUp): Promise<void> {
+  await attempt('nf_tables', cleaned, async () => {
+    const nftables = await edges.nftables.open(edges.netnsPath);
+    try {
+      for (const table of tables) {
+        const what = `nf_tables table ${table.family} ${table.name}`;
+        await attempt(what, cleaned, async () => {
+          await nftables.apply([{ op: 'tableDelete', table }]);
+          cleaned.removed.push(what);
+        });
+      }
+    } finally {
+      nftables.close();
+    }
+  });
+}
+
+async function removeChains(what: 'all' | 'ipvs', edges: CleanupEdges, cleaned: CleanedUp): Promise<void> {
+  for (const family of families) {
+    await attempt(`iptables ${family}`, cleaned, async () => {
+      for (const iptables of await edges.iptables.inUse(family, edges.netnsPath)) {
+        const saved = {
+          nat: await iptables.save('nat'),
+          filter: await iptables.save('filter'),
+          mangle: await iptables.save('mangle'),
+        };
+        const operations = planRemoval(saved, what);
+        if (restoreText(operations) === '') continue;
+        await iptables.restore(operations);
+        const count = operations.filter(({ op }) => op === 'chainDelete').length;
+        cleaned.removed.push(`${count} chains of iptables-${iptables.backend} ${family}`);
+      }
+    });
+  }
+}
+
+/** Only where there is the device that every proxy in ipvs mode makes: other virtual servers have another owner. */
+async function removeVirtualServers(
+  edges: CleanupEdges,
+  excludeCIDRs: readonly string[],
+  cleaned: CleanedUp,
+): Promise<void> {
+  await attempt(dummyLink, cleaned, async () => {
+    const rtnetlink = await edges.rtnetlink.open(edges.netnsPath);
+    try {
+      if ((await rtnetlink.link({ name: dummyLink })) === undefined) return;
+      await attempt('IPVS', cleaned, async () => {
+        const ipvs = await edges.ipvs.open(edges.netnsPath);
+        try {
+          const operations = (await ipvs.services())
+            .filter((service) => isOurs(service, excludeCIDRs))
+            .map((service): IpvsOperation => ({ op: 'serviceDelete', service }));
+          const failure = (await ipvs.apply(operations)).find((error) => error !== undefined && !isNotFound(error));
+          if (failure !== undefined) throw failure;
+          if (operations.length > 0) cleaned.removed.push(`${operations.length} IPVS virtual servers`);
+        } finally {
+          ipvs.close();
+        }
+      });
+      const [failure] = await rtnetlink.apply([{ op: 'linkDelete', link: { name: dummyLink } }]);
+      if (failure !== undefined) throw failure;
+      cleaned.removed.push(`link ${dummyLink}`);
+    } finally {
+      rtnetlink.close();
+    }
+  });
+}
+
+async function attempt(what: string, cleaned: CleanedUp, work: () => Promise<void>): Promise<void> {
+  try {
+    await work();
+  } catch (error) {
+    if (!isNotFound(error)) cleaned.failed.push(`${what}: ${errorLine(error)}`);
+  }
+}
