@@ -8,6 +8,7 @@ import { sleep, systemClock } from '../base/clock.ts';
 import type { RunOptions } from '../config/flags.ts';
 import type { RuntimeService } from '../cri/service.ts';
 import { kernelMounts } from '../kernel/mounts.ts';
+import type { TrustBundles } from '../kubelet/api/trust-bundles.ts';
 import type { ImageCollector } from '../kubelet/images/image-collector.ts';
 import { dockerConfigFiles, loadCredentialProviders } from '../kubelet/images/node-credentials.ts';
 import { createPodIsolator, type HandlerLookup } from '../kubelet/isolation/isolate-pod.ts';
@@ -56,6 +57,7 @@ export interface ClusterParts
   extends Pick<KubeletOptions, 'objects' | 'services' | 'admission' | 'recordEvent' | 'mirrorUidOf' | 'board'> {
   recordNodeEvent: (event: NodeEvent) => void;
   tokens: ServiceAccountTokens;
+  trustBundles: TrustBundles;
   runtimeClasses: HandlerLookup;
   /** Claims, and what mounts them. */
   volumes?: ClusterVolumes | undefined;
@@ -107,17 +109,19 @@ export async function startKubeletRole(
           rootDir,
           clock: systemClock,
           allocatable: { milliCores: machine.cores * 1000, memoryBytes: machine.memoryBytes },
-          sources: cluster === undefined ? sources : withTokens(sources, cluster.tokens),
+          sources: cluster === undefined ? sources : withCluster(sources, cluster),
           resolveVolume: driverVolumes.resolveVolume,
           drivers: driverVolumes.drivers,
           imageVolumesRefused: imageVolumesRefused(connection.version.runtimeName, connection.version.runtimeVersion),
+          recordEvent: cluster?.recordEvent,
           log: log.child({ component: 'volumes' }),
         });
         return {
           ...volumes,
-          async teardown(uid, ending) {
-            await volumes.teardown(uid, ending);
+          async teardown(uid, ending, pod) {
+            await volumes.teardown(uid, ending, pod);
             cluster?.tokens.forget(uid);
+            cluster?.trustBundles.forget(uid);
             driverVolumes.forget(uid);
           },
         };
@@ -202,10 +206,17 @@ export async function startKubeletRole(
   };
 }
 
-const withTokens = (sources: ObjectSources, tokens: ServiceAccountTokens): VolumeSources => ({
+const withCluster = (
+  sources: ObjectSources,
+  { tokens, trustBundles }: Pick<ClusterParts, 'tokens' | 'trustBundles'>,
+): VolumeSources => ({
   ...sources,
   serviceAccountToken: (pod, projection) => tokens.token(pod, projection),
-  prepare: (pod) => tokens.prepare(pod),
+  trustAnchors: (projection, subject) => trustBundles.anchors(projection, subject),
+  async prepare(pod) {
+    await trustBundles.prepare(pod);
+    await tokens.prepare(pod);
+  },
 });
 
 /**

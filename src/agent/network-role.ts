@@ -2,13 +2,16 @@
  * The pod network role on this machine's kernel, for the runtime at hand.
  * Layer: agent (composition). Decides nothing about addresses.
  */
+import { uptime } from 'node:os';
 import { join } from 'node:path';
+import { systemClock } from '../base/clock.ts';
 import type { RunOptions } from '../config/flags.ts';
 import type { RuntimeService } from '../cri/service.ts';
 import { kernelConntrack } from '../kernel/conntrack.ts';
 import { kernelNftables } from '../kernel/nftables.ts';
 import { kernelRtnetlink } from '../kernel/rtnetlink.ts';
 import { kernelSysctls } from '../kernel/sysctls.ts';
+import { removeBrokenResults, resultsFolder } from '../network/cni/cached-results.ts';
 import { iptablesLegacy } from '../network/forward/legacy-program.ts';
 import type { KnownSandbox } from '../network/links/reconcile.ts';
 import type { PeerSource } from '../network/overlay/peer.ts';
@@ -45,6 +48,7 @@ export async function startNetworkRole(
   signal: AbortSignal,
 ): Promise<PodNetwork> {
   const { confDir, binDir } = cniDirectories(options, await readRuntimeFacts(runtime, signal));
+  await removeBrokenResults(resultsFolder, systemClock.now() - uptime() * 1000, log);
   return startPodNetwork(
     {
       podCIDR,

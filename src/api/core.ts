@@ -351,6 +351,8 @@ export interface Volume {
   csi?: CsiVolumeSource;
   nfs?: { server: string; path: string; readOnly?: boolean };
   image?: { reference?: string; pullPolicy?: PullPolicy };
+  /** The field of a driver that was part of Kubernetes once, e.g. `iscsi`: nothing on this node mounts it. */
+  otherType?: string;
 }
 
 /** A volume that a CSI driver makes for this pod alone. */

@@ -1,6 +1,6 @@
 /**
  * From decoded JSON to the fields of a Pod's volume that the kubelet reads.
- * Layer: api (pure). Volumes of other types keep their name only: unsupported-fields.ts names what they ask for.
+ * Layer: api (pure). Of volumes that no node mounts any more only the type is kept.
  */
 import { checkDns1123Label, checkDns1123Subdomain } from '../config/names.ts';
 import type {
@@ -21,6 +21,7 @@ import {
   quantityText,
 } from './project-values.ts';
 import { ObjectShapeError, type RawObject } from './raw-object.ts';
+import { otherVolumeTypes } from './unsupported-fields.ts';
 
 /** Values of hostPath.type; empty checks nothing. */
 export const hostPathTypes = [
@@ -91,6 +92,7 @@ function projectMountedElsewhere(raw: RawObject, path: string): Omit<Volume, 'na
       reference: image.text('reference'),
       pullPolicy: image.word('pullPolicy', ['Always', 'IfNotPresent', 'Never']),
     },
+    otherType: otherVolumeTypes.find((name) => raw.object(name) !== undefined),
   };
 }
 

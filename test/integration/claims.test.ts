@@ -321,7 +321,14 @@ test.serial('what cannot be mounted is told, and the pod can be deleted at once'
   const names = Object.keys(expected);
   await apply(...names.map((name) => user(name, name, { nodeName: cluster.nodeName })));
   await Promise.all(Object.entries(expected).map(([name, words]) => failedMount(name, words)));
+  const inline = user('inline', '', {
+    nodeName: cluster.nodeName,
+    volumes: [{ name: 'data', iscsi: { targetPortal: '10.0.0.1', iqn: 'iqn.2026-01.com.example:x', lun: 0 } }],
+  });
+  await apply(inline);
+  await failedMount('inline', /volume "data" is of the type iscsi.*use the CSI driver iscsi.csi.k8s.io/);
+  t.is((await pods.get('inline'))?.status.phase, 'Pending', 'a failed pod would be made again and again');
   const waiting = await pods.get('nfs');
   t.is(waiting?.status.containerStatuses[0].state.waiting.reason, 'ContainerCreating');
-  await gone(t, ...names);
+  await gone(t, ...names, 'inline');
 });

@@ -4,7 +4,7 @@
  * process with real bind mounts and loop devices, and plays its own external attacher, as there is none here.
  * Layer: test (integration, root). One cluster and one node, the tests run in order.
  */
-import { existsSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'ava';
 import { type ClusterNode, startClusterNode } from '../support/cluster-node.ts';
@@ -237,12 +237,56 @@ test.serial('the driver restarts while a pod runs; it goes while one ends, which
   );
   t.is((await pods.exec(pod, 'echo still > /data/x; cat /data/x')).stdout.trim(), 'still');
   await pods.remove('restarted');
-  await new Promise((resolve) => setTimeout(resolve, 5000));
+  await eventOf(
+    'restarted',
+    'FailedUnMount',
+    /driver name hostpath\.test\.csi not found in the list of registered CSI/,
+  );
   t.true(mounts().length > 0, 'nothing is unmounted behind the back of the driver');
   await driver.start();
   await pods.waitForNoPods();
   t.deepEqual(mounts(), []);
 });
+
+test.serial(
+  'without an API server, and without its ConfigMap, a container starts again with what its pod has',
+  async (t) => {
+    await claim('outage');
+    await pods.create({ apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'outage' }, data: { word: 'started' } });
+    const script =
+      'cat /config/word >> /data/starts; echo >> /data/starts; until rm /data/end; do sleep 0.2; done 2>/dev/null';
+    await pods.createPod('outage', {
+      volumes: [claimVolume('outage'), { name: 'config', configMap: { name: 'outage' } }],
+      containers: [
+        container('main', ['sh', '-c', script], {
+          volumeMounts: [
+            { name: 'data', mountPath: '/data' },
+            { name: 'config', mountPath: '/config' },
+          ],
+        }),
+      ],
+    });
+    await pods.waitForReady('outage');
+    await request('DELETE', '/api/v1/namespaces/default/configmaps/outage');
+    await on.cluster.apiServer.end('SIGKILL');
+    try {
+      const directory = driver.data('handle/outage');
+      writeFileSync(join(directory, 'end'), '');
+      await eventually(
+        'it started again',
+        () => readFileSync(join(directory, 'starts'), 'utf8') === 'started\nstarted\n',
+        60_000,
+      );
+    } finally {
+      on.cluster.apiServer.start();
+      await on.cluster.waitForReady();
+    }
+    await eventOf('outage', 'FailedMount', /configMap default\/outage does not exist/);
+    await pods.remove('outage');
+    await pods.waitForNoPods();
+    t.deepEqual(mounts(), []);
+  },
+);
 
 test.serial('a pod whose driver is missing is told, and starts when it comes', async (t) => {
   await claim('late', { driver: 'late.test.csi' });

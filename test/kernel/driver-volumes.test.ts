@@ -13,19 +13,23 @@ import {
   readFileSync,
   rmSync,
   statSync,
+  symlinkSync,
   writeFileSync,
 } from 'node:fs';
 import { readdir, realpath } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
+import type { Pod } from '../../src/api/core.ts';
 import { systemClock } from '../../src/base/clock.ts';
 import { kernelMounts } from '../../src/kernel/mounts.ts';
 import { driverVolume } from '../../src/kubelet/volumes/driver-bench.fake.ts';
 import { filesystemFigures } from '../../src/kubelet/volumes/filesystem-figures.ts';
 import { type RunHostCommand, runHostCommand } from '../../src/kubelet/volumes/host-command.ts';
 import { createLocalDriver } from '../../src/kubelet/volumes/local/local-driver.ts';
+import { mountVolumes } from '../../src/kubelet/volumes/mount-volumes.ts';
 import { createNfsDriver } from '../../src/kubelet/volumes/nfs/nfs-driver.ts';
+import { bindSubPaths } from '../../src/kubelet/volumes/sub-path.ts';
 import type { LastResort } from '../../src/kubelet/volumes/unmount.ts';
 
 const signal = new AbortController().signal;
@@ -195,5 +199,42 @@ test.serial(
     await createNfsDriver({ ...options, run: soon }).tearDown('uid-a', 'pv-1', signal);
     t.deepEqual(await mountsBelow(), []);
     t.false(existsSync(target));
+  },
+);
+
+test.serial(
+  'parts, types and sources on a server that never answers are refused, and no thread of the daemon hangs',
+  async (t) => {
+    const { base, rootDir, options } = bench(t);
+    const dead = join(base, 'dead');
+    mkdirSync(dead);
+    mkdirSync(rootDir);
+    await mountDead(t, dead);
+    symlinkSync('dead/below', join(base, 'link'));
+    const run: RunHostCommand = (file, args, limits) => runHostCommand(file, args, { ...limits, timeoutMs: 500 });
+    const resources = { allocatable: { milliCores: 1, memoryBytes: 2 ** 30 }, clock: systemClock };
+    const dependencies = { ...options, ...resources, run, rootDir: await realpath(rootDir) };
+    const { pod } = driverVolume('a', {});
+    const withHostPath: Pod = {
+      ...pod,
+      spec: {
+        containers: [{ name: 'c', image: 'i', volumeMounts: [{ name: 'share', mountPath: '/share' }] }],
+        volumes: [{ name: 'share', hostPath: { path: join(base, 'link/x'), type: 'DirectoryOrCreate' } }],
+      },
+    };
+    const nothing = { configMap: () => undefined, secret: () => undefined };
+    const request = { index: 0, volume: 'data', subPath: 'a', volumePath: dead };
+    const asked = Array.from({ length: 4 }, () => [
+      t.throwsAsync(bindSubPaths('uid-a', 'c', [request], dependencies), { code: 'VOLUME_SUB_PATH' }),
+      t.throwsAsync(mountVolumes(withHostPath, nothing, dependencies), { code: 'VOLUME_TIMEOUT' }),
+      t.throwsAsync(
+        createLocalDriver({ ...options, run }).setUp(driverVolume('a', { path: join(base, 'link') }), signal),
+        {
+          code: 'VOLUME_TIMEOUT',
+        },
+      ),
+    ]);
+    t.true((await readdir('/')).length > 0);
+    await Promise.all(asked.flat());
   },
 );

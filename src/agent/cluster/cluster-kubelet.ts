@@ -19,6 +19,7 @@ import { createRecordPodEvent } from '../../kubelet/api/record-pod-event.ts';
 import { followRuntimeClasses, RuntimeClasses } from '../../kubelet/api/runtime-classes.ts';
 import { ServiceLinks } from '../../kubelet/api/service-links.ts';
 import { startStatusSync } from '../../kubelet/api/status-sync.ts';
+import { followTrustBundles, TrustBundles } from '../../kubelet/api/trust-bundles.ts';
 import {
   type MeasuredRotation,
   measureClientCertificate,
@@ -121,6 +122,13 @@ export async function startClusterKubelet(
     log: log.child({ component: 'tokens' }),
   });
   cleanup.defer(() => tokens.stop());
+  const bundleLog = log.child({ component: 'trust-bundles' });
+  const trustBundles = new TrustBundles({
+    follow: followTrustBundles({ client, clock, log: bundleLog, signal: stopping }),
+    onDue: (uid) => role?.volumesDue(uid),
+    clock,
+    log: bundleLog,
+  });
   const podLog = log.child({ component: 'pods' });
   const pods = new ApiPods(clock);
   const podApi = createPodApi(client);
@@ -197,6 +205,7 @@ export async function startClusterKubelet(
     recordEvent: recordPodEvent,
     recordNodeEvent,
     tokens,
+    trustBundles,
     volumes: {
       client: createPersistentVolumeClient(client),
       node: () => ({ name: nodeName, labels: node.known.node?.metadata.labels }),

@@ -121,6 +121,22 @@ test('a topology that contradicts a label of the Node is refused', async (t) => 
   t.false(setup.handler.isOwnTrouble(error));
 });
 
+for (const [what, topology] of [
+  ['a key that is no label', { 'a b': 'x' }],
+  ['a value that is no label', { rack: 'x'.repeat(64) }],
+  ['thousands of keys', Object.fromEntries(Array.from({ length: 5000 }, (_, index) => [`k${index}`, 'v']))],
+] as const) {
+  test(`a topology that cannot be labels is refused, and the Node is not touched: ${what}`, async (t) => {
+    const setup = await setUp(t);
+    Object.assign(setup.driver, { topology });
+    const error = await t.throwsAsync(setup.handler.register(setup.plugin(), signal), { code: 'PLUGIN_REFUSED' });
+    t.false(setup.handler.isOwnTrouble(error));
+    t.true((error?.message.length ?? 0) < 400);
+    t.deepEqual(nodeOf(setup).metadata.labels, { zone: 'a' });
+    t.is(setup.drivers.get(name), undefined);
+  });
+}
+
 test('another writer between reading and writing: read again', async (t) => {
   const setup = await setUp(t);
   let disturbed = false;

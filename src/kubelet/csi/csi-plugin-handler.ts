@@ -6,6 +6,7 @@
 import { isAbsolute } from 'node:path';
 import { ApiError } from '../../api/api-error.ts';
 import { checkCsiDriverName } from '../../api/persistent-volume.ts';
+import { checkLabelValue, checkQualifiedName } from '../../config/names.ts';
 import { PluginError } from '../plugins/plugin-error.ts';
 import type { Plugin, PluginHandler } from '../plugins/plugin-registry.ts';
 import type { NodeInfo } from './node-info.ts';
@@ -23,6 +24,8 @@ const scheme = 'unix://';
 const longestSocketPath = 107;
 /** csi.spec: the longest node_id. */
 const longestNodeId = 256;
+/** A driver has one to three. */
+const maxTopologyKeys = 64;
 
 export function csiPluginHandler({ drivers, nodeInfo, connect }: CsiPluginHandlerOptions): PluginHandler {
   return {
@@ -46,13 +49,11 @@ export function csiPluginHandler({ drivers, nodeInfo, connect }: CsiPluginHandle
         if (info.nodeId === '' || Buffer.byteLength(info.nodeId) > longestNodeId) {
           throw refused(plugin, `its node id has ${Buffer.byteLength(info.nodeId)} bytes, not 1 to ${longestNodeId}`);
         }
+        const topology = info.accessibleTopology?.segments ?? {};
+        const fault = topologyFault(topology);
+        if (fault !== undefined) throw refused(plugin, fault);
         await nodeInfo.install(
-          {
-            name: plugin.name,
-            nodeId: info.nodeId,
-            maxVolumes: info.maxVolumesPerNode,
-            topology: info.accessibleTopology?.segments ?? {},
-          },
+          { name: plugin.name, nodeId: info.nodeId, maxVolumes: info.maxVolumesPerNode, topology },
           signal,
         );
       } catch (error) {
@@ -70,8 +71,21 @@ export function csiPluginHandler({ drivers, nodeInfo, connect }: CsiPluginHandle
       await nodeInfo.uninstall(plugin.name, signal);
     },
 
-    isOwnTrouble: (error) => error instanceof ApiError,
+    // What the API server finds wrong with it is the driver's to know.
+    isOwnTrouble: (error) => error instanceof ApiError && error.code !== 'API_INVALID',
   };
+}
+
+/** They become labels of the Node. */
+function topologyFault(topology: Readonly<Record<string, string>>): string | undefined {
+  const segments = Object.entries(topology);
+  if (segments.length > maxTopologyKeys)
+    return `its topology has ${segments.length} keys, more than ${maxTopologyKeys}`;
+  for (const [key, value] of segments) {
+    const [reason] = [...checkQualifiedName(key), ...checkLabelValue(value)];
+    if (reason !== undefined) return `its topology ${JSON.stringify(`${key}=${value}`.slice(0, 100))} ${reason}`;
+  }
+  return undefined;
 }
 
 /** The highest 1.x version; others mean another protocol. @throws PluginError PLUGIN_REFUSED */

@@ -1,11 +1,21 @@
 /** CSI volumes from the first call to the last, against a driver on a socket that keeps to the specification. */
-import { existsSync, mkdirSync, readdirSync, readFileSync, readlinkSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { dirname, join } from 'node:path';
 import test from 'ava';
 import { code } from '../../../test/support/csi-driver.ts';
 import { unknownDriver } from './csi-driver-objects.ts';
 import { CsiError } from './csi-error.ts';
 import { csiPod, driverName, fakeCsiNode, inlineVolume, nodeName, persistentVolume } from './csi-node.fake.ts';
+import { PodTokens } from './pod-tokens.ts';
 import { attachmentName, inlineVolumeHandle, stagingDirectoryName } from './volume-names.ts';
 
 const signal = new AbortController().signal;
@@ -432,6 +442,58 @@ test('requiresRepublish: published again at each look, and a failure leaves the 
   t.deepEqual(node.woken, ['uid-web'], 'the pod is looked at again by itself');
 });
 
+test('a driver that does not answer keeps no container from starting with the volume that its pod has', async (t) => {
+  const node = await fakeCsiNode(t);
+  const pod = csiPod('web');
+  const mounted = await node.volumes.setUp(persistentVolume(pod), signal);
+  const grown = persistentVolume(pod, {}, { capacity: { volume: '2Gi', claimStatus: '1Gi' } });
+  const release = node.driver.hold('NodeExpandVolume');
+  const waiting = node.volumes.setUp(grown, signal);
+  while (node.driver.count('NodeExpandVolume') === 0) await new Promise((resolve) => setTimeout(resolve, 5));
+  await node.clock.advance(2_000);
+  t.deepEqual(await waiting, mounted);
+  t.deepEqual(node.events, [], 'the driver has not answered yet, not even with an error');
+  const again = node.volumes.setUp(grown, signal);
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  await node.clock.advance(2_000);
+  await again;
+  t.is(node.driver.count('NodeExpandVolume'), 1, 'it is asked once');
+  // The end of the pod does not wait for it either.
+  await node.volumes.tearDown('uid-web', 'pv-1', signal);
+  t.is(node.driver.published.size + node.table.targets.size, 0);
+  release();
+});
+
+test('a mount that went away meanwhile is made anew: nothing is written to the node in its place', async (t) => {
+  const node = await fakeCsiNode(t);
+  const volume = persistentVolume(csiPod('web'));
+  const { hostPath } = await node.volumes.setUp(volume, signal);
+  // As when a driver that serves its volumes itself (FUSE) was killed.
+  node.table.targets.clear();
+  node.driver.published.clear();
+  node.driver.staged.clear();
+  rmSync(hostPath, { recursive: true });
+  t.is((await node.volumes.setUp(volume, signal)).hostPath, hostPath);
+  t.true(node.table.targets.has(hostPath));
+  t.is(node.driver.count('NodeStageVolume'), 2);
+  t.is(node.driver.count('NodePublishVolume'), 2);
+});
+
+test('a token that is due but good serves while the API server is away', async (t) => {
+  const node = await fakeCsiNode(t);
+  let isAway = false;
+  const tokens = new PodTokens(async () => {
+    if (isAway) throw new Error('connection refused');
+    return { token: 'a', expiresAtMs: node.clock.now() + 1_000_000 };
+  }, node.clock);
+  const text = await tokens.text(csiPod('web'), [{ audience: 'x' }], 'volume');
+  isAway = true;
+  await node.clock.advance(900_000);
+  t.is(await tokens.text(csiPod('web'), [{ audience: 'x' }], 'volume'), text);
+  await node.clock.advance(200_000);
+  await t.throwsAsync(tokens.text(csiPod('web'), [{ audience: 'x' }], 'volume'), { code: 'CSI_API' });
+});
+
 test('a volume that has grown is expanded once, and its claim is told', async (t) => {
   const node = await fakeCsiNode(t);
   const pod = csiPod('web');
@@ -557,6 +619,25 @@ test('a directory without a record: removed when nothing is mounted there, else 
   await node.clock.advance(1000);
   await node.volumes.tearDown('uid-web', 'pv-1', signal);
   t.false(existsSync(dirname(mount)));
+});
+
+test('a driver that is gone for good: what docs/volumes.md says lets the pod go, and the volume may be used again', async (t) => {
+  const node = await fakeCsiNode(t);
+  const { hostPath } = await node.volumes.setUp(persistentVolume(csiPod('web')), signal);
+  node.context.drivers.delete(driverName);
+  await t.throwsAsync(node.volumes.tearDown('uid-web', 'pv-1', signal), { code: 'CSI_DRIVER_MISSING' });
+  const staging = [...node.table.targets.keys()].find((path) => path.endsWith('/globalmount')) ?? '';
+  for (const path of [hostPath, staging]) node.table.targets.delete(path);
+  node.driver.published.clear();
+  node.driver.staged.clear();
+  rmSync(join(dirname(hostPath), 'vol_data.json'));
+  await node.volumes.tearDown('uid-web', 'pv-1', signal);
+  t.false(existsSync(dirname(hostPath)));
+  node.connectDriver();
+  await node.volumes.setUp(persistentVolume(csiPod('next')), signal);
+  await node.volumes.tearDown('uid-next', 'pv-1', signal);
+  t.is(node.driver.count('NodeStageVolume'), 2);
+  t.is(node.driver.count('NodeUnstageVolume'), 1);
 });
 
 test('a damaged record is told, nothing is deleted, and no volume is unstaged that it may have', async (t) => {

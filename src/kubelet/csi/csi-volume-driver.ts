@@ -4,7 +4,7 @@
  * Layer: kubelet/csi. What one operation does is in mount-volume.ts, unmount-volume.ts and expand-volume.ts.
  */
 import { KeyedBackoff } from '../../base/backoff.ts';
-import type { CancelTimer } from '../../base/clock.ts';
+import { type CancelTimer, sleep } from '../../base/clock.ts';
 import { KeyedLock } from '../../base/keyed-lock.ts';
 import { errorLine } from '../../observe/keelson-error.ts';
 import { warning } from '../pods/pod-events.ts';
@@ -13,7 +13,7 @@ import type { DriverVolume, MountedVolume, VolumeDriver } from '../volumes/volum
 import type { CsiContext } from './csi-context.ts';
 import { CsiError } from './csi-error.ts';
 import { expandVolume, wantedBytes } from './expand-volume.ts';
-import { findMounted, mountVolume, placesOfVolume, publishVolume, userOf } from './mount-volume.ts';
+import { findMounted, isThere, mountVolume, placesOfVolume, publishVolume, userOf } from './mount-volume.ts';
 import { type CsiVolume, handleOf, prepareCalls } from './prepare-calls.ts';
 import { removeUnrecorded, unmountVolume } from './unmount-volume.ts';
 import { recordOf, type VolumeUser } from './volume-record.ts';
@@ -43,6 +43,8 @@ export interface HeldVolume {
 /** pkg/util/goroutinemap/exponentialbackoff: 500 ms to 2 m 2 s. */
 const backoffLimits = { initialMs: 500, maxMs: 122_000 };
 const defaultLookAgainMs = 60_000;
+/** How long a pod that has its volume waits for a driver to publish it again or to grow it: a container may want to start. */
+const upkeepPatienceMs = 2_000;
 
 const keyOf = ({ podUid, specName }: VolumeUser): string => `${podUid}/${specName}`;
 
@@ -57,6 +59,8 @@ export class CsiVolumeDriver implements VolumeDriver<CsiSource> {
   /** Pods that wait for a driver to register. */
   readonly #waiting = new Map<string, Set<string>>();
   readonly #timers = new Map<string, CancelTimer>();
+  /** What a driver is asked for volumes that their pods have. */
+  readonly #upkeeps = new Map<string, { done: Promise<void>; scope: AbortController }>();
 
   constructor(context: CsiContext, options: CsiVolumeDriverOptions) {
     this.#context = context;
@@ -66,16 +70,18 @@ export class CsiVolumeDriver implements VolumeDriver<CsiSource> {
 
   /** @throws KeelsonError (CsiError, VolumeError), Node's errors, or the signal's reason */
   async setUp(volume: DriverVolume<CsiSource>, signal: AbortSignal): Promise<MountedVolume> {
+    const held = await this.#stillHeld(volume);
+    if (held !== undefined) {
+      await this.#upkeep(volume, held, signal);
+      this.#lookAgain(held);
+      return held.mounted;
+    }
     const key = volumeKey(volume.source.csi.driver, handleOf(volume));
     return this.#locked(key, signal, async () => {
-      const held = this.#held.get(keyOf(userOf(volume)));
-      const isNew = held === undefined;
-      const current = held ?? (await this.#tried(userOf(volume), signal, () => this.#mount(volume, signal)));
-      if (!isNew && this.#context.objects.peek(current.driver)?.requiresRepublish)
-        await this.#republish(volume, signal);
-      await this.#expand(volume, current, signal);
-      this.#lookAgain(current);
-      return current.mounted;
+      const mounted = await this.#tried(userOf(volume), signal, () => this.#mount(volume, signal));
+      await this.#expand(volume, mounted, signal);
+      this.#lookAgain(mounted);
+      return mounted.mounted;
     });
   }
 
@@ -85,6 +91,7 @@ export class CsiVolumeDriver implements VolumeDriver<CsiSource> {
     // Read without the lock, whose key is in it; a mount under way has written it before it asked the driver.
     const first = await recordOf(user, this.#context.paths);
     const key = first === undefined ? keyOf(user) : volumeKey(first.driverName, first.volumeHandle);
+    this.#upkeeps.get(keyOf(user))?.scope.abort(new Error('the volume is taken away'));
     await this.#locked(key, signal, () =>
       this.#tried(user, signal, async () => {
         const record = await recordOf(user, this.#context.paths);
@@ -120,6 +127,53 @@ export class CsiVolumeDriver implements VolumeDriver<CsiSource> {
   stop(): void {
     for (const cancel of this.#timers.values()) cancel();
     this.#timers.clear();
+    for (const { scope } of this.#upkeeps.values()) scope.abort(new Error('the CSI part stops'));
+  }
+
+  /** The mount table is asked: a container that started without the mount would write to the node's own disk. */
+  async #stillHeld(volume: CsiVolume): Promise<HeldVolume | undefined> {
+    const key = keyOf(userOf(volume));
+    const held = this.#held.get(key);
+    if (held === undefined || (await isThere(volume, held.target, this.#context))) return held;
+    this.#context.log.warn({ volume: volume.subject, target: held.target }, 'the mount is gone; it is made anew');
+    this.#held.delete(key);
+    this.#context.staged.delete(volumeKey(held.driver, held.volumeHandle));
+    return undefined;
+  }
+
+  /** Goes on by itself after a while: the pod has its volume, whether the driver answers or not. */
+  async #upkeep(volume: CsiVolume, held: HeldVolume, signal: AbortSignal): Promise<void> {
+    const republishes = this.#context.objects.peek(held.driver)?.requiresRepublish === true;
+    if (!republishes && wantedBytes(volume) === undefined) return;
+    const key = keyOf(userOf(volume));
+    const { done } = this.#upkeeps.get(key) ?? this.#startUpkeep(key, volume, held, republishes);
+    const waiting = new AbortController();
+    const late = sleep(upkeepPatienceMs, AbortSignal.any([signal, waiting.signal]), this.#context.clock);
+    try {
+      await Promise.race([done, late]);
+    } finally {
+      waiting.abort();
+      late.catch(() => undefined);
+    }
+  }
+
+  #startUpkeep(key: string, volume: CsiVolume, held: HeldVolume, republishes: boolean) {
+    const scope = new AbortController();
+    const { signal } = scope;
+    const done = this.#lock
+      .run(volumeKey(held.driver, held.volumeHandle), async () => {
+        if (signal.aborted || this.#held.get(key) !== held) return;
+        if (republishes) await this.#republish(volume, signal);
+        await this.#expand(volume, held, signal);
+      })
+      .catch((error: unknown) => {
+        if (!signal.aborted)
+          this.#context.log.warn({ volume: volume.subject, error: errorLine(error) }, 'upkeep failed');
+      })
+      .finally(() => this.#upkeeps.delete(key));
+    const upkeep = { done, scope };
+    this.#upkeeps.set(key, upkeep);
+    return upkeep;
   }
 
   async #mount(volume: CsiVolume, signal: AbortSignal): Promise<HeldVolume> {

@@ -43,9 +43,13 @@ export async function findMounted(volume: CsiVolume, context: CsiContext): Promi
     throw new CsiError('CSI_RECORD', message, { object: volume.subject, fix: 'delete the pod and create it anew' });
   }
   if (record.stage !== 'done') return undefined;
-  const isThere =
-    (await isMounted(context, places.target)) || (volume.mode === 'Block' && (await isBlockDevice(places.target)));
-  return isThere ? { hostPath: places.target, ownership: record.ownership ?? 'leave' } : undefined;
+  if (!(await isThere(volume, places.target, context))) return undefined;
+  return { hostPath: places.target, ownership: record.ownership ?? 'leave' };
+}
+
+/** Whether what was published is there now. */
+export async function isThere({ mode }: CsiVolume, target: string, context: CsiContext): Promise<boolean> {
+  return (await isMounted(context, target)) || (mode === 'Block' && (await isBlockDevice(target)));
 }
 
 /** @throws CsiError CSI_REFUSED or CSI_UNCERTAIN, Node's errors, or the signal's reason */

@@ -63,6 +63,8 @@ export class PodTokens {
       tokens.set(key, held);
       return held;
     } catch (cause) {
+      // Due, but good for a while: the driver need not know that the API server is away.
+      if (known !== undefined && known.expiresAtMs > this.#clock.now()) return known;
       throw new CsiError('CSI_API', `no service account token for its driver: ${errorLine(cause)}`, {
         object: subject,
         fix: 'check that the service account exists and that the API server answers',

@@ -33,6 +33,7 @@ export async function removeUnrecorded({ podUid, specName }: VolumeUser, context
   await removeEmptyDirectory(context.paths.target(podUid, specName));
   await removeRecord(directory);
   await removeLink({ podUid, specName }, context);
+  for (const key of await context.users.forget({ podUid, specName })) context.staged.delete(key);
 }
 
 /** @throws CsiError, Node's errors, or the signal's reason */

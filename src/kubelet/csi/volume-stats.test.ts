@@ -18,16 +18,20 @@ test('numbers come from the driver, for what is mounted', async (t) => {
     inodesFree: 90,
     inodesUsed: 10,
     abnormal: undefined,
+    trouble: undefined,
   };
   t.deepEqual(await read('uid-web', 'pv-1', signal), numbers);
   driver.condition = { abnormal: true, message: 'disk is failing' };
   t.deepEqual(await read('uid-web', 'pv-1', signal), numbers, 'not before it offers VOLUME_CONDITION');
   driver.capabilities.push('VOLUME_CONDITION');
-  for (let i = 0; i < 3; i++) t.is((await read('uid-web', 'pv-1', signal))?.abnormal, 'disk is failing');
+  for (let i = 0; i < 3; i++)
+    t.like(await read('uid-web', 'pv-1', signal), { abnormal: true, trouble: 'disk is failing' });
   t.deepEqual(
     events.map(({ reason, message }) => `${reason} ${message}`),
     ['VolumeConditionAbnormal Volume data: disk is failing'],
   );
+  driver.condition = { abnormal: false, message: '' };
+  t.like(await read('uid-web', 'pv-1', signal), { abnormal: false, trouble: undefined });
   driver.capabilities = [];
   t.is(await read('uid-web', 'pv-1', signal), undefined);
 });

@@ -17,8 +17,10 @@ export interface CsiVolumeStats {
   readonly inodes: number | undefined;
   readonly inodesFree: number | undefined;
   readonly inodesUsed: number | undefined;
-  /** What is wrong with the volume; undefined when nothing is, or the driver does not watch. */
-  readonly abnormal: string | undefined;
+  /** Whether anything is wrong with the volume; undefined when the driver does not watch. */
+  readonly abnormal: boolean | undefined;
+  /** What is wrong. */
+  readonly trouble: string | undefined;
 }
 
 export interface CsiStatsOptions {
@@ -47,12 +49,13 @@ export function csiVolumeStats({ held, drivers, recordEvent }: CsiStatsOptions):
     const { volumeHandle: volumeId, target: volumePath } = volume;
     const answer = await service.volumeStats({ volumeId, volumePath, stagingTargetPath }, signal);
     const stats = readStats(answer, capabilities.has('VOLUME_CONDITION'));
-    if (stats.abnormal !== undefined && told.get(volume) !== stats.abnormal) {
-      const message = `Volume ${volume.volume.name}: ${stats.abnormal}`;
+    const { trouble } = stats;
+    if (trouble !== undefined && told.get(volume) !== trouble) {
+      const message = `Volume ${volume.volume.name}: ${trouble}`;
       recordEvent(volume.volume.pod, warning('VolumeConditionAbnormal', message));
     }
-    if (stats.abnormal === undefined) told.delete(volume);
-    else told.set(volume, stats.abnormal);
+    if (trouble === undefined) told.delete(volume);
+    else told.set(volume, trouble);
     return stats;
   };
 
@@ -78,7 +81,7 @@ export function readStats(
     value !== undefined && Number.isSafeInteger(value) && value >= 0 ? value : undefined;
   const bytes = usage.find(({ unit }) => unit === 'BYTES');
   const inodes = usage.find(({ unit }) => unit === 'INODES');
-  const isAbnormal = watchesCondition && volumeCondition?.abnormal === true;
+  const abnormal = watchesCondition ? volumeCondition?.abnormal : undefined;
   return {
     capacityBytes: amount(bytes?.total),
     availableBytes: amount(bytes?.available),
@@ -86,6 +89,7 @@ export function readStats(
     inodes: amount(inodes?.total),
     inodesFree: amount(inodes?.available),
     inodesUsed: amount(inodes?.used),
-    abnormal: isAbnormal ? (volumeCondition?.message || 'its driver gave no reason').slice(0, maxMessage) : undefined,
+    abnormal,
+    trouble: abnormal ? (volumeCondition?.message || 'its driver gave no reason').slice(0, maxMessage) : undefined,
   };
 }

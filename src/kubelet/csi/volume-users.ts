@@ -42,6 +42,14 @@ export class VolumeUsers {
     this.#damaged.delete(userKey(user));
   }
 
+  /** Of a volume whose record somebody removed by hand. @returns what nobody uses any more */
+  async forget(user: VolumeUser): Promise<string[]> {
+    await this.#load();
+    const used = [...this.#users.keys()];
+    for (const key of used) await this.delete(key, user);
+    return used.filter((key) => !this.#users.has(key));
+  }
+
   /** Whether anybody but `user` has the volume, or may have it. */
   async hasOthers(key: string, user: VolumeUser): Promise<boolean> {
     await this.#load();

@@ -8,6 +8,7 @@ import { FakeRuntime } from '../../cri/fake-runtime.ts';
 import { silentLogger } from '../../observe/logger.ts';
 import type { HostReader } from '../node/node-measurements.ts';
 import type { ContainerPhase, ContainerRecord } from '../plan/runtime-state.ts';
+import type { PodVolumes } from '../pods/pod-context.ts';
 import type { ServedPod } from '../server/served-pods.ts';
 import { apiPod, podStats } from './evictable-pod.fake.ts';
 import { createNodeSignals, podUsage } from './node-signals.ts';
@@ -19,18 +20,27 @@ const never = new AbortController().signal;
 test('a pod has made room when its volumes were removed', async (t) => {
   const releases = new PodReleases();
   const work = Promise.withResolvers<void>();
-  const volumes = releases.watch({ teardown: (_uid: string) => work.promise, mount: () => 'kept' });
+  const told: unknown[][] = [];
+  const volumes = releases.watch({
+    teardown(...about: Parameters<PodVolumes['teardown']>) {
+      told.push(about);
+      return work.promise;
+    },
+    mount: () => 'kept',
+  });
   t.is(volumes.mount(), 'kept');
   let done = false;
   const waiting = releases.released('a', never).then(() => {
     done = true;
   });
-  const teardown = volumes.teardown('a');
+  const about = ['a', never, undefined] as const;
+  const teardown = volumes.teardown(...about);
   await settle();
   t.false(done);
   work.resolve();
   await Promise.all([teardown, waiting]);
   t.true(done);
+  t.deepEqual(told, [[...about]]);
 });
 
 test('a teardown that fails, or another pod, releases nobody; who leaves is told why', async (t) => {

@@ -11,8 +11,9 @@ export class PodReleases {
   watch<T extends Pick<PodVolumes, 'teardown'>>(volumes: T): T {
     return {
       ...volumes,
-      teardown: async (uid: string, signal?: AbortSignal): Promise<void> => {
-        await volumes.teardown(uid, signal);
+      teardown: async (...about: Parameters<PodVolumes['teardown']>): Promise<void> => {
+        const [uid] = about;
+        await volumes.teardown(...about);
         for (const resolve of this.#waiting.get(uid) ?? []) resolve();
         this.#waiting.delete(uid);
       },

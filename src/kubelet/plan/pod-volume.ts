@@ -14,6 +14,8 @@ export type PodVolume =
       readonly readOnly: boolean;
       /** Whether the runtime may give it the container's SELinux label; never what others use, too. */
       readonly relabel: boolean;
+      /** Why its files are those of an earlier look; undefined when they are up to date. */
+      readonly stale?: Error | undefined;
     }
   | { readonly kind: 'device'; readonly hostPath: string; readonly readOnly: boolean }
   /** The runtime mounts it; to be pulled before. */

@@ -1,13 +1,13 @@
 /** Registration of plugins over real sockets in a real directory: who comes, who goes, and who is refused. */
-import { mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
+import { pino } from 'pino';
 import { TestCsiDriver } from '../../../test/support/csi-driver.ts';
 import { systemClock } from '../../base/clock.ts';
 import { KeelsonError } from '../../observe/keelson-error.ts';
-import { silentLogger } from '../../observe/logger.ts';
 import { type Plugin, type PluginHandler, PluginRegistry } from './plugin-registry.ts';
 import { connectRegistration } from './registration-client.ts';
 
@@ -27,6 +27,7 @@ function setUp(t: ExecutionContext) {
   const log: string[] = [];
   const failures: unknown[] = [];
   const seen: Plugin[] = [];
+  const warnings: string[] = [];
   const handler: PluginHandler = {
     async register(plugin) {
       seen.push(plugin);
@@ -44,7 +45,7 @@ function setUp(t: ExecutionContext) {
     handlers: new Map([['CSIPlugin', handler]]),
     connect: connectRegistration,
     clock: systemClock,
-    log: silentLogger,
+    log: pino({ level: 'warn' }, { write: (line: string) => void warnings.push(line) }),
   });
   const plugin = (name: string, options: object = {}): TestCsiDriver => {
     const driver = new TestCsiDriver({
@@ -61,7 +62,7 @@ function setUp(t: ExecutionContext) {
     await registry.stop();
     rmSync(root, { recursive: true, force: true });
   });
-  return { root, directory, registry, log, failures, seen, plugin };
+  return { root, directory, registry, log, failures, seen, plugin, warnings };
 }
 
 test('a plugin that is there, one that comes, and one that goes', async (t) => {
@@ -101,6 +102,45 @@ test('sockets in subdirectories count; hidden ones and other files do not', asyn
   await registry.settled();
   t.deepEqual(log, ['+deep']);
 });
+
+test('symlinks are left out, whatever they lead to, and hold up no other', async (t) => {
+  const { root, registry, directory, log, plugin } = setUp(t);
+  mkdirSync(join(directory, 'sub'), { recursive: true });
+  symlinkSync('loop.sock', join(directory, 'loop.sock'));
+  symlinkSync('/proc/1/root/none', join(directory, 'dangling.sock'));
+  symlinkSync('..', join(directory, 'sub/up'));
+  const outside = plugin('outside', { registryDirectory: join(root, 'elsewhere') });
+  await outside.register();
+  symlinkSync(outside.registrationSocket, join(directory, 'outside.sock'));
+  const honest = plugin('honest');
+  await honest.register();
+  await registry.start();
+  await until('honest is told', () => honest.notices.length === 1);
+  await registry.look();
+  await registry.settled();
+  t.deepEqual(log, ['+honest']);
+});
+
+for (const [what, versions] of [
+  ['one long text', ['1'.repeat(1_000_000)]],
+  ['many texts', Array.from({ length: 1_000 }, () => '1.0.0')],
+] as const) {
+  test(`a plugin that says far too much of itself never comes to its handler: ${what}`, async (t) => {
+    const { registry, seen, plugin, warnings } = setUp(t);
+    const driver = plugin('big', { versions });
+    const honest = plugin('honest');
+    await driver.register();
+    await honest.register();
+    await registry.start();
+    await until('honest is told', () => honest.notices.length === 1);
+    await until('big is refused', () => warnings.some((line) => line.includes('longer than any honest answer')));
+    t.deepEqual(
+      seen.map(({ name }) => name),
+      ['honest'],
+    );
+    t.deepEqual(driver.notices, []);
+  });
+}
 
 test('a plugin that restarts on the same path is registered anew without being missed', async (t) => {
   const { registry, log, plugin } = setUp(t);

@@ -8,6 +8,7 @@ import { nextDelay } from '../../base/backoff.ts';
 import { type Clock, sleep } from '../../base/clock.ts';
 import { errorLine, KeelsonError } from '../../observe/keelson-error.ts';
 import type { Logger } from '../../observe/logger.ts';
+import type { PluginInfo } from './messages.generated.ts';
 import { PluginError } from './plugin-error.ts';
 import { type FoundSockets, PluginSockets } from './plugin-sockets.ts';
 import type { RegistrationClient } from './registration-client.ts';
@@ -155,6 +156,7 @@ class PluginWorker {
     const client = connect(this.#path);
     try {
       const info = await client.getInfo(signal);
+      if (!isSmall(info)) throw this.#tooLarge();
       const plugin: Plugin = {
         type: info.type,
         name: info.name,
@@ -198,6 +200,13 @@ class PluginWorker {
     return this.#options.handlers.get(type);
   }
 
+  #tooLarge(): PluginError {
+    return new PluginError('PLUGIN_REFUSED', 'what it says of itself is longer than any honest answer', {
+      object: `plugin socket ${this.#path}`,
+      fix: 'remove the plugin from this node',
+    });
+  }
+
   #noHandler({ type }: Plugin): PluginError {
     const known = [...this.#options.handlers.keys()].join(', ');
     return new PluginError('PLUGIN_REFUSED', `plugins of type ${shown(type)} are not supported on this node`, {
@@ -206,6 +215,10 @@ class PluginWorker {
     });
   }
 }
+
+/** It is kept, logged and sent on: a message may have 16 MiB. */
+const isSmall = ({ type, name, endpoint, supportedVersions }: PluginInfo): boolean =>
+  [type, name, endpoint, ...supportedVersions].every((text) => text.length <= 4096) && supportedVersions.length <= 64;
 
 const toldLine = (error: unknown): string =>
   error instanceof KeelsonError ? error.toLine() : 'the node agent failed to register the plugin, see its log';

@@ -1,10 +1,11 @@
 /**
  * Which plugin sockets are below `plugins_registry/`: watched, and looked through anew whenever anything changes there.
- * Layer: kubelet/plugins (edge: disk). Opens no socket and knows no plugin.
+ * Layer: kubelet/plugins (edge: disk). Opens no socket and knows no plugin. Symlinks are left out: what they lead to may lie
+ * behind a server that does not answer, or be another daemon's socket.
  * Source of the rules: pkg/kubelet/pluginmanager/pluginwatcher/plugin_watcher.go.
  */
 import { type FSWatcher, watch } from 'node:fs';
-import { mkdir, readdir, stat } from 'node:fs/promises';
+import { lstat, mkdir, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { CancelTimer, Clock } from '../../base/clock.ts';
 import { hasErrorCode } from '../../base/errors.ts';
@@ -28,6 +29,7 @@ const settleMs = 50;
 const rescanMs = 60_000;
 /** More are nobody's honest need: a node has a handful. */
 const maxSockets = 512;
+const maxDirectories = 256;
 const maxDepth = 8;
 /** sockaddr_un.sun_path in linux/un.h: 108 bytes with the closing zero. */
 const longestSocketPath = 107;
@@ -106,16 +108,17 @@ export class PluginSockets {
     // Watched before it is read: what comes in between is seen by one of the two.
     this.#watch(directory);
     directories.add(directory);
-    const entries = await readdir(directory, { withFileTypes: true }).catch(ifGone);
+    const entries = await readdir(directory, { withFileTypes: true }).catch(depth === 0 ? ifGone : ifUnreadable);
     for (const entry of entries ?? []) {
       if (entry.name.startsWith('.') || sockets.size >= maxSockets) continue;
       const path = join(directory, entry.name);
       if (entry.isDirectory()) {
-        if (depth < maxDepth) await this.#collect(path, depth + 1, sockets, directories);
+        if (depth < maxDepth && directories.size < maxDirectories)
+          await this.#collect(path, depth + 1, sockets, directories);
         continue;
       }
-      if (Buffer.byteLength(path) > longestSocketPath) continue;
-      const found = await stat(path, { bigint: true }).catch(ifGone);
+      if (!entry.isSocket() || Buffer.byteLength(path) > longestSocketPath) continue;
+      const found = await lstat(path, { bigint: true }).catch(ifUnreadable);
       // Not the time of its last change: a plugin may set the mode of its socket after it has bound it.
       if (found?.isSocket()) sockets.set(path, `${found.dev}:${found.ino}:${found.birthtimeNs}`);
     }
@@ -149,6 +152,9 @@ export class PluginSockets {
     this.#cancelTimer = this.#options.clock.after(settleMs, () => void this.look());
   }
 }
+
+/** One entry that makes trouble is nobody else's. */
+const ifUnreadable = (): undefined => undefined;
 
 function ifGone(error: unknown): undefined {
   if (hasErrorCode(error, 'ENOENT', 'ENOTDIR')) return undefined;

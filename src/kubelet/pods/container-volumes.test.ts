@@ -67,6 +67,24 @@ test('a part that cannot be bound is the configuration of the container that is 
   await node.until('it runs', () => node.running('main') !== undefined, 1000);
 });
 
+test('files of before keep no container from starting again; what is missing is told until it is there', async (t) => {
+  let stale: Error | undefined;
+  const node = await nodeWith(t, {}, { mount: async () => new Map([['data', { ...data, stale }]]) });
+  const main = busybox('main', { volumeMounts: [{ name: 'data', mountPath: '/d' }] });
+  node.set(staticPod('web', { containers: [main], volumes: named('data') }));
+  const kubelet = await node.start();
+  const error = (): string | undefined => kubelet.status().pods[0]?.error;
+  await node.until('it runs', () => node.running('main') !== undefined);
+  const first = node.running('main')?.id;
+  stale = new VolumeError('VOLUME_OBJECT_MISSING', 'configMap team/c does not exist', { object: 'volume data' });
+  node.exit('main', 1);
+  await node.until('it runs again', () => ![undefined, first].includes(node.running('main')?.id), 1000);
+  await node.until('it is told', () => /does not exist/.test(error() ?? ''), 100);
+  t.true(node.events.some((event) => event.includes('FailedMount: volume data: configMap team/c does not exist')));
+  stale = undefined;
+  await node.until('nothing is missing', () => error() === undefined, 1000);
+});
+
 test('variables come from files that an init container wrote', async (t) => {
   const node = await nodeWith(
     t,

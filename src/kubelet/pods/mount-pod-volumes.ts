@@ -8,7 +8,10 @@ import type { PodVolumes } from '../plan/pod-volume.ts';
 import type { PodContext, PodMemory } from './pod-context.ts';
 import { warning } from './pod-events.ts';
 
-/** @throws VolumeError; the volumes count as stale then */
+/**
+ * Volumes whose files could not be brought up to date are among what is returned, but count as stale: containers may start with
+ * them, and the next pass tries again. @throws VolumeError; the volumes count as stale then, too
+ */
 export async function mountVolumes(
   pod: Pod,
   memory: PodMemory,
@@ -19,10 +22,22 @@ export async function mountVolumes(
     await context.objectsKnown(pod, signal);
     // Before, not after: what changes while files are written comes again.
     memory.volumesStale = false;
-    return await context.volumes.mount(pod, signal);
+    const volumes = await context.volumes.mount(pod, signal);
+    const stale = staleReason(volumes);
+    if (stale !== undefined) {
+      memory.volumesStale = true;
+      context.recordEvent(pod, warning('FailedMount', errorLine(stale)));
+    }
+    return volumes;
   } catch (error) {
     memory.volumesStale = true;
     if (!signal.aborted) context.recordEvent(pod, warning('FailedMount', errorLine(error)));
     throw error;
   }
+}
+
+/** Why files of the pod are not up to date; undefined when all are. */
+export function staleReason(volumes: PodVolumes): Error | undefined {
+  const reasons = [...volumes.values()].flatMap((volume) => (volume.kind === 'path' && volume.stale) || []);
+  return reasons.length > 1 ? new AggregateError(reasons) : reasons[0];
 }

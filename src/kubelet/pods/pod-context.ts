@@ -66,8 +66,8 @@ export interface PodVolumes {
   ): Promise<ReadonlyMap<number, string>>;
   /** Text of a file in a volume; undefined when there is none. Throws VolumeError. */
   readEnvFile(volumePath: string, path: string, subject: string): Promise<string | undefined>;
-  /** Unmounts and removes everything of the pod; idempotent. */
-  teardown(uid: string, signal?: AbortSignal): Promise<void>;
+  /** Unmounts and removes everything of the pod; idempotent. @param pod for events; undefined for an orphan */
+  teardown(uid: string, signal?: AbortSignal, pod?: Pod): Promise<void>;
 }
 
 /** Pulls and finds images; implemented by images/. */

@@ -10,7 +10,7 @@ import { describeOperation, type PodOperation } from '../plan/pod-operation.ts';
 import { isApiPod, isTerminal } from '../plan/pod-origin.ts';
 import { podAddresses } from '../status/pod-status.ts';
 import { applyResize } from './apply-resize.ts';
-import { mountVolumes } from './mount-pod-volumes.ts';
+import { mountVolumes, staleReason } from './mount-pod-volumes.ts';
 import type { PodContext, PodMemory } from './pod-context.ts';
 import { warning } from './pod-events.ts';
 import { publishStatus } from './publish-status.ts';
@@ -63,7 +63,9 @@ export async function syncPod(
     const retryAtMs = await startWhatMustStart(pod, actions.operations, memory, context, signal);
     if (retryAtMs !== undefined) wakes.push(retryAtMs);
   } else if (memory.volumesStale && !actions.completed) {
-    await mountVolumes(pod, memory, context, signal);
+    const stale = staleReason(await mountVolumes(pod, memory, context, signal));
+    // Nothing waits for the files but whoever looks at this pod.
+    if (stale !== undefined) throw stale;
   }
   const after = context.cache.get(uid);
   context.probes.follow(pod, after, { terminating: false });
@@ -112,7 +114,7 @@ async function keepEnded(pod: Pod, memory: PodMemory, context: PodContext, signa
   publishStatus(pod, context.cache.get(uid), memory, context, { terminating: true });
   // What a manifest's containers said last is read from there by a successor; the API server remembers for others.
   if (isApiPod(pod) && !memory.volumesGone) {
-    await context.volumes.teardown(uid, signal);
+    await context.volumes.teardown(uid, signal, pod);
     memory.volumesGone = true;
   }
   await context.cgroups?.remove(uid);

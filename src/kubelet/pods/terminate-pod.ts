@@ -45,7 +45,7 @@ export async function terminatePod(request: TerminateRequest, context: PodContex
   for (const sandbox of stopped.sandboxes) await context.runtime.stopPodSandbox({ podSandboxId: sandbox.id });
   context.probes.forget(uid);
   request.onStopped(stopped);
-  await context.volumes.teardown(uid, request.signal);
+  await context.volumes.teardown(uid, request.signal, pod);
   await context.cgroups?.remove(uid);
   request.onReleased?.();
   for (const sandbox of stopped.sandboxes) await context.runtime.removePodSandbox({ podSandboxId: sandbox.id });

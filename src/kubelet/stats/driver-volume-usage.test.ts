@@ -105,7 +105,14 @@ test('metrics tell each claim once, and only what is known', async (t) => {
   });
   const driverVolumes = new Map([
     ['a', [usage('x', 'shared', figures(1)), usage('inline', undefined, figures(9))]],
-    ['b', [usage('y', 'shared', figures(2)), usage('z', 'half', { ...figures(3), inodes: undefined })]],
+    [
+      'b',
+      [
+        usage('y', 'shared', figures(2)),
+        usage('z', 'half', { ...figures(3), inodes: undefined, abnormal: true }),
+        usage('w', 'well', { ...figures(3), usedBytes: undefined, inodes: undefined, abnormal: false }),
+      ],
+    ],
   ]);
   const registry = createRegistry('0');
   registerVolumeMetrics(registry, async () => driverVolumes);
@@ -117,7 +124,11 @@ test('metrics tell each claim once, and only what is known', async (t) => {
   ]);
   t.deepEqual(of('inodes'), ['kubelet_volume_stats_inodes{namespace="default",persistentvolumeclaim="shared"} 10']);
   for (const name of ['capacity_bytes', 'available_bytes', 'inodes_free', 'inodes_used'])
-    t.is(of(name).length, 2, name);
+    t.is(of(name).length, 3, name);
+  t.deepEqual(of('health_status_abnormal'), [
+    'kubelet_volume_stats_health_status_abnormal{namespace="default",persistentvolumeclaim="half"} 1',
+    'kubelet_volume_stats_health_status_abnormal{namespace="default",persistentvolumeclaim="well"} 0',
+  ]);
   driverVolumes.clear();
   t.false((await registry.metrics()).includes('kubelet_volume_stats_used_bytes{'));
 });

@@ -18,6 +18,8 @@ export interface VolumeFigures {
   readonly inodes: number | undefined;
   readonly inodesFree: number | undefined;
   readonly inodesUsed: number | undefined;
+  /** Whether its driver says that something is wrong with it; undefined where nobody watches. */
+  readonly abnormal?: boolean | undefined;
 }
 
 /** undefined: there is nothing to measure, or not yet. */

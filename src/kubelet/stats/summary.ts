@@ -301,6 +301,7 @@ const driverVolumeStats = ({ name, claim, timeMs, figures }: DriverVolumeUsage):
   ...some('inodesUsed', figures.inodesUsed),
   name,
   ...some('pvcRef', claim && { name: claim.name, namespace: claim.namespace }),
+  ...some('volumeHealthStats', figures.abnormal === undefined ? undefined : { abnormal: figures.abnormal }),
 });
 
 const usedStats = (filesystem: FilesystemUsage, used: DiskUsage, timeMs: number): FsStats => ({

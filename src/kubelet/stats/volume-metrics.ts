@@ -13,9 +13,10 @@ const series = [
   ['inodes', 'Maximum number of inodes in the volume.', 'inodes'],
   ['inodes_free', 'Number of free inodes in the volume.', 'inodesFree'],
   ['inodes_used', 'Number of used inodes in the volume.', 'inodesUsed'],
+  ['health_status_abnormal', '1 when the driver says that the volume is abnormal, else 0.', 'abnormal'],
 ] as const satisfies readonly (readonly [string, string, keyof VolumeFigures])[];
 
-/** Once for a registry. @param read by pod UID, kept: six series that are read together measure once */
+/** Once for a registry. @param read by pod UID, kept: series that are read together measure once */
 export function registerVolumeMetrics(
   registry: Registry,
   read: () => Promise<ReadonlyMap<string, readonly DriverVolumeUsage[]>>,
@@ -36,7 +37,7 @@ export function registerVolumeMetrics(
             const key = `${claim.namespace}/${claim.name}`;
             if (told.has(key)) continue;
             told.add(key);
-            this.set({ namespace: claim.namespace, persistentvolumeclaim: claim.name }, value);
+            this.set({ namespace: claim.namespace, persistentvolumeclaim: claim.name }, Number(value));
           }
         }
       },

@@ -39,6 +39,18 @@ export async function writePayload(volume: Directory, payload: Payload, options:
   return !unchanged;
 }
 
+/** Whether an earlier run finished: every file of the present ones has the name that its readers use. */
+export async function isComplete(volume: Directory): Promise<boolean> {
+  const current = await currentName(volume);
+  if (current === undefined) return false;
+  await using directory = await volume.childIfPresent(current);
+  if (directory === undefined) return false;
+  for (const name of await directory.names()) {
+    if ((await volume.readlink(name)) !== `${dataLink}/${name}`) return false;
+  }
+  return true;
+}
+
 /** `..2026_01_31_23_59_59.` and a random part. */
 function datedDirectoryName(nowMs: number): string {
   const [date = '', time = ''] = new Date(nowMs).toISOString().split('.')[0]?.split('T') ?? [];

@@ -1,4 +1,5 @@
 /** Volumes of drivers among the others: resolved, asked for, given to the group, timed out, and taken away. */
+import { execFileSync } from 'node:child_process';
 import {
   chownSync,
   mkdirSync,
@@ -8,13 +9,17 @@ import {
   rmSync,
   statSync,
   symlinkSync,
+  truncateSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
+import { pino } from 'pino';
 import type { Pod, PodSpec, Volume, VolumeMount } from '../../api/core.ts';
 import { FakeClock } from '../../base/fake-clock.ts';
+import type { PodEvent } from '../pods/pod-events.ts';
+import { impatientClock } from './driver-bench.fake.ts';
 import { FakeDirectoryMounts } from './fake-mounts.ts';
 import { mountVolumes, type VolumeDependencies } from './mount-volumes.ts';
 import { createPodVolumes } from './pod-volumes.ts';
@@ -194,18 +199,35 @@ test('the end of the daemon is no failure of a volume', async (t) => {
 });
 
 asRoot('the group is given once for each mount, and only where the driver leaves it to the kubelet', async (t) => {
-  const { dependencies, ownership, path } = setup(t);
+  const { dependencies, ownership, path, mounts, rootDir } = setup(t);
   const securityContext = { fsGroup: 77 };
   const volumes = createPodVolumes({ ...dependencies, sources });
   const gid = (name: string): number => statSync(join(path(uid, 'pv-a'), name)).gid;
+  const again = () => createPodVolumes({ ...dependencies, sources }).mount(podWith([claim('a')], { securityContext }));
   await volumes.mount(podWith([claim('a')], { securityContext }));
   t.is(gid('.'), 77);
   writeFileSync(join(path(uid, 'pv-a'), 'later'), '');
   chownSync(join(path(uid, 'pv-a'), 'later'), 0, 0);
   await volumes.mount(podWith([claim('a')], { securityContext }));
   t.is(gid('later'), 0);
-  // A daemon that was killed knows nothing of it: Always walks again.
-  await createPodVolumes({ ...dependencies, sources }).mount(podWith([claim('a')], { securityContext }));
+  // A daemon that was killed finds it noted.
+  await again();
+  t.is(gid('later'), 0);
+  await createPodVolumes({ ...dependencies, sources }).mount(
+    podWith([claim('a')], { securityContext: { fsGroup: 78 } }),
+  );
+  t.is(gid('later'), 78);
+  await again();
+  t.is(gid('later'), 77);
+  // Mounted anew, somebody else may have had it meanwhile.
+  chownSync(join(path(uid, 'pv-a'), 'later'), 0, 0);
+  await mounts.unmount(path(uid, 'pv-a'));
+  await again();
+  t.is(gid('later'), 77);
+  // Half a note is none.
+  chownSync(join(path(uid, 'pv-a'), 'later'), 0, 0);
+  truncateSync(join(rootDir, `pods/${uid}/plugins/test~driver/pv-a/fs-group`), 10);
+  await again();
   t.is(gid('later'), 77);
   ownership.answer = 'leave';
   await volumes.mount(podWith([claim('left')], { securityContext }));
@@ -213,6 +235,76 @@ asRoot('the group is given once for each mount, and only where the driver leaves
   ownership.answer = 'fsGroup';
   await volumes.mount(podWith([claim('read', true)], { securityContext }));
   t.is(statSync(path(uid, 'pv-read')).gid, 0);
+});
+
+/** The events of what `work` does with the pod's volumes. */
+function eventsOf(dependencies: VolumeDependencies) {
+  const events: string[] = [];
+  const recordEvent = (_: Pod, { reason, message }: PodEvent): void => void events.push(`${reason} ${message}`);
+  return { events, volumes: createPodVolumes({ ...dependencies, sources, recordEvent }) };
+}
+
+test('what cannot be mapped as a device has an event of its own', async (t) => {
+  const { dependencies } = setup(t);
+  const { events, volumes } = eventsOf(dependencies);
+  const pod = podWith([claim('unbound')]);
+  const containers = [{ name: 'c', image: 'i', volumeDevices: [{ name: 'unbound', devicePath: '/dev/x' }] }];
+  await t.throwsAsync(volumes.mount({ ...pod, spec: { ...pod.spec, containers } }), { code: 'VOLUME_CLAIM' });
+  t.deepEqual(events, ['FailedMapVolume unbound: not bound']);
+});
+
+test('volumes that cannot be taken away are told from the second time on, and what was only detached at once', async (t) => {
+  const { dependencies, failing, mounts, path } = setup(t);
+  const { events, volumes } = eventsOf({ ...dependencies, clock: impatientClock });
+  const pod = podWith([claim('a'), { name: 'm', emptyDir: { medium: 'Memory' } }]);
+  const made = await volumes.mount(pod);
+  failing.add('pv-a');
+  await t.throwsAsync(volumes.teardown(uid, undefined, pod), { code: 'VOLUME_STILL_MOUNTED' });
+  t.deepEqual(events, []);
+  await t.throwsAsync(volumes.teardown(uid, undefined, pod));
+  t.is(events.length, 1);
+  t.true(events[0]?.startsWith(`FailedUnMount pod ${uid}: pv-a: in use: ${path(uid, 'pv-a')}`), events[0]);
+  failing.clear();
+  const memory = made.get('m');
+  mounts.busy.add(memory?.kind === 'path' ? memory.hostPath : '');
+  await volumes.teardown(uid, undefined, pod);
+  t.regex(events[1] ?? '', /^FailedUnMount .*\/m was still in use and could only be detached/);
+});
+
+asRoot('a tree that takes long to give away is told once, and the pod waits for it', async (t) => {
+  const { dependencies, path, clock } = setup(t);
+  const { events, volumes } = eventsOf(dependencies);
+  mkdirSync(path(uid, 'pv-a'), { recursive: true });
+  const files = Array.from({ length: 1000 }, (_, index) => join(path(uid, 'pv-a'), String(index)));
+  for (const file of files) writeFileSync(file, '');
+  const mounting = volumes.mount(podWith([claim('a')], { securityContext: { fsGroup: 77 } }));
+  while (!files.some((file) => statSync(file).gid === 77)) await new Promise((resolve) => setImmediate(resolve));
+  await clock.advance(30_000);
+  await mounting;
+  t.is(events.length, 1);
+  t.regex(events[0] ?? '', /^VolumePermissionChangeInProgress .*pv-a is taking longer than expected.*OnRootMismatch/);
+});
+
+asRoot('files that cannot be given away keep no pod from starting', async (t) => {
+  const { dependencies, path } = setup(t);
+  const warnings: unknown[] = [];
+  const log = pino({ level: 'warn' }, { write: (line: string) => void warnings.push(JSON.parse(line)) });
+  const volumes = createPodVolumes({ ...dependencies, sources, log });
+  mkdirSync(path(uid, 'pv-a'), { recursive: true });
+  for (const name of ['a', 'immutable', 'z']) writeFileSync(join(path(uid, 'pv-a'), name), '');
+  try {
+    execFileSync('chattr', ['+i', join(path(uid, 'pv-a'), 'immutable')], { stdio: 'ignore' });
+  } catch {
+    return t.pass('this file system knows no immutable files');
+  }
+  try {
+    await volumes.mount(podWith([claim('a')], { securityContext: { fsGroup: 77 } }));
+  } finally {
+    execFileSync('chattr', ['-i', join(path(uid, 'pv-a'), 'immutable')]);
+  }
+  const gids = ['a', 'immutable', 'z'].map((name) => statSync(join(path(uid, 'pv-a'), name)).gid);
+  t.deepEqual(gids, [77, 0, 77]);
+  t.like(warnings, [{ files: 1, fsGroup: 77 }]);
 });
 
 test('the end of a pod asks the driver by what lies on disk, before anything else of it is unmounted', async (t) => {

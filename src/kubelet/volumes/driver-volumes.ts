@@ -2,6 +2,7 @@
  * The drivers of this node, what finds out which volume is whose, and how full each volume is, as the kubelet role is
  * handed them. Layer: kubelet/volumes (composition over injected edges). Decides nothing.
  */
+import type { Pod } from '../../api/core.ts';
 import type { PersistentVolumeClient } from '../../api/persistent-volume-client.ts';
 import type { Clock } from '../../base/clock.ts';
 import type { Mounts } from '../../linux/host.ts';
@@ -18,6 +19,7 @@ import { filesystemFigures } from './filesystem-figures.ts';
 import { type RunHostCommand, runHostCommand } from './host-command.ts';
 import { createLocalDriver } from './local/local-driver.ts';
 import { createNfsDriver } from './nfs/nfs-driver.ts';
+import { type LastResort, lastResortMessage } from './unmount.ts';
 import type { ResolveVolume, VolumeDriver, VolumeDrivers } from './volume-driver.ts';
 
 /** What a cluster adds to a node's own disks. */
@@ -59,13 +61,19 @@ export function createDriverVolumes(options: DriverVolumesOptions): DriverVolume
   const { mounts, rootDir, clock, log, cluster, run = runHostCommand } = options;
   const { csi, recordEvent } = cluster ?? {};
   const claimed = new ClaimedVolumes();
+  /** Those whose volumes were asked for, as they were last: their events are about them. */
+  const pods = new Map<string, Pod>();
   const unmounting = {
     mounts,
     run,
     rootDir,
     clock,
-    onLastResort: ({ target, cause }: { target: string; cause: string }) =>
-      log.warn({ target, cause }, 'a volume could not be unmounted and was detached: it ends with its last user'),
+    onLastResort({ target, cause }: LastResort) {
+      log.warn({ target, cause }, 'a volume could not be unmounted and was detached: it ends with its last user');
+      const [, uid = ''] = /\/pods\/([^/]+)\//.exec(target.slice(target.lastIndexOf('/pods/'))) ?? [];
+      const pod = pods.get(uid);
+      if (pod) recordEvent?.(pod, warning('FailedUnMount', lastResortMessage(target, cause)));
+    },
   };
   const drivers = new Map<string, VolumeDriver<unknown>>([
     [driverDirectory.nfs, createNfsDriver(unmounting)],
@@ -88,19 +96,24 @@ export function createDriverVolumes(options: DriverVolumesOptions): DriverVolume
     [driverDirectory.nfs, driverDirectory.local].map((directory) => [directory as string, statfs(directory)]),
   );
   if (csi !== undefined) measure.set(driverDirectory.csi, csi.volumeStats);
+  const resolveVolume = createVolumeResolver({
+    client: cluster?.client,
+    claimed,
+    node: cluster?.node ?? (() => ({ name: '', labels: undefined })),
+    rootDir,
+    clock,
+    log,
+  });
   return {
-    resolveVolume: createVolumeResolver({
-      client: cluster?.client,
-      claimed,
-      node: cluster?.node ?? (() => ({ name: '', labels: undefined })),
-      rootDir,
-      clock,
-      log,
-    }),
+    resolveVolume(volume, pod, signal) {
+      pods.set(pod.metadata.uid, pod);
+      return resolveVolume(volume, pod, signal);
+    },
     drivers,
     measured: { of: (uid) => claimed.of(uid), measure },
     forget(podUid) {
       claimed.forget(podUid);
+      pods.delete(podUid);
       csi?.forget?.(podUid);
     },
   };

@@ -23,7 +23,12 @@ export interface FsGroupOptions {
   readonly readOnly: boolean;
   /** `pod default/web: volume data`, for errors. */
   readonly subject: string;
+  /** Told of each entry that stays as it is: its file system is read-only there (snapshots), or squashes root, or is damaged. */
+  readonly onRefused?: ((error: unknown) => void) | undefined;
 }
+
+/** What a file system may say of one of its files without the rest being in doubt; the kubelet goes on, too. */
+const refusals = ['EPERM', 'EACCES', 'EROFS', 'ENOTSUP', 'EOPNOTSUPP', 'EINVAL', 'EIO', 'ESTALE', 'EDQUOT'];
 
 /**
  * @returns how many entries were looked at; 0 when the root said that nothing was to do
@@ -67,23 +72,37 @@ class Walk {
       const message = `is deeper than ${maxDepth} directories, its files cannot be given to fsGroup ${this.#options.group}`;
       throw new VolumeError('VOLUME_OWNERSHIP', message, { object: this.#options.subject });
     }
-    for await (const name of directory.eachName()) {
-      this.#signal.throwIfAborted();
-      const stats = await directory.lstat(name);
-      if (stats === undefined) continue;
-      const child = stats.isDirectory() ? await childDirectory(directory, name) : undefined;
-      if (child === undefined) {
-        this.count++;
-        // One look is enough for what an earlier mount gave away.
-        if (this.#isRight(stats)) continue;
-        await directory.giveToGroup(name, this.#options.group, this.#bits.file);
-        continue;
+    await this.#unlessRefused(async () => {
+      for await (const name of directory.eachName()) {
+        this.#signal.throwIfAborted();
+        await this.#unlessRefused(() => this.#give(directory, name, depth));
       }
-      await using entered = child;
-      if ((await entered.mountId()) === this.#mountId) await this.enter(entered, depth + 1);
-    }
+    });
     this.count++;
-    await directory.giveSelfToGroup(this.#options.group, this.#bits.directory);
+    await this.#unlessRefused(() => directory.giveSelfToGroup(this.#options.group, this.#bits.directory));
+  }
+
+  async #give(directory: Directory, name: string, depth: number): Promise<void> {
+    const stats = await directory.lstat(name);
+    if (stats === undefined) return;
+    const child = stats.isDirectory() ? await childDirectory(directory, name) : undefined;
+    if (child === undefined) {
+      this.count++;
+      // One look is enough for what an earlier mount gave away.
+      if (!this.#isRight(stats)) await directory.giveToGroup(name, this.#options.group, this.#bits.file);
+      return;
+    }
+    await using entered = child;
+    if ((await entered.mountId()) === this.#mountId) await this.enter(entered, depth + 1);
+  }
+
+  async #unlessRefused(work: () => Promise<void>): Promise<void> {
+    try {
+      await work();
+    } catch (error) {
+      if (!hasErrorCode(error, ...refusals)) throw error;
+      this.#options.onRefused?.(error);
+    }
   }
 
   #isRight(stats: BigIntStats): boolean {

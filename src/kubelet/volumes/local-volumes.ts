@@ -4,7 +4,7 @@
  * looks nothing up.
  */
 import type { MountInfo } from '../../linux/host.ts';
-import { writePayload } from './atomic-writer.ts';
+import { isComplete, writePayload } from './atomic-writer.ts';
 import type { Directory } from './directory.ts';
 import type { VolumeDependencies } from './mount-volumes.ts';
 import { VolumeError } from './volume-error.ts';
@@ -75,6 +75,18 @@ export class LocalVolumes {
     trace(`mount --make-shared ${path}`);
     await mounts.makeShared(path);
     this.#mountTable = undefined;
+  }
+
+  /** The volume's directory when it holds complete files of before, which readers find; undefined otherwise. */
+  async written(type: Exclude<MountedType, 'emptyDir'>, name: string): Promise<string | undefined> {
+    let directory = this.#pod;
+    await using opened = new AsyncDisposableStack();
+    for (const element of volumeDirectory(type, name)) {
+      const next = await directory.childIfPresent(element);
+      if (next === undefined) return undefined;
+      directory = opened.use(next);
+    }
+    return (await isComplete(directory)) ? directory.path : undefined;
   }
 
   async #mount(path: string, memory: MemoryFilesystem): Promise<void> {

@@ -18,9 +18,10 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'ava';
-import type { ConfigMap, Pod, PodSpec, Secret, Volume } from '../../api/core.ts';
+import type { ConfigMap, HostPathType, Pod, PodSpec, Secret, Volume } from '../../api/core.ts';
 import { FakeClock } from '../../base/fake-clock.ts';
 import { KernelError } from '../../linux/kernel-error.ts';
+import type { PodVolume } from '../plan/pod-volume.ts';
 import { FakeDirectoryMounts } from './fake-mounts.ts';
 import type { VolumeDependencies } from './mount-volumes.ts';
 import * as mounting from './mount-volumes.ts';
@@ -67,6 +68,11 @@ function setup(): Setup {
   };
   const dependencies = { mounts, rootDir, clock, allocatable: { milliCores: 4000, memoryBytes: 8 * GiB } };
   return { rootDir, mounts, clock, dependencies, configMaps, secrets, sources };
+}
+
+function pathOf(made: ReadonlyMap<string, PodVolume>, name: string): string {
+  const volume = made.get(name);
+  return volume?.kind === 'path' ? volume.hostPath : '';
 }
 
 function pod(volumes: Volume[], spec: Partial<PodSpec> = {}): Pod {
@@ -269,13 +275,85 @@ test('missing objects and keys are named, all of them; optional ones give an emp
   );
 });
 
-test('an object that disappears leaves the files as they were', async (t) => {
+test('an object that disappears leaves the files as they were, and containers may start with them', async (t) => {
   const { dependencies, sources, configMaps } = setup();
   configMaps.set('default/settings', configMap({ a: 'one' }));
   const path = (await mountVolumes(pod([settings]), sources, dependencies)).get('config') as string;
   configMaps.clear();
-  await t.throwsAsync(updateVolumes(pod([settings]), sources, dependencies));
+  const made = await mounting.mountVolumes(pod([settings]), sources, dependencies);
+  t.like(made.get('config'), {
+    kind: 'path',
+    hostPath: path,
+    readOnly: true,
+    stale: { code: 'VOLUME_OBJECT_MISSING' },
+  });
   t.is(readFileSync(join(path, 'a'), 'utf8'), 'one');
+  // Half of it is not what was there before.
+  rmSync(join(path, 'a'));
+  await t.throwsAsync(mounting.mountVolumes(pod([settings]), sources, dependencies), { code: 'VOLUME_OBJECT_MISSING' });
+});
+
+test('tokens that cannot be had keep nothing else from being made, and no container that has one from starting', async (t) => {
+  const { dependencies, sources, configMaps, mounts } = setup();
+  configMaps.set('default/settings', configMap({ a: 'one' }));
+  const token: Volume = { name: 'api', projected: { sources: [{ serviceAccountToken: { path: 'token' } }] } };
+  const away = new VolumeError('VOLUME_TOKEN', 'no service account token: connection refused', { object: 'pod' });
+  const withTokens = (issued: string | undefined): VolumeSources => ({
+    ...sources,
+    prepare: async () => {
+      if (issued === undefined) throw away;
+    },
+    serviceAccountToken() {
+      if (issued === undefined) throw new VolumeError('VOLUME_TOKEN', 'has no token yet', { object: 'pod' });
+      return issued;
+    },
+  });
+  const both = pod([token, settings]);
+  const error = await t.throwsAsync(mounting.mountVolumes(both, withTokens(undefined), dependencies));
+  t.is(error, away);
+  t.true(existsSync(join(dependencies.rootDir, `pods/${uid}/volumes/kubernetes.io~configmap/config/a`)));
+  const made = await mounting.mountVolumes(both, withTokens('t1'), dependencies);
+  const path = pathOf(made, 'api');
+  // A daemon that starts anew has no token of before, but the pod has its file.
+  t.is(pathOf(await mounting.mountVolumes(both, withTokens(undefined), dependencies), 'api'), path);
+  t.is(readFileSync(join(path, 'token'), 'utf8'), 't1');
+  // After a reboot what was in memory is gone.
+  await mounts.unmount(path);
+  await t.throwsAsync(mounting.mountVolumes(both, withTokens(undefined), dependencies), { is: away });
+});
+
+test('a pod that ends does not wait for tokens', async (t) => {
+  const { dependencies, sources } = setup();
+  const token: Volume = { name: 'api', projected: { sources: [{ serviceAccountToken: { path: 'token' } }] } };
+  const scope = new AbortController();
+  const waiting = mounting.mountVolumes(
+    pod([token]),
+    { ...sources, prepare: () => new Promise(() => undefined) },
+    dependencies,
+    scope.signal,
+  );
+  const reason = new Error('the pod ends');
+  scope.abort(reason);
+  await t.throwsAsync(waiting, { is: reason });
+});
+
+test('a hostPath on a server that does not answer is not touched', async (t) => {
+  const { dependencies, sources, mounts, rootDir } = setup();
+  const share = join(rootDir, 'share');
+  mkdirSync(share);
+  await mounts.bind('server:/export', share);
+  for (const mount of mounts.mounts) mount.fsType = 'nfs4';
+  const hung: VolumeDependencies = {
+    ...dependencies,
+    run: async () => ({ outcome: 'killed', timedOut: true, stderr: '' }),
+  };
+  const volume = (type: HostPathType): Volume => ({ name: 'share', hostPath: { path: join(share, 'x'), type } });
+  await t.throwsAsync(mounting.mountVolumes(pod([volume('DirectoryOrCreate')]), sources, hung), {
+    code: 'VOLUME_TIMEOUT',
+  });
+  t.deepEqual(readdirSync(share), []);
+  // Nobody looks at it then, but for the runtime.
+  t.is((await mounting.mountVolumes(pod([volume('')]), sources, hung)).size, 1);
 });
 
 for (const path of ['../up', 'a/../../up', '/abs', '..', '..data', '..x/y', '', '.', 'a\0b', 'x'.repeat(300)]) {

@@ -8,13 +8,17 @@ import { mkdir, realpath } from 'node:fs/promises';
 import type { Pod, Volume } from '../../api/core.ts';
 import type { Clock } from '../../base/clock.ts';
 import type { Mounts } from '../../linux/host.ts';
-import { KeelsonError } from '../../observe/keelson-error.ts';
+import { errorLine, KeelsonError } from '../../observe/keelson-error.ts';
 import type { Logger } from '../../observe/logger.ts';
 import type { Allocatable } from '../plan/downward-api.ts';
 import { type PodVolume, type VolumeUses, volumeUses } from '../plan/pod-volume.ts';
+import { type RecordPodEvent, warning } from '../pods/pod-events.ts';
+import { untilAnswering } from './answering.ts';
+import { volumeUse } from './claims/volume-use.ts';
 import type { Trace } from './directory.ts';
 import { Directory } from './directory.ts';
 import { mountDriverVolume } from './driver-volume.ts';
+import { type RunHostCommand, runHostCommand } from './host-command.ts';
 import { prepareHostPath } from './host-path.ts';
 import type { ImageVolumesRefused } from './image-volumes.ts';
 import { LocalVolumes } from './local-volumes.ts';
@@ -36,11 +40,10 @@ export interface VolumeDependencies {
   drivers?: VolumeDrivers | undefined;
   /** What the runtime does not mount of images; default: it mounts all. */
   imageVolumesRefused?: ImageVolumesRefused | undefined;
-  /**
-   * Volumes of drivers that this daemon gave to their pod's fsGroup, as `<uid>/<driver>/<name>`: once for each mount, not
-   * at each look. Without it every time.
-   */
-  givenToGroup?: Set<string> | undefined;
+  /** What a pod's owner is told besides the error that is thrown. */
+  recordEvent?: RecordPodEvent | undefined;
+  /** Default: real children. */
+  run?: RunHostCommand | undefined;
   log?: Logger | undefined;
   trace?: Trace;
 }
@@ -52,7 +55,8 @@ const driverPatienceMs = 123_000;
 
 /**
  * Makes every volume that a container of the pod uses, or finds it made; configMap and secret volumes get the present
- * content. By `spec.volumes[].name`.
+ * content. By `spec.volumes[].name`. Files that were written once stay as they are when their source is gone or does not
+ * answer; the volume says why. A container may start again with them, as with the kubelet.
  * Throws VolumeError, or an AggregateError of several: every volume is tried.
  */
 export async function mountVolumes(
@@ -65,7 +69,7 @@ export async function mountVolumes(
   const uses = volumeUses(pod);
   const volumes = (pod.spec.volumes ?? []).filter(({ name }) => uses.used.has(name));
   if (volumes.length === 0) return made;
-  await sources.prepare?.(pod);
+  const unprepared = await prepared(pod, sources, signal);
   const [pods, uid] = podDirectory(pod.metadata.uid);
   const { rootDir, trace = () => undefined } = dependencies;
   await mkdir(rootDir, { recursive: true, mode: privateMode });
@@ -73,15 +77,23 @@ export async function mountVolumes(
   await using root = await Directory.open(await realpath(rootDir), trace);
   await using podsDirectory = await root.ensureChild(pods, privateMode);
   await using directory = await podsDirectory.ensureChild(uid, privateMode);
-  const run = new MountRun(pod, uses, new LocalVolumes(directory, dependencies), sources, dependencies);
   const patience = withPatience(signal, dependencies.clock);
+  const local = new LocalVolumes(directory, dependencies);
+  const run = new MountRun(pod, uses, local, sources, dependencies, patience.signal);
   const errors: VolumeError[] = [];
   const attempt = async (volume: Volume): Promise<void> => {
     try {
-      made.set(volume.name, await run.make(volume, patience.signal));
+      made.set(volume.name, await run.make(volume));
     } catch (cause) {
       signal.throwIfAborted();
-      errors.push(asVolumeError(cause, subjectOf(pod, volume)));
+      const error = asVolumeError(isForTokens(cause) ? (unprepared ?? cause) : cause, subjectOf(pod, volume));
+      const kept = planningFailed(error) ? await run.kept(volume, error).catch(() => undefined) : undefined;
+      if (kept === undefined) errors.push(error);
+      else made.set(volume.name, kept);
+      // Besides the FailedMount that the pod's worker makes of every error.
+      if (volumeUse(pod, volume.name).asDevice) {
+        dependencies.recordEvent?.(pod, warning('FailedMapVolume', errorLine(error)));
+      }
     }
   };
   try {
@@ -101,6 +113,40 @@ export const updateVolumes: typeof mountVolumes = mountVolumes;
 
 const subjectOf = ({ metadata: { namespace, name } }: Pod, volume: Volume): string =>
   `pod ${namespace}/${name}: volume ${volume.name}`;
+
+/** @returns why the tokens cannot be had; what is asked for may be there all the same */
+async function prepared(pod: Pod, sources: VolumeSources, signal: AbortSignal): Promise<unknown> {
+  const asking = sources.prepare?.(pod);
+  if (asking === undefined) return undefined;
+  try {
+    await unlessAborted(asking, signal);
+    return undefined;
+  } catch (error) {
+    signal.throwIfAborted();
+    return error;
+  }
+}
+
+/** An API server that does not answer must not keep a pod from ending. */
+function unlessAborted(work: Promise<void>, signal: AbortSignal): Promise<void> {
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  const abort = (): void => reject(signal.reason);
+  if (signal.aborted) abort();
+  signal.addEventListener('abort', abort, { once: true });
+  work.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort));
+  return promise;
+}
+
+const isForTokens = (error: unknown): boolean => error instanceof VolumeError && error.code === 'VOLUME_TOKEN';
+
+/** Errors of what a volume is made from, not of the making. */
+const planningErrors: ReadonlySet<string> = new Set([
+  'VOLUME_OBJECT_MISSING',
+  'VOLUME_KEY_MISSING',
+  'VOLUME_PAYLOAD_PATH',
+  'VOLUME_TOKEN',
+]);
+const planningFailed = ({ code }: VolumeError): boolean => planningErrors.has(code);
 
 /** Whether something outside the pod's directory is asked for it. */
 const isForeign = ({ persistentVolumeClaim, ephemeral, csi, nfs }: Volume): boolean =>
@@ -129,6 +175,7 @@ class MountRun {
   readonly #local: LocalVolumes;
   readonly #sources: VolumeSources;
   readonly #dependencies: VolumeDependencies;
+  readonly #signal: AbortSignal;
 
   constructor(
     pod: Pod,
@@ -136,7 +183,9 @@ class MountRun {
     local: LocalVolumes,
     sources: VolumeSources,
     dependencies: VolumeDependencies,
+    signal: AbortSignal,
   ) {
+    this.#signal = signal;
     this.#pod = pod;
     this.#uses = uses;
     this.#local = local;
@@ -144,7 +193,7 @@ class MountRun {
     this.#dependencies = dependencies;
   }
 
-  async make(volume: Volume, signal: AbortSignal): Promise<PodVolume> {
+  async make(volume: Volume): Promise<PodVolume> {
     const plan = planVolume(volume, this.#pod, this.#sources, this.#dependencies.allocatable);
     switch (plan.type) {
       case 'hostPath':
@@ -152,7 +201,7 @@ class MountRun {
       case 'image':
         return this.#image(plan);
       case 'resolved':
-        return this.#resolved(volume, plan.subject, signal);
+        return this.#resolved(volume, plan.subject, this.#signal);
       default: {
         const hostPath = await this.#local.make(plan);
         if (this.#uses.propagated.has(volume.name)) await this.#local.share(hostPath);
@@ -162,8 +211,24 @@ class MountRun {
     }
   }
 
+  /** What an earlier run wrote completely; undefined when there is none. */
+  async kept(
+    { name, configMap, secret, downwardAPI, projected }: Volume,
+    stale: Error,
+  ): Promise<PodVolume | undefined> {
+    const type =
+      (configMap && 'configMap') ??
+      (secret && 'secret') ??
+      (downwardAPI && 'downwardAPI') ??
+      (projected && 'projected');
+    const hostPath = type && (await this.#local.written(type, name));
+    return hostPath === undefined ? undefined : { kind: 'path', hostPath, readOnly: true, relabel: true, stale };
+  }
+
   async #hostPath(path: string, check: string, subject: string, readOnly: boolean): Promise<PodVolume> {
-    const { trace = () => undefined } = this.#dependencies;
+    const { mounts, run = runHostCommand, trace = () => undefined } = this.#dependencies;
+    // Without a type it is not looked at.
+    if (check !== '') await untilAnswering(path, subject, { mounts, run }, this.#signal);
     // The node's own files keep their labels.
     return { kind: 'path', hostPath: await prepareHostPath(path, check, subject, trace), readOnly, relabel: false };
   }

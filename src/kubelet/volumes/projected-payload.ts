@@ -118,7 +118,7 @@ function trustPayload(projection: ClusterTrustBundleProjection, context: Project
   if (!name && !signerName) {
     throw new VolumeError('VOLUME_UNSUPPORTED', 'a clusterTrustBundle needs name or signerName', { object: subject });
   }
-  const anchors = sources.trustAnchors(projection);
+  const anchors = sources.trustAnchors(projection, subject);
   if (anchors !== undefined || optional) return ownPayload(path, anchors ?? '', context);
   throw new VolumeError('VOLUME_OBJECT_MISSING', `no ClusterTrustBundle ${name ?? `of ${signerName}`}`, {
     object: subject,

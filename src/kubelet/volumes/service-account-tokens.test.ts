@@ -85,7 +85,7 @@ test('a long token is renewed after a day', async (t) => {
   t.is(requests.length, 2);
 });
 
-test('while the API server is away the old token serves until its end, and renewal is tried again', async (t) => {
+test('while the API server is away the old token serves, even past its end, and renewal is tried again', async (t) => {
   const { tokens, clock, server, due } = setup();
   await tokens.prepare(pod());
   server.isAway = true;
@@ -96,11 +96,25 @@ test('while the API server is away the old token serves until its end, and renew
   await clock.advance(60_000);
   t.deepEqual(due, ['u1']);
   await clock.advance(3600_000);
-  const error = await t.throwsAsync(() => tokens.prepare(pod()));
-  t.like(error, { code: 'VOLUME_TOKEN', object: 'pod shop/web' });
+  await tokens.prepare(pod());
+  t.is(tokens.token(pod(), projection), 't1');
   server.isAway = false;
   await tokens.prepare(pod());
   t.is(tokens.token(pod(), projection), 't2');
+});
+
+test('a pod that never had a token is told why, and is looked at again when the API server may be back', async (t) => {
+  const { tokens, clock, server, due } = setup();
+  server.isAway = true;
+  const error = await t.throwsAsync(() => tokens.prepare(pod()));
+  t.like(error, { code: 'VOLUME_TOKEN', object: 'pod shop/web' });
+  await clock.advance(60_000);
+  t.deepEqual(due, ['u1']);
+  tokens.stop();
+  await t.throwsAsync(() => tokens.prepare(pod()));
+  due.length = 0;
+  await clock.advance(60_000);
+  t.deepEqual(due, []);
 });
 
 test('a pod that is gone leaves no timer and no token', async (t) => {

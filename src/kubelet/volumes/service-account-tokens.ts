@@ -64,12 +64,18 @@ export class ServiceAccountTokens {
     const { uid } = pod.metadata;
     const held = this.#pods.get(uid) ?? { tokens: new Map(), cancelTimer: undefined };
     this.#pods.set(uid, held);
-    for (const projection of projections) {
-      const key = keyOf(projection);
-      const known = held.tokens.get(key);
-      if (known === undefined || this.#isDue(known)) held.tokens.set(key, await this.#renew(pod, projection, known));
+    let complete = false;
+    try {
+      for (const projection of projections) {
+        const key = keyOf(projection);
+        const known = held.tokens.get(key);
+        if (known === undefined || this.#isDue(known)) held.tokens.set(key, await this.#renew(pod, projection, known));
+      }
+      complete = true;
+    } finally {
+      // A pod that goes on with the files of before waits for nothing else.
+      this.#schedule(uid, complete);
     }
-    this.#schedule(uid);
   }
 
   /** @throws VolumeError VOLUME_TOKEN when `prepare` did not succeed before */
@@ -107,10 +113,14 @@ export class ServiceAccountTokens {
       });
       return { ...issued, issuedAtMs: clock.now() };
     } catch (cause) {
-      if (known !== undefined && known.expiresAtMs > clock.now()) {
+      // Expired or not: a container that starts again while the API server is away finds what it had before.
+      if (known !== undefined) {
+        const expired = known.expiresAtMs <= clock.now();
         log.warn(
-          { pod: `${namespace}/${name}`, error: errorLine(cause) },
-          'token not renewed; the old one still serves',
+          { pod: `${namespace}/${name}`, expired, error: errorLine(cause) },
+          expired
+            ? 'token not renewed; the one that the pod has is expired'
+            : 'token not renewed; the old one still serves',
         );
         return known;
       }
@@ -146,14 +156,14 @@ export class ServiceAccountTokens {
     return (this.#options.random ?? Math.random)() * maxJitterMs;
   }
 
-  #schedule(uid: string): void {
+  #schedule(uid: string, complete: boolean): void {
     const held = this.#pods.get(uid);
-    if (held === undefined) return;
+    if (held === undefined || this.#scope.signal.aborted) return;
     held.cancelTimer?.();
     const { clock, onDue } = this.#options;
     const due = Math.min(...[...held.tokens.values()].map(dueAt));
     // One that could not be renewed is due already.
-    const delayMs = due > clock.now() ? due - clock.now() : retryMs;
+    const delayMs = complete && due > clock.now() ? due - clock.now() : retryMs;
     held.cancelTimer = clock.after(delayMs, () => onDue(uid));
   }
 }

@@ -67,6 +67,25 @@ test('a directory, a file, and a directory that has to be made', async (t) => {
   t.is(statSync(join(target(), '..')).mode & 0o777, 0o750);
 });
 
+test('a volume whose server does not answer is refused before it is opened', async (t) => {
+  const { volume, mounts, dependencies } = setup(t);
+  await mounts.bind('server:/export', volume);
+  for (const mount of mounts.mounts) mount.fsType = 'nfs4';
+  const commands: string[] = [];
+  const hung = {
+    ...dependencies,
+    run: async (file: string) => {
+      commands.push(file);
+      return { outcome: 'killed', timedOut: true, stderr: '' } as const;
+    },
+  };
+  const request = { index: 0, volume: 'data', subPath: 'made', volumePath: volume };
+  const error = await t.throwsAsync(bindSubPaths(uid, 'c', [request], hung), { code: 'VOLUME_SUB_PATH' });
+  t.regex(error?.message ?? '', /does not answer/);
+  t.deepEqual(commands, ['stat']);
+  t.deepEqual(readdirSync(volume), []);
+});
+
 test('no request, no directory; a part of a file stays a refusal', async (t) => {
   const { rootDir, volume, bind, dependencies } = setup(t);
   t.is((await bindSubPaths(uid, 'c', [], dependencies)).size, 0);

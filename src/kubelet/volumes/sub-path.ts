@@ -8,7 +8,9 @@
 import { realpath } from 'node:fs/promises';
 import { KeelsonError } from '../../observe/keelson-error.ts';
 import type { SubPathRequest } from '../pods/pod-context.ts';
+import { untilAnswering } from './answering.ts';
 import { Directory, type HeldEntry } from './directory.ts';
+import { runHostCommand } from './host-command.ts';
 import type { VolumeDependencies } from './mount-volumes.ts';
 import { openBeneath } from './open-beneath.ts';
 import { VolumeError } from './volume-error.ts';
@@ -17,7 +19,7 @@ import { podDirectory, subPathDirectory } from './volume-paths.ts';
 const privateMode = 0o750;
 const privateFileMode = 0o640;
 
-type SubPathDependencies = Pick<VolumeDependencies, 'mounts' | 'rootDir' | 'trace'>;
+type SubPathDependencies = Pick<VolumeDependencies, 'mounts' | 'rootDir' | 'trace' | 'run'>;
 
 /**
  * @returns by index in volumeMounts, the directory or file to mount
@@ -53,8 +55,9 @@ async function bind(
   pod: Directory,
   container: string,
   { index, volume, subPath, volumePath }: SubPathRequest,
-  { mounts, trace }: SubPathDependencies,
+  { mounts, trace, run = runHostCommand }: SubPathDependencies,
 ): Promise<string> {
+  await untilAnswering(volumePath, `volume ${volume}`, { mounts, run });
   // Ours, or a hostPath: its author may name any path, symlinks and all.
   await using volumeRoot = await Directory.open(volumePath, trace);
   const makeMode = Number((await volumeRoot.stat()).mode) & 0o2777;

@@ -8,6 +8,7 @@ import { readdir, realpath } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Clock, systemClock } from '../../base/clock.ts';
 import { hasErrorCode } from '../../base/errors.ts';
+import { errorLine } from '../../observe/keelson-error.ts';
 import { Directory } from './directory.ts';
 import type { VolumeDependencies } from './mount-volumes.ts';
 import { movedUpPrefix, removeTree } from './remove-tree.ts';
@@ -139,9 +140,11 @@ async function checkNothingMounted(
     if (errors.length === 0) return;
     throw errors.length === 1 ? only : new AggregateError(errors, `${errors.length} volumes cannot be taken away`);
   }
-  throw new VolumeError('VOLUME_STILL_MOUNTED', `${left.join(', ')} cannot be unmounted, nothing was deleted`, {
+  // Whose refusal it is comes first: an event has room for a kilobyte, and paths are long.
+  const why = errors.length === 0 ? '' : `${errors.map(errorLine).join('; ')}: `;
+  throw new VolumeError('VOLUME_STILL_MOUNTED', `${why}${left.join(', ')} cannot be unmounted, nothing was deleted`, {
     object: `pod ${uid}`,
-    fix: 'end the processes that use it and umount it',
+    ...(errors.length === 0 && { fix: 'end the processes that use it and umount it' }),
     cause: errors.length > 1 ? new AggregateError(errors) : only,
   });
 }

@@ -15,6 +15,12 @@ export interface LastResort {
   readonly cause: 'busy' | 'unanswered';
 }
 
+/** For the pod's owner. */
+export const lastResortMessage = (target: string, cause: LastResort['cause']): string =>
+  cause === 'busy'
+    ? `${target} was still in use and could only be detached: it ends with its last user`
+    : `the server of ${target} does not answer, so it was detached: what was not written yet is lost`;
+
 export interface UnmountDependencies {
   readonly mounts: Pick<Mounts, 'unmount' | 'list'>;
   readonly run: RunHostCommand;

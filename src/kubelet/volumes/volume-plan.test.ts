@@ -76,6 +76,11 @@ test('an image, and what others resolve', (t) => {
     t.is(plan(volume).type, 'resolved');
   }
   t.throws(() => plan({}), { instanceOf: VolumeError });
+  const error = t.throws(() => plan({ otherType: 'iscsi' }), {
+    code: 'VOLUME_UNSUPPORTED',
+    message: /of the type iscsi/,
+  });
+  t.is((error as VolumeError).fix, 'use the CSI driver iscsi.csi.k8s.io');
 });
 
 const bundle = (more: object = {}): Omit<Volume, 'name'> => ({

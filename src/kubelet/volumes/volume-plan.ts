@@ -16,6 +16,7 @@ import { parseQuantity, QuantityError, quantityToBytes } from '../../config/quan
 import { containersOf } from '../plan/container-kind.ts';
 import type { Allocatable } from '../plan/downward-api.ts';
 import { isHugePages } from '../plan/pod-requests.ts';
+import { unsupportedSource } from './claims/unsupported-source.ts';
 import { downwardPayload, projectedPayload } from './projected-payload.ts';
 import { VolumeError } from './volume-error.ts';
 import type { Payload } from './volume-payload.ts';
@@ -28,10 +29,10 @@ export interface VolumeSources {
   /** A token that is valid now; absent without an API server. Throws VolumeError when `prepare` could get none. */
   serviceAccountToken?(pod: Pod, projection: ServiceAccountTokenProjection): string;
   /**
-   * Certificates in PEM, normalised; undefined when no bundle is selected. Absent without an API server that has bundles.
-   * Throws VolumeError.
+   * Certificates in PEM, normalised; undefined when no bundle is selected. Absent without an API server.
+   * Throws VolumeError. @param subject for errors
    */
-  trustAnchors?(projection: ClusterTrustBundleProjection): string | undefined;
+  trustAnchors?(projection: ClusterTrustBundleProjection, subject: string): string | undefined;
   /** Fetches what planning will ask for and what is not at hand. Called before each look at the pod's volumes. */
   prepare?(pod: Pod): Promise<void>;
 }
@@ -113,8 +114,9 @@ export function planVolume(volume: Volume, pod: Pod, sources: VolumeSources, all
     return { name, subject, type: 'emptyDir', memory: memoryOf(pod, medium, sizeLimit, allocatable, subject), group };
   }
   if (image !== undefined) return planImage(image, name, subject);
-  const { persistentVolumeClaim, ephemeral, csi, nfs } = volume;
+  const { persistentVolumeClaim, ephemeral, csi, nfs, otherType } = volume;
   if (persistentVolumeClaim ?? ephemeral ?? csi ?? nfs) return { name, subject, type: 'resolved' };
+  if (otherType !== undefined) throw unsupportedSource(otherType, `volume "${name}"`, subject);
   throw new VolumeError('VOLUME_UNSUPPORTED', 'has no type that this version mounts', { object: subject });
 }
 

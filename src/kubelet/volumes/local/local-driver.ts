@@ -9,6 +9,7 @@ import type { Pod } from '../../../api/core.ts';
 import { hasErrorCode } from '../../../base/errors.ts';
 import { KeyedLock } from '../../../base/keyed-lock.ts';
 import type { MountInfo, Mounts } from '../../../linux/host.ts';
+import { untilAnswering } from '../answering.ts';
 import { ensureMountPoint, ensureParents, realRoot, removeMountPoint } from '../driver-directory.ts';
 import { deviceMountPath, driverDirectory, driverVolumePath, podsWithMount } from '../driver-paths.ts';
 import { mountFailed } from '../mount-failed.ts';
@@ -55,7 +56,7 @@ class LocalDriver implements VolumeDriver<LocalSource> {
   setUp(volume: DriverVolume<LocalSource>, signal: AbortSignal): Promise<MountedVolume> {
     return this.#volumes.run(volume.specName, async () => {
       signal.throwIfAborted();
-      const path = await this.#checkedSource(volume);
+      const path = await this.#checkedSource(volume, signal);
       const root = await realRoot(this.#options.rootDir);
       return volume.mode === 'Block' ? this.#map(volume, root, path.real) : this.#mount(volume, root, path, signal);
     });
@@ -77,7 +78,10 @@ class LocalDriver implements VolumeDriver<LocalSource> {
     });
   }
 
-  async #checkedSource(volume: DriverVolume<LocalSource>): Promise<{ real: string; type: FileType }> {
+  async #checkedSource(
+    volume: DriverVolume<LocalSource>,
+    signal: AbortSignal,
+  ): Promise<{ real: string; type: FileType }> {
     const { path } = volume.source;
     const { subject, specName, mode } = volume;
     const refuse = (reason: string, fix: string, cause?: unknown): VolumeError =>
@@ -90,6 +94,7 @@ class LocalDriver implements VolumeDriver<LocalSource> {
       const reason = `path ${JSON.stringify(path.slice(0, 100))} is not absolute, or goes up`;
       throw refuse(reason, 'correct local.path of the PersistentVolume');
     }
+    await untilAnswering(path, subject, this.#options, signal);
     try {
       const real = await realpath(path);
       const type = await (this.#options.fileType ?? fileType)(real);
