@@ -39,7 +39,7 @@ const readable = (file: string): string[] =>
   );
 
 test('each role reads exactly what it says', (t) => {
-  const proxy = ['/services', '/nodes', 'discovery.k8s.io/endpointslices'];
+  const proxy = ['/services', '/nodes', 'discovery.k8s.io/endpointslices', 'networking.k8s.io/servicecidrs'];
   t.deepEqual(readable('network.yaml'), proxy);
   t.deepEqual(readable('system-nodes.yaml'), proxy);
   t.deepEqual(readable('network-policy.yaml'), ['/pods', '/namespaces', 'networking.k8s.io/networkpolicies']);

@@ -454,11 +454,16 @@ test.serial(
         apiVersion: 'rbac.authorization.k8s.io/v1',
         kind: 'ClusterRole',
         metadata: { name: 'test-network' },
-        rules: resources.map((resource) => ({
-          apiGroups: [resource === 'endpointslices' ? 'discovery.k8s.io' : ''],
-          resources: [resource],
-          verbs: read,
-        })),
+        rules: [
+          // Without these the pods of a node that enforced policies do not start.
+          { apiGroups: ['networking.k8s.io'], resources: ['networkpolicies'], verbs: read },
+          { apiGroups: [''], resources: ['pods', 'namespaces'], verbs: read },
+          ...resources.map((resource) => ({
+            apiGroups: [resource === 'endpointslices' ? 'discovery.k8s.io' : ''],
+            resources: [resource],
+            verbs: read,
+          })),
+        ],
       },
     ];
     await on.cluster.apply(...rights(['nodes', 'services']), {

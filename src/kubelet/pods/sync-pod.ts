@@ -62,6 +62,8 @@ export async function syncPod(
   if (actions.operations.some(({ op }) => op === 'startContainer')) {
     const retryAtMs = await startWhatMustStart(pod, actions.operations, memory, context, signal);
     if (retryAtMs !== undefined) wakes.push(retryAtMs);
+    // Started with the files of before: the next pass says what is missing, and nothing else need bring one.
+    if (memory.volumesStale) wakes.push(context.clock.now() + staleVolumesRetryMs);
   } else if (memory.volumesStale && !actions.completed) {
     const stale = staleReason(await mountVolumes(pod, memory, context, signal));
     // Nothing waits for the files but whoever looks at this pod.
@@ -77,6 +79,9 @@ export async function syncPod(
   await removePodGarbage(pod.metadata, context.cache.get(uid), context);
   return { wakeAtMs: wakes.length > 0 ? Math.min(...wakes) : undefined };
 }
+
+/** Between a start with files that are not up to date and the next try to write them. */
+const staleVolumesRetryMs = 1000;
 
 const deadlineExceeded = {
   reason: 'DeadlineExceeded',
