@@ -11,6 +11,8 @@ test_packages=(
 # What script/package-deb needs; the libraries of another architecture come with its compiler.
 package_packages=(ca-certificates libatomic1 g++ make musl-tools binutils patchelf openssl xz-utils)
 cross_packages=(g++-aarch64-linux-gnu)
+# Machines of script/lab.
+lab_packages=(qemu-system-x86 qemu-utils mmdebstrap debian-archive-keyring openssh-client e2fsprogs)
 # Services that these packages bring along. They are switched off again, unless they were there before.
 service_units=(containerd docker-registry nftables)
 
@@ -72,7 +74,7 @@ apt_quiet() {
   return 1
 }
 
-# install_packages run|test|package|cross-package: `test` adds to `run` what only the tests need.
+# install_packages run|test|package|cross-package|lab: `test` adds to `run` what only the tests need.
 install_packages() {
   local wanted missing=() new_units=() unit
   case $1 in
@@ -80,6 +82,7 @@ install_packages() {
     test) wanted=("${run_packages[@]}" "${test_packages[@]}") ;;
     package) wanted=("${package_packages[@]}") ;;
     cross-package) wanted=("${cross_packages[@]}") ;;
+    lab) wanted=("${lab_packages[@]}") ;;
   esac
   # Debian's Node is used for one thing: `npm ci`, which brings our own. So it is not wanted where npm or the result is.
   if ! command -v npm >/dev/null && [[ ! -x $KEELSON_ROOT/node_modules/.bin/node ]]; then wanted+=(nodejs npm); fi

@@ -1,0 +1,60 @@
+/**
+ * The ipvs mode on the guest's kernel, which has IPVS: real traffic in namespaces of one guest (ipvs-program.ts).
+ * Layer: test (lab). Needs no cluster; the guest's own Services are not touched.
+ */
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { repositoryRoot } from '../../support/exec.ts';
+import { createRunDir } from '../../support/run-dir.ts';
+import { mustRun } from '../command.ts';
+import { bundleProgram, guestNode } from '../guest-program.ts';
+import type { Check, Guest, Lab, Scenario } from '../lab.ts';
+
+export const scenario: Scenario = {
+  name: 'ipvs',
+  ci: false,
+  run: (lab: Lab, check) => runIpvs(lab.guests[0], guestNode, check),
+};
+
+const folder = '/var/lib/ipvs-lab';
+/** Compiled here, since a guest has no compiler. */
+const programs = ['service-traffic', 'service-peer'];
+/** In the compiler's place: gives the program that the last argument is the source of. */
+const compiler = `#!/bin/sh
+while [ $# -gt 1 ]; do
+  [ "$1" = -o ] && output=$2
+  shift
+done
+exec install -m 755 ${folder}/"$(basename "$1" .c)" "$output"
+`;
+
+/** @param node the program in the guest */
+export async function runIpvs(guest: Pick<Guest, 'put' | 'must' | 'run'>, node: string, check: Check): Promise<void> {
+  const run = createRunDir();
+  try {
+    for (const name of programs) {
+      const output = join(run.path, name);
+      await mustRun('gcc', ['-O2', '-static', '-o', output, join(repositoryRoot, `test/support/${name}.c`)]);
+      await guest.put(`${folder}/${name}`, readFileSync(output), 0o755);
+    }
+    const program = join(run.path, 'ipvs-program.mjs');
+    await bundleProgram(join(import.meta.dirname, '..', 'ipvs-program.ts'), program);
+    await guest.put(`${folder}/bin/gcc`, compiler, 0o755);
+    await guest.put(`${folder}/dist/x/ipvs-program.mjs`, readFileSync(program));
+    // Where the bundled addon.ts looks for it.
+    const addon = readFileSync(join(repositoryRoot, 'native/build/keelson.node'));
+    await guest.put(`${folder}/native/build/keelson.node`, addon);
+    await guest.must('modprobe -a ip_vs nf_conntrack dummy');
+    // Imported, since programs that are part of the bundle look whether they are the one that was called.
+    const command = `PATH=${folder}/bin:$PATH ${node} -e "import('${folder}/dist/x/ipvs-program.mjs')"`;
+    const { status, stdout, stderr } = await guest.run(command, { timeoutMs: 1_500_000 });
+    for (const line of stdout.split('\n').filter((text) => text.startsWith('{'))) {
+      const { name, fault } = JSON.parse(line) as { name: string; fault?: string };
+      await check(name, () => assert.equal(fault, undefined));
+    }
+    await check('the program ran to its end', () => assert.equal(status, 0, `${stderr}\n${stdout}`.slice(-2000)));
+  } finally {
+    await run.remove();
+  }
+}
