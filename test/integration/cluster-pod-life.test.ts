@@ -345,15 +345,6 @@ test.serial('a pod that the node cannot take is rejected with the reason that th
       'SysctlForbidden',
       /forbidden sysctl: "kernel.msgmax" not allowlisted/,
     ],
-    [
-      'part',
-      {
-        volumes: [{ name: 'v', emptyDir: {} }],
-        containers: [container('main', sleeper, { volumeMounts: [{ name: 'v', mountPath: '/v', subPath: 'x' }] })],
-      },
-      'PodFeatureUnsupported',
-      /volumeMounts\[0\]\.subPath/,
-    ],
   ];
   await apply(...cases.map(([name, spec]) => onNode(name, spec)));
   for (const [name, , reason, message] of cases) {

@@ -45,6 +45,7 @@ test.before(async () => {
     netns: outside,
     env: { ...process.env, KUBECTL: kubectl, KUBECONFIG: cluster.admin.kubeconfig, HOME: run.path },
   });
+  await cluster.kubectl('apply', '-f', join(repositoryRoot, 'deploy/network-policy.yaml'));
   const { kubeconfig } = await cluster.nodeIdentity(nodeName);
   kubeconfigs = { kubeconfig, networkKubeconfig };
 });
@@ -423,10 +424,16 @@ test.serial('each identity uses the rights that docs/cluster.md says, and is ref
   };
   t.deepEqual(uses(networkUser), [
     'list endpointslices',
+    'list namespaces',
+    'list networkpolicies',
     'list nodes',
+    'list pods',
     'list services',
     'watch endpointslices',
+    'watch namespaces',
+    'watch networkpolicies',
     'watch nodes',
+    'watch pods',
     'watch services',
   ]);
   t.deepEqual(uses(`system:node:${nodeName}`), [

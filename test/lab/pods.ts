@@ -5,7 +5,7 @@
 import { busyboxImage } from '../images/build.ts';
 import type { ApiObject, Guest, Lab } from './lab.ts';
 
-/** A pod bound to a node that sleeps; restarted when it ends. */
+/** A pod bound to a node that sleeps until it is told to end; restarted when it ends. */
 export function sleeper(guest: Guest, name: string, more: object = {}): object {
   return {
     apiVersion: 'v1',
@@ -15,7 +15,11 @@ export function sleeper(guest: Guest, name: string, more: object = {}): object {
       nodeName: guest.name,
       terminationGracePeriodSeconds: 1,
       containers: [
-        { name: 'main', image: busyboxImage, command: ['sh', '-c', `echo hello from ${name}; exec sleep 86400`] },
+        {
+          name: 'main',
+          image: busyboxImage,
+          command: ['sh', '-c', `echo hello from ${name}; trap 'exit 0' TERM; sleep 86400 & wait`],
+        },
       ],
       ...more,
     },
