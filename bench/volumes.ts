@@ -54,6 +54,7 @@ async function mountRows(): Promise<Row[]> {
             local: { path: data },
           },
         }),
+        patchClaimStatus: async () => undefined,
       },
     },
   });

@@ -22,6 +22,7 @@ import type { ObjectSources } from '../kubelet/plan/environment.ts';
 import type { PodSource } from '../kubelet/pod-source.ts';
 import { createFolderSource } from '../kubelet/static/folder-source.ts';
 import type { ManifestSource } from '../kubelet/static/manifest-snapshot.ts';
+import type { PodCertificates } from '../kubelet/volumes/certificates/pod-certificates.ts';
 import { type ClusterVolumes, createDriverVolumes, type DriverVolumeParts } from '../kubelet/volumes/driver-volumes.ts';
 import { imageVolumesRefused } from '../kubelet/volumes/image-volumes.ts';
 import { createPodVolumes } from '../kubelet/volumes/pod-volumes.ts';
@@ -58,6 +59,7 @@ export interface ClusterParts
   recordNodeEvent: (event: NodeEvent) => void;
   tokens: ServiceAccountTokens;
   trustBundles: TrustBundles;
+  certificates: PodCertificates;
   runtimeClasses: HandlerLookup;
   /** Claims, and what mounts them. */
   volumes?: ClusterVolumes | undefined;
@@ -122,6 +124,7 @@ export async function startKubeletRole(
             await volumes.teardown(uid, ending, pod);
             cluster?.tokens.forget(uid);
             cluster?.trustBundles.forget(uid);
+            cluster?.certificates.forget(uid);
             driverVolumes.forget(uid);
           },
         };
@@ -208,13 +211,15 @@ export async function startKubeletRole(
 
 const withCluster = (
   sources: ObjectSources,
-  { tokens, trustBundles }: Pick<ClusterParts, 'tokens' | 'trustBundles'>,
+  { tokens, trustBundles, certificates }: Pick<ClusterParts, 'tokens' | 'trustBundles' | 'certificates'>,
 ): VolumeSources => ({
   ...sources,
   serviceAccountToken: (pod, projection) => tokens.token(pod, projection),
   trustAnchors: (projection, subject) => trustBundles.anchors(projection, subject),
+  podCertificate: (pod, volume, index, subject) => certificates.credential(pod, volume, index, subject),
   async prepare(pod) {
-    await trustBundles.prepare(pod);
+    // Neither rejects; each waits a while for somebody else.
+    await Promise.all([trustBundles.prepare(pod), certificates.prepare(pod)]);
     await tokens.prepare(pod);
   },
 });

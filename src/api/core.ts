@@ -378,6 +378,22 @@ export interface ProjectedSource {
   downwardAPI?: { items?: DownwardAPIFile[] };
   serviceAccountToken?: ServiceAccountTokenProjection;
   clusterTrustBundle?: ClusterTrustBundleProjection;
+  podCertificate?: PodCertificateProjection;
+}
+
+/** A key of the pod's own and a certificate that a signer issued for it. Paths that are absent are not written. */
+export interface PodCertificateProjection {
+  signerName: string;
+  /** `ECDSAP256`, `RSA3072`, ...; an API server may know more than this node. */
+  keyType: string;
+  /** Default: the API server's, a day. */
+  maxExpirationSeconds?: number;
+  /** Key and certificates behind each other. */
+  credentialBundlePath?: string;
+  keyPath?: string;
+  certificateChainPath?: string;
+  /** For the signer. */
+  userAnnotations?: Record<string, string>;
 }
 
 /** PEM certificates: of the bundle `name`, or of all of `signerName` whose labels the selector takes. */

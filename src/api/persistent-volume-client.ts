@@ -13,13 +13,15 @@ import {
 } from './persistent-volume.ts';
 import { objectPath, persistentVolumeClaims, persistentVolumes } from './resource.ts';
 
-/** undefined: there is none. Both throw ApiError or the signal's reason. */
+/** undefined: there is none. All throw ApiError, or the signal's reason. */
 export interface PersistentVolumeClient {
   claim(namespace: string, name: string, signal: AbortSignal): Promise<PersistentVolumeClaim | undefined>;
   volume(name: string, signal: AbortSignal): Promise<PersistentVolume | undefined>;
+  /** Strategic merge patch of a claim's status. Throws ApiError. */
+  patchClaimStatus(namespace: string, name: string, status: object): Promise<void>;
 }
 
-export function createPersistentVolumeClient(client: Pick<ApiClient, 'get'>): PersistentVolumeClient {
+export function createPersistentVolumeClient(client: Pick<ApiClient, 'get' | 'patch'>): PersistentVolumeClient {
   return {
     claim: (namespace, name, signal) =>
       unlessMissing(
@@ -27,6 +29,10 @@ export function createPersistentVolumeClient(client: Pick<ApiClient, 'get'>): Pe
       ),
     volume: (name, signal) =>
       unlessMissing(client.get(objectPath(persistentVolumes, { name }), projectPersistentVolume, { signal })),
+    async patchClaimStatus(namespace, name, status) {
+      const path = objectPath(persistentVolumeClaims, { namespace, name }, 'status');
+      await client.patch(path, 'strategic', { status }, () => undefined, { idempotent: true });
+    },
   };
 }
 

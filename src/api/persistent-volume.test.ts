@@ -147,7 +147,12 @@ test('whatever comes is read or refused by name', (t) => {
 
 test('the client reads by name, and what is not there is not there', async (t) => {
   const paths: string[] = [];
+  const patches: unknown[] = [];
   const client = createPersistentVolumeClient({
+    async patch<T>(path: string, type: string, body: object, parse: Parse<T>): Promise<T> {
+      patches.push([path, type, body]);
+      return parse({});
+    },
     async get<T>(path: string, parse: Parse<T>): Promise<T> {
       paths.push(path);
       if (path.endsWith('missing')) throw new ApiError('API_NOT_FOUND', 'not found', { status: 404 });
@@ -162,6 +167,9 @@ test('the client reads by name, and what is not there is not there', async (t) =
   t.is(await client.volume('missing', signal), undefined);
   await t.throwsAsync(client.volume('hidden', signal), { code: 'API_FORBIDDEN' });
   await t.throwsAsync(async () => client.claim('default', '../secrets/x', signal), { code: 'API_NAME' });
+  await client.patchClaimStatus('default', 'data', { capacity: { storage: '2Gi' } });
+  const body = { status: { capacity: { storage: '2Gi' } } };
+  t.deepEqual(patches, [['/api/v1/namespaces/default/persistentvolumeclaims/data/status', 'strategic', body]]);
   t.deepEqual(paths.slice(0, 2), [
     '/api/v1/namespaces/default/persistentvolumeclaims/data',
     '/api/v1/persistentvolumes/pv-1',

@@ -308,6 +308,7 @@ test('volumes of each type that a node mounts, devices and variables from files'
       projected: {
         sources: [
           { clusterTrustBundle: { path: 'ca', signerName: 'a/b', labelSelector: { matchLabels: { k: 'v' } } } },
+          { podCertificate: { signerName: 'a/b', keyType: 'ED25519', keyPath: 'k', userAnnotations: { 'a/b': 'c' } } },
         ],
       },
     },
@@ -334,6 +335,8 @@ test('volumes of each type that a node mounts, devices and variables from files'
   t.like(spec.volumes?.[5], { emptyDir: { medium: 'HugePages-2Mi', sizeLimit: '4Mi' } });
   const bundle = spec.volumes?.[6]?.projected?.sources?.[0]?.clusterTrustBundle;
   t.like(bundle, { path: 'ca', signerName: 'a/b', labelSelector: { matchLabels: { k: 'v' } } });
+  const certificate = spec.volumes?.[6]?.projected?.sources?.[1]?.podCertificate;
+  t.like(certificate, { signerName: 'a/b', keyType: 'ED25519', keyPath: 'k', userAnnotations: { 'a/b': 'c' } });
   t.like(spec.containers[0], { volumeDevices: [{ name: 'claim', devicePath: '/dev/x' }] });
   t.deepEqual(spec.containers[0]?.env?.[0]?.valueFrom?.fileKeyRef, fileKeyRef);
 });
@@ -368,7 +371,7 @@ for (const [field, spec] of [
   ['spec.volumes[0]', { volumes: [{ name: 'v', holographic: {} }] }],
   [
     'spec.volumes[0].projected.sources[0]',
-    { volumes: [{ name: 'v', projected: { sources: [{ podCertificate: { signerName: 'x' } }] } }] },
+    { volumes: [{ name: 'v', projected: { sources: [{ holographic: { path: 'x' } }] } }] },
   ],
 ] as const) {
   test(`not run without: ${field}`, (t) => t.deepEqual(unsupportedFields(pod(spec)), [field]));

@@ -9,6 +9,7 @@ import type {
   DownwardAPIFile,
   KeyToPath,
   LabelSelector,
+  PodCertificateProjection,
   ProjectedSource,
   StorageMedium,
   Volume,
@@ -125,12 +126,13 @@ function projectMedium(raw: RawObject, path: string): StorageMedium {
 }
 
 function projectSource(raw: RawObject, path: string): ProjectedSource {
-  const [configMap, secret, downwardAPI, token, bundle] = [
+  const [configMap, secret, downwardAPI, token, bundle, certificate] = [
     raw.object('configMap'),
     raw.object('secret'),
     raw.object('downwardAPI'),
     raw.object('serviceAccountToken'),
     raw.object('clusterTrustBundle'),
+    raw.object('podCertificate'),
   ];
   return {
     configMap: configMap && nameAndItems(configMap),
@@ -142,8 +144,19 @@ function projectSource(raw: RawObject, path: string): ProjectedSource {
       path: token.requiredText('path'),
     },
     clusterTrustBundle: bundle && projectBundle(bundle, path),
+    podCertificate: certificate && projectCertificate(certificate),
   };
 }
+
+const projectCertificate = (raw: RawObject): PodCertificateProjection => ({
+  signerName: raw.requiredText('signerName'),
+  keyType: raw.requiredText('keyType'),
+  maxExpirationSeconds: raw.integer('maxExpirationSeconds'),
+  credentialBundlePath: raw.text('credentialBundlePath'),
+  keyPath: raw.text('keyPath'),
+  certificateChainPath: raw.text('certificateChainPath'),
+  userAnnotations: raw.textMap('userAnnotations'),
+});
 
 function projectBundle(raw: RawObject, path: string): ClusterTrustBundleProjection {
   const selector = raw.object('labelSelector');

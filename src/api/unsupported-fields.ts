@@ -51,7 +51,14 @@ export const otherVolumeTypes = [
   'photonPersistentDisk',
   'portworxVolume',
 ];
-const projections = ['configMap', 'secret', 'downwardAPI', 'serviceAccountToken', 'clusterTrustBundle'];
+const projections = [
+  'configMap',
+  'secret',
+  'downwardAPI',
+  'serviceAccountToken',
+  'clusterTrustBundle',
+  'podCertificate',
+];
 /** A message is to be read; a pod with thousands of volumes names these. */
 const maxPaths = 20;
 

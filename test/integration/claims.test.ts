@@ -5,7 +5,7 @@
  * Layer: test (integration, root). One cluster and one node, the tests run in order.
  */
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { chmodSync, chownSync, existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import { stringify } from 'yaml';
@@ -118,14 +118,22 @@ async function bound(name: string): Promise<void> {
   );
 }
 
+/** CAP_SYS_RESOURCE, which some containers lack: the kernel wants it of whoever grows an ext4 that is mounted. */
+function mayGrowExt4(): boolean {
+  const [, effective = '0'] = /^CapEff:\s*([0-9a-f]+)$/m.exec(readFileSync('/proc/self/status', 'utf8')) ?? [];
+  return ((BigInt(`0x${effective}`) >> 24n) & 1n) === 1n;
+}
+
 /** Until an event FailedMount of the pod matches. */
-async function failedMount(pod: string, expected: RegExp): Promise<void> {
+const failedMount = (pod: string, expected: RegExp): Promise<void> => eventOf(pod, 'FailedMount', expected);
+
+async function eventOf(pod: string, wanted: string, expected: RegExp): Promise<void> {
   const path = `/api/v1/namespaces/${namespace}/events?fieldSelector=involvedObject.name%3D${pod}`;
   await cluster.waitFor(
-    `pod ${pod}: event FailedMount ${expected}`,
+    `pod ${pod}: event ${wanted} ${expected}`,
     path,
     ({ items }) =>
-      items.some(({ reason, message }: ApiObject) => reason === 'FailedMount' && expected.test(message)) || undefined,
+      items.some(({ reason, message }: ApiObject) => reason === wanted && expected.test(message)) || undefined,
   );
 }
 
@@ -136,10 +144,15 @@ async function gone(t: ExecutionContext, ...names: string[]): Promise<void> {
 
 test.serial('hostPath: what one pod writes the next one reads, and it outlives both', async (t) => {
   const path = directory('host-data');
-  await apply(volume('host', { hostPath: { path } }), claim('host'));
+  chownSync(path, 0, 4322);
+  chmodSync(path, 0o770);
+  const metadata = { name: 'pv-host', annotations: { 'pv.beta.kubernetes.io/gid': '4322' } };
+  await apply({ ...volume('host', { hostPath: { path } }), metadata }, claim('host'));
   await bound('host');
-  await apply(user('writer', 'host'));
-  await pods.output(await pods.waitForReady('writer'), 'echo kept > /data/x');
+  await apply(user('writer', 'host', { securityContext: { runAsUser: 1000, runAsGroup: 1000 } }));
+  const writer = await pods.waitForReady('writer');
+  t.is(await pods.output(writer, 'id -G'), '1000 4322', 'the group that the volume names');
+  await pods.output(writer, 'echo kept > /data/x');
   await apply(user('reader', 'host', {}, true));
   const reader = await pods.waitForReady('reader');
   t.is(await pods.output(reader, 'cat /data/x'), 'kept');
@@ -210,7 +223,7 @@ test.serial('the figures of a claim are in /stats/summary and /metrics', async (
   t.true(metrics.includes(`kubelet_volume_stats_inodes_used${labels} `));
 });
 
-test.serial('a local disk: formatted for files, and another one as a device', async (t) => {
+test.serial('a local disk: formatted for files and grown with its claim, and another one as a device', async (t) => {
   const disk = (name: string): string => {
     const file = join(directory('disks'), name);
     writeFileSync(file, '');
@@ -236,6 +249,27 @@ test.serial('a local disk: formatted for files, and another one as a device', as
   const pod = await pods.waitForReady('disks');
   t.is(await pods.output(pod, 'awk \'$2 == "/files" { print $3 }\' /proc/mounts'), 'ext4');
   await pods.output(pod, 'echo hello | dd of=/dev/raw bs=512 count=1 conv=sync 2>/dev/null');
+
+  const blocks = async (): Promise<number> =>
+    Number(await pods.output(pod, "df -k /files | awk 'NR == 2 { print $2 }'"));
+  const before = await blocks();
+  execFileSync('truncate', ['-s', '96M', join(directory('disks'), 'files')]);
+  execFileSync('losetup', ['--set-capacity', files]);
+  const spec = { capacity: { storage: '2Gi' } };
+  await cluster.cluster.kubectl('patch', 'pv', 'pv-files', '-p', JSON.stringify({ spec }));
+  // A claim is read again within a minute; a daemon that starts reads it at once.
+  await cluster.keelson.kill9();
+  await start();
+  await cluster.waitForReady();
+  if (mayGrowExt4()) {
+    const path = `/api/v1/namespaces/${namespace}/persistentvolumeclaims/files`;
+    await cluster.waitFor('the claim knows', path, ({ status }) => status.capacity.storage === '2Gi' || undefined);
+    t.true((await blocks()) > 2 * before);
+  } else {
+    await eventOf('disks', 'VolumeResizeFailed', /resize2fs \/dev\/loop\d+: exit status 1: .*Permission denied/);
+    t.is(await blocks(), before);
+  }
+  t.is((await pods.get('disks'))?.status.containerStatuses[0].restartCount, 0);
   await gone(t, 'disks');
   t.is(readFileSync(raw).subarray(0, 5).toString(), 'hello');
   await apply(

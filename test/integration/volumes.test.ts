@@ -124,6 +124,22 @@ test.serial('fsGroup: volumes belong to the group', async (t) => {
   );
 });
 
+test.serial('SELinux options do no harm where the machine has none', async (t) => {
+  const path = join(daemon.node.run.path, 'labels');
+  mkdirSync(path, { recursive: true });
+  const volumes = [
+    { name: 'disk', emptyDir: {} },
+    { name: 'memory', emptyDir: { medium: 'Memory' } },
+    { name: 'host', hostPath: { path } },
+  ];
+  const seLinuxOptions = { level: 's0:c10,c20', type: 'container_t' };
+  const securityContext = { fsGroup: 4242, seLinuxOptions, seLinuxChangePolicy: 'Recursive' };
+  daemon.write('labels.yaml', withVolumes('labels', volumes, { securityContext }));
+  const [pod] = (await daemon.waitForReady('labels')) as [PodReport];
+  await daemon.output(pod, 'touch /disk/x /memory/x /host/x');
+  t.deepEqual(readdirSync(path), ['x']);
+});
+
 test.serial('hostPath: each type holds, or the pod waits and says why', async (t) => {
   const base = join(daemon.node.run.path, 'host');
   mkdirSync(join(base, 'folder'), { recursive: true });

@@ -6,6 +6,7 @@
 import type { ApiClient } from '../../api/client.ts';
 import { createNodeClient } from '../../api/node-client.ts';
 import { createPersistentVolumeClient } from '../../api/persistent-volume-client.ts';
+import { createPodCertificateApi } from '../../api/pod-certificate-request.ts';
 import { requestToken } from '../../api/token-request.ts';
 import { systemClock } from '../../base/clock.ts';
 import type { ClusterMode, RunOptions } from '../../config/flags.ts';
@@ -37,8 +38,12 @@ import { shareSource } from '../../kubelet/static/shared-source.ts';
 import { KubeletMetrics } from '../../kubelet/stats/kubelet-metrics.ts';
 import { registerVolumeMetrics } from '../../kubelet/stats/volume-metrics.ts';
 import { StatusBoard } from '../../kubelet/status/status-board.ts';
+import { registerCertificateMetrics } from '../../kubelet/volumes/certificates/certificate-metrics.ts';
+import { keptCredentials } from '../../kubelet/volumes/certificates/kept-credential.ts';
+import { PodCertificates } from '../../kubelet/volumes/certificates/pod-certificates.ts';
 import { ServiceAccountTokens } from '../../kubelet/volumes/service-account-tokens.ts';
 import type { Logger } from '../../observe/logger.ts';
+import type { Registry } from '../../observe/metrics.ts';
 import { folderSource, startKubeletRole } from '../kubelet-role.ts';
 import type { MachineFacts } from '../node-facts.ts';
 import { type Runtime, readVersion } from '../node-start.ts';
@@ -73,6 +78,8 @@ export interface ClusterKubeletContext {
   events: NodeEvents;
   /** Of the node's client certificate, where this daemon sees to it. */
   clientCertificate: MeasuredRotation | undefined;
+  /** Numbers of other roles that are served with the kubelet's. */
+  registerMetrics?: ((registry: Registry) => void) | undefined;
   log: Logger;
 }
 
@@ -165,6 +172,17 @@ export async function startClusterKubelet(
   });
   cleanup.defer(() => statuses.stop());
   const recordPodEvent = createRecordPodEvent(events.recorder);
+  const certificateLog = log.child({ component: 'pod-certificates' });
+  const certificates = new PodCertificates({
+    api: createPodCertificateApi({ client, nodeName, clock, log: certificateLog, signal: stopping }),
+    node: () => node.known.node?.metadata,
+    kept: keptCredentials(options.rootDir),
+    onDue: (uid) => role?.volumesDue(uid),
+    recordEvent: recordPodEvent,
+    clock,
+    log: certificateLog,
+  });
+  cleanup.defer(() => certificates.stop());
   csi = await startClusterCsi(
     {
       nodeName,
@@ -180,6 +198,7 @@ export async function startClusterKubelet(
   cleanup.defer(() => csi?.stop());
   const metrics = new KubeletMetrics({ version: await readVersion(), kubernetesVersion, nodeName, clock });
   metrics.watch(board);
+  context.registerMetrics?.(metrics.registry);
   if (context.clientCertificate !== undefined)
     measureClientCertificate(metrics.registry, context.clientCertificate, clock);
   const { runtimeOperations } = metrics;
@@ -206,11 +225,13 @@ export async function startClusterKubelet(
     recordNodeEvent,
     tokens,
     trustBundles,
+    certificates,
     volumes: {
       client: createPersistentVolumeClient(client),
       node: () => ({ name: nodeName, labels: node.known.node?.metadata.labels }),
       recordEvent: recordPodEvent,
       csi,
+      wake: (uid) => role?.volumesDue(uid),
     },
     board,
     mirrorUidOf({ metadata: { namespace, name } }) {
@@ -238,6 +259,7 @@ export async function startClusterKubelet(
     signal: stopping,
   });
   registerVolumeMetrics(metrics.registry, () => collector.driverVolumes());
+  registerCertificateMetrics(metrics.registry, certificates);
   const eviction = startClusterEviction(
     { options, pressure, kubelet, collector, images: counted.image, recordPodEvent, recordNodeEvent, log },
     stopping,

@@ -190,12 +190,30 @@ test('a driver that does not say which node this is, is refused', async (t) => {
     code: 'PLUGIN_REFUSED',
     message: /node id has 0 bytes/,
   });
+  for (const nodeId of ['x'.repeat(257), 'é'.repeat(129), 'x'.repeat(2_000_000)]) {
+    setup.driver.nodeId = nodeId;
+    await t.throwsAsync(setup.handler.register(setup.plugin(), signal), { message: /node id has \d+ bytes, not 1 to/ });
+  }
+  t.is(nodeOf(setup).metadata.annotations?.['csi.volume.kubernetes.io/nodeid'], undefined);
   setup.driver.failNext('NodeGetInfo', code.internal, 'no disk service');
   await t.throwsAsync(setup.handler.register(setup.plugin(), signal), {
     code: 'CSI_REFUSED',
     message: /no disk service/,
   });
 });
+
+for (const [maxVolumes, allocatable] of [
+  [-1, undefined],
+  [0, undefined],
+  [2 ** 40, { count: 2 ** 31 - 1 }],
+] as const) {
+  test(`a driver that has room for ${maxVolumes} volumes`, async (t) => {
+    const setup = await setUp(t);
+    Object.assign(setup.driver, { maxVolumes });
+    await setup.handler.register(setup.plugin(), signal);
+    t.deepEqual(csiNodeOf(setup).spec.drivers[0].allocatable, allocatable);
+  });
+}
 
 test('a second registration of a name: a higher version wins, the loser takes nothing back', async (t) => {
   const { handler, plugin, drivers } = await setUp(t);

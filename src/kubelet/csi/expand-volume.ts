@@ -1,29 +1,19 @@
 /**
  * Grows a mounted volume to the size of its PersistentVolume, and tells its claim.
  * Layer: kubelet/csi (over the driver and the API). A volume that cannot be grown stays mounted as it is.
- * Source: pkg/volume/csi/expander.go, pkg/volume/util/resize_util.go (MarkFSResizeFinished).
+ * Source: pkg/volume/csi/expander.go.
  */
-import { parseQuantity } from '../../config/quantity.ts';
 import { errorLine } from '../../observe/keelson-error.ts';
 import { normal, warning } from '../pods/pod-events.ts';
+import { wantedBytes as bytesOfClaim, grownStatus } from '../volumes/claims/claim-size.ts';
 import type { CsiContext } from './csi-context.ts';
 import { volumeCapability } from './csi-requests.ts';
 import { placesOfVolume } from './mount-volume.ts';
 import { type CsiVolume, handleOf, lifecycleOf, secretValues } from './prepare-calls.ts';
 
-const nano = 1_000_000_000n;
-
 /** Bytes that the volume is to have; undefined when its claim knows of as many already. */
-export function wantedBytes({ source, readOnly }: CsiVolume): number | undefined {
-  if (source.type !== 'persistent' || readOnly) return undefined;
-  const { volume, claimStatus } = source.capacity;
-  if (volume === undefined || claimStatus === undefined) return undefined;
-  const [wanted, known] = [parseQuantity(volume).nanos, parseQuantity(claimStatus).nanos];
-  if (wanted <= known) return undefined;
-  // Bytes, rounded up; beyond 2^53 no file system goes.
-  const bytes = Number((wanted + nano - 1n) / nano);
-  return Number.isSafeInteger(bytes) ? bytes : undefined;
-}
+export const wantedBytes = ({ source, readOnly }: CsiVolume): number | undefined =>
+  source.type === 'persistent' && !readOnly ? bytesOfClaim(source.capacity) : undefined;
 
 /**
  * Returns whether the volume has the size now. Never throws but for the signal's reason: what fails is told in an event.
@@ -52,13 +42,8 @@ export async function expandVolume(
     context.recordEvent(pod, normal('FileSystemResizeSuccessful', message));
   }
   const { namespace, name } = source.claim;
-  const status = {
-    capacity: { storage: source.capacity.volume },
-    conditions: [{ type: 'FileSystemResizePending', $patch: 'delete' }],
-    allocatedResourceStatuses: { storage: null },
-  };
   try {
-    await context.api.patchClaimStatus(namespace, name, status, signal);
+    await context.api.patchClaimStatus(namespace, name, grownStatus(source.capacity), signal);
   } catch (error) {
     signal.throwIfAborted();
     context.log.warn({ claim: `${namespace}/${name}`, error: errorLine(error) }, 'the claim does not know its size');

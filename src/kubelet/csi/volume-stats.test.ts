@@ -36,6 +36,18 @@ test('numbers come from the driver, for what is mounted', async (t) => {
   t.is(await read('uid-web', 'pv-1', signal), undefined);
 });
 
+test('of a driver that says far too much the beginning is told, once', async (t) => {
+  const { volumes, context, driver, events } = await fakeCsiNode(t);
+  const read = csiVolumeStats({ ...context, held: (uid, name) => volumes.held(uid, name) });
+  await volumes.setUp(persistentVolume(csiPod('web')), signal);
+  driver.capabilities.push('VOLUME_CONDITION');
+  driver.condition = { abnormal: true, message: 'x'.repeat(4_000_000) };
+  for (let i = 0; i < 2; i++) t.is((await read('uid-web', 'pv-1', signal))?.trouble?.length, 500);
+  driver.condition = { abnormal: true, message: 'x'.repeat(17_000_000) };
+  await t.throwsAsync(read('uid-web', 'pv-1', signal), { code: 'CSI_UNCERTAIN' }, 'more than a message may have');
+  t.is(events.length, 1);
+});
+
 test('a driver that hangs is asked once', async (t) => {
   const { volumes, context, driver } = await fakeCsiNode(t);
   const read = csiVolumeStats({ ...context, held: (uid, name) => volumes.held(uid, name) });

@@ -57,6 +57,27 @@ test('what a successor needs is written on the container', (t) => {
   });
 });
 
+test('a container is in the groups of its pod’s volumes, each once, and unasked in none', (t) => {
+  const volume = { hostPath: '/v', readOnly: false, gid: 7 } as const;
+  const volumes = new Map([
+    ['a', { kind: 'path', relabel: true, ...volume }],
+    ['b', { kind: 'device', ...volume, gid: 8 }],
+    ['c', { kind: 'path', relabel: true, ...volume, gid: 8 }],
+    ['d', { kind: 'image', reference: 'r', pullPolicy: undefined }],
+  ] as const);
+  const container: Container = { name: 'main', image: 'i' };
+  const securityContext = { supplementalGroups: [7, 9], fsGroup: 10 };
+  const pod: Pod = {
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: { name: 'web', namespace: 'team', uid: 'u1' },
+    spec: { containers: [container], securityContext },
+  };
+  const groups = containerConfig(pod, container, { ...context, volumes }).linux?.securityContext?.supplementalGroups;
+  t.deepEqual(groups, [7, 9, 10, 8]);
+  t.deepEqual(configOf().linux?.securityContext?.supplementalGroups, []);
+});
+
 test('the hash covers name and image, nothing else', (t) => {
   t.is(containerHash({ name: 'a', image: 'b' }), containerHash({ name: 'a', image: 'b', env: [] } as Container));
   t.not(containerHash({ name: 'a', image: 'b' }), containerHash({ name: 'a', image: 'c' }));

@@ -29,6 +29,7 @@ import { containerEnvironment, type EnvironmentContext } from './environment.ts'
 import { expandReferences, maxExpandedCharacters } from './expansion.ts';
 import { containerLogPath } from './log-paths.ts';
 import { preStopAnnotation } from './orphan-container.ts';
+import { volumeGroups } from './pod-volume.ts';
 import { containerResources, type NodeResources } from './resources.ts';
 import { containerSecurityContext, type ImageUser, type SecurityDefaults } from './security-context.ts';
 
@@ -83,7 +84,10 @@ export function containerConfig(pod: Pod, container: Container, context: Contain
     tty: container.tty ?? false,
     linux: {
       resources: containerResources(pod, container, context.node),
-      securityContext: containerSecurityContext(pod, container, context.image.user, context.security, context),
+      securityContext: containerSecurityContext(pod, container, context.image.user, context.security, {
+        ...context,
+        groups: volumeGroups(pod, context.volumes),
+      }),
     },
   };
 }

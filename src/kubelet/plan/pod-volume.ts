@@ -16,8 +16,15 @@ export type PodVolume =
       readonly relabel: boolean;
       /** Why its files are those of an earlier look; undefined when they are up to date. */
       readonly stale?: Error | undefined;
+      /** A group that every container of the pod is in for its sake. */
+      readonly gid?: number | undefined;
     }
-  | { readonly kind: 'device'; readonly hostPath: string; readonly readOnly: boolean }
+  | {
+      readonly kind: 'device';
+      readonly hostPath: string;
+      readonly readOnly: boolean;
+      readonly gid?: number | undefined;
+    }
   /** The runtime mounts it; to be pulled before. */
   | {
       readonly kind: 'image';
@@ -29,6 +36,13 @@ export type PodVolume =
 
 /** By `spec.volumes[].name`. */
 export type PodVolumes = ReadonlyMap<string, PodVolume>;
+
+/** Groups that volumes want, besides those of the pod's securityContext (GetExtraSupplementalGroupsForPod). */
+export function volumeGroups(pod: Pod, volumes: PodVolumes): number[] {
+  const known = new Set(pod.spec.securityContext?.supplementalGroups);
+  const wanted = [...volumes.values()].flatMap((volume) => (volume.kind === 'image' ? [] : (volume.gid ?? [])));
+  return [...new Set(wanted)].filter((gid) => !known.has(gid));
+}
 
 export interface VolumeUses {
   /** Volumes that any container mounts, has as a device, or reads a variable from. */

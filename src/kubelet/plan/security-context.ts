@@ -31,6 +31,8 @@ export interface ContainerPlace {
   isolation?: PodIsolation | undefined;
   /** The container whose processes an ephemeral one sees. */
   targetId?: string | undefined;
+  /** Besides those of the pod's securityContext. */
+  groups?: readonly number[] | undefined;
 }
 
 const maskedPaths = [
@@ -57,7 +59,7 @@ export function containerSecurityContext(
   container: Container,
   image: ImageUser,
   defaults: SecurityDefaults,
-  { isolation, targetId }: ContainerPlace = {},
+  { isolation, targetId, groups = [] }: ContainerPlace = {},
 ): cri.LinuxContainerSecurityContextInput {
   const own = container.securityContext ?? {};
   const shared = pod.spec.securityContext ?? {};
@@ -80,7 +82,7 @@ export function containerSecurityContext(
         : namespaces,
     ...(user === undefined ? { runAsUsername: image.username } : { runAsUser: { value: user } }),
     ...(runAsGroup === undefined ? {} : { runAsGroup: { value: runAsGroup } }),
-    supplementalGroups: supplementalGroups(pod),
+    supplementalGroups: [...supplementalGroups(pod), ...groups],
     ...supplementalGroupsPolicy(pod),
     ...(seLinux === undefined ? {} : { selinuxOptions: selinuxOption(seLinux) }),
     readonlyRootfs: own.readOnlyRootFilesystem ?? false,

@@ -30,7 +30,11 @@ import { podSandboxConfig } from './sandbox-start.ts';
 export class ContainerStartError extends KeelsonError {
   readonly reason: 'CreateContainerConfigError' | 'CreateContainerError' | 'RunContainerError' | 'PostStartHookError';
   constructor(reason: ContainerStartError['reason'], container: string, cause: unknown) {
-    super('CONTAINER_START', errorLine(cause), { object: `container ${container}`, cause });
+    const object = `container ${container}`;
+    // What is about the container already is not to name it twice.
+    const own = cause instanceof KeelsonError && cause.object === object ? cause : undefined;
+    const fix = own?.fix === undefined ? {} : { fix: own.fix };
+    super('CONTAINER_START', own?.message ?? errorLine(cause), { object, ...fix, cause });
     this.reason = reason;
   }
 }

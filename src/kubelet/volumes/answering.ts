@@ -38,7 +38,8 @@ export async function untilAnswering(
   const table = await mounts.list();
   const remote = await remoteMountOn(path, table);
   if (remote === undefined) return;
-  const answer = await run('stat', ['--dereference', '--format', '%i', '--', path], { timeoutMs: patienceMs, signal });
+  const limits = { timeoutMs: patienceMs, endsAlone: true, signal };
+  const answer = await run('stat', ['--dereference', '--format', '%i', '--', path], limits);
   // It ended: whatever it said, the server did answer.
   if (answer.outcome !== 'killed' || !answer.timedOut) return;
   const message = `what is mounted at ${remote.target} (${remote.fsType}) does not answer`;

@@ -71,6 +71,7 @@ function setup(t: ExecutionContext) {
       if (name === 'host') return { kind: 'hostPath', path: rootDir, type: 'Directory', readOnly: true };
       return {
         kind: 'driver',
+        ...(name === 'shared' ? { gid: 77 } : {}),
         driver: name === 'strange' ? 'other~driver' : driver.directory,
         volume: {
           subject: `volume ${volume.name}`,
@@ -116,6 +117,13 @@ function podWith(volumes: Volume[], spec: Partial<PodSpec> = {}, mount: Partial<
     spec: { containers: [{ name: 'c', image: 'i', volumeMounts }], volumes, ...spec },
   };
 }
+
+test('a volume of a group takes it along', async (t) => {
+  const { dependencies } = setup(t);
+  const made = await mountVolumes(podWith([claim('shared'), claim('a')]), sources, dependencies);
+  t.like(made.get('shared'), { gid: 77 });
+  t.false(Object.hasOwn(made.get('a') ?? {}, 'gid'));
+});
 
 test('a claim is a path, a device, or a path of the host', async (t) => {
   const { rootDir, dependencies, path } = setup(t);

@@ -1,8 +1,10 @@
 /** The parts that drivers of volumes are put together from: what they share is told to the pod that it concerns. */
 import test from 'ava';
 import type { Pod } from '../../api/core.ts';
+import { FakeClock } from '../../base/fake-clock.ts';
 import { silentLogger } from '../../observe/logger.ts';
 import type { PodEvent } from '../pods/pod-events.ts';
+import { claimVolume, FakeClaims, podWith, rawVolume } from './claims/claims.fake.ts';
 import { driverBench } from './driver-bench.fake.ts';
 import { createDriverVolumes } from './driver-volumes.ts';
 
@@ -14,7 +16,7 @@ test('a volume that could only be detached is an event of its pod, and of no oth
     ...options,
     log: silentLogger,
     cluster: {
-      client: { claim: async () => undefined, volume: async () => undefined },
+      client: { claim: async () => undefined, volume: async () => undefined, patchClaimStatus: async () => undefined },
       node: () => ({ name: 'node', labels: undefined }),
       recordEvent: ({ metadata }: Pod, { reason, message }: PodEvent) =>
         void events.push(`${metadata.name} ${reason} ${message}`),
@@ -44,4 +46,40 @@ test('a volume that could only be detached is an event of its pod, and of no oth
   t.deepEqual(events, [
     `db FailedUnMount ${path} was still in use and could only be detached: it ends with its last user`,
   ]);
+});
+
+test('a pod with a local claim is looked at again each minute or so, until it is gone; others are not', async (t) => {
+  const { options } = await driverBench(t);
+  const clock = new FakeClock();
+  const client = new FakeClaims();
+  client.add('disk', rawVolume('disk', { local: { path: '/mnt/disk' } }));
+  client.add('host', rawVolume('host', { hostPath: { path: '/srv' } }));
+  const woken: string[] = [];
+  const parts = createDriverVolumes({
+    ...options,
+    clock,
+    log: silentLogger,
+    random: () => 0,
+    cluster: {
+      client,
+      node: () => ({ name: 'node', labels: undefined }),
+      recordEvent: () => undefined,
+      wake: (uid) => woken.push(uid),
+    },
+  });
+  const look = async (pod: string, claim: string): Promise<void> => {
+    const { spec, ...rest } = podWith(pod, [claimVolume(claim)]);
+    await parts.resolveVolume(spec.volumes?.[0] ?? { name: 'data' }, { spec, ...rest }, new AbortController().signal);
+  };
+  await look('a', 'disk');
+  await look('b', 'host');
+  await look('a', 'disk');
+  await clock.advance(59_999);
+  t.deepEqual(woken, []);
+  await clock.advance(1);
+  t.deepEqual(woken, ['uid-a']);
+  await look('a', 'disk');
+  parts.forget('uid-a');
+  await clock.advance(600_000);
+  t.deepEqual(woken, ['uid-a']);
 });

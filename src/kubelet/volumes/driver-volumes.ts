@@ -4,7 +4,7 @@
  */
 import type { Pod } from '../../api/core.ts';
 import type { PersistentVolumeClient } from '../../api/persistent-volume-client.ts';
-import type { Clock } from '../../base/clock.ts';
+import type { CancelTimer, Clock } from '../../base/clock.ts';
 import type { Mounts } from '../../linux/host.ts';
 import type { Logger } from '../../observe/logger.ts';
 import { type RecordPodEvent, warning } from '../pods/pod-events.ts';
@@ -17,6 +17,7 @@ import { realRoot } from './driver-directory.ts';
 import { driverDirectory } from './driver-paths.ts';
 import { filesystemFigures } from './filesystem-figures.ts';
 import { type RunHostCommand, runHostCommand } from './host-command.ts';
+import { LocalGrower } from './local/grow-volume.ts';
 import { createLocalDriver } from './local/local-driver.ts';
 import { createNfsDriver } from './nfs/nfs-driver.ts';
 import { type LastResort, lastResortMessage } from './unmount.ts';
@@ -28,6 +29,8 @@ export interface ClusterVolumes {
   readonly node: () => NodeIdentity;
   readonly recordEvent: RecordPodEvent;
   readonly csi?: CsiVolumes | undefined;
+  /** Looks at the pod's volumes again: its claim may ask for more room. CSI volumes see to it themselves. */
+  readonly wake?: ((podUid: string) => void) | undefined;
 }
 
 export interface CsiVolumes {
@@ -46,7 +49,12 @@ export interface DriverVolumesOptions {
   readonly cluster?: ClusterVolumes | undefined;
   /** Tests have no disks and servers. */
   readonly run?: RunHostCommand;
+  /** 0 to 1; so that not all pods are looked at at once. */
+  readonly random?: () => number;
 }
+
+/** As CSI volumes. A claim is read again when it is that old. */
+const lookAgainMs = 60_000;
 
 export interface DriverVolumeParts {
   readonly resolveVolume: ResolveVolume;
@@ -58,7 +66,7 @@ export interface DriverVolumeParts {
 }
 
 export function createDriverVolumes(options: DriverVolumesOptions): DriverVolumeParts {
-  const { mounts, rootDir, clock, log, cluster, run = runHostCommand } = options;
+  const { mounts, rootDir, clock, log, cluster, run = runHostCommand, random = Math.random } = options;
   const { csi, recordEvent } = cluster ?? {};
   const claimed = new ClaimedVolumes();
   /** Those whose volumes were asked for, as they were last: their events are about them. */
@@ -82,6 +90,9 @@ export function createDriverVolumes(options: DriverVolumesOptions): DriverVolume
       createLocalDriver({
         ...unmounting,
         onSharedGroup: (pod, message) => recordEvent?.(pod, warning('AlreadyMountedVolume', message)),
+        grower:
+          cluster &&
+          new LocalGrower({ run, clock, log, recordEvent, patchClaimStatus: cluster.client.patchClaimStatus }),
       }),
     ],
   ]);
@@ -104,16 +115,32 @@ export function createDriverVolumes(options: DriverVolumesOptions): DriverVolume
     clock,
     log,
   });
+  const timers = new Map<string, CancelTimer>();
+  const lookAgain = (uid: string): void => {
+    if (cluster?.wake === undefined) return;
+    timers.get(uid)?.();
+    const cancel = clock.after(lookAgainMs * (1 + random() / 2), () => {
+      timers.delete(uid);
+      cluster.wake?.(uid);
+    });
+    timers.set(uid, cancel);
+  };
   return {
-    resolveVolume(volume, pod, signal) {
-      pods.set(pod.metadata.uid, pod);
-      return resolveVolume(volume, pod, signal);
+    async resolveVolume(volume, pod, signal) {
+      const { uid } = pod.metadata;
+      pods.set(uid, pod);
+      const resolved = await resolveVolume(volume, pod, signal);
+      // One that was torn down meanwhile is not looked at any more.
+      if (pods.has(uid) && resolved.kind === 'driver' && resolved.driver === driverDirectory.local) lookAgain(uid);
+      return resolved;
     },
     drivers,
     measured: { of: (uid) => claimed.of(uid), measure },
     forget(podUid) {
       claimed.forget(podUid);
       pods.delete(podUid);
+      timers.get(podUid)?.();
+      timers.delete(podUid);
       csi?.forget?.(podUid);
     },
   };

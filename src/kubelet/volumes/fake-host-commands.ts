@@ -1,6 +1,6 @@
 /**
- * mount, umount, blkid, mkfs and fsck over a fake mount table: they enforce what the real ones do (a disk without a file
- * system is not mounted, a wrong type fails, a busy mount stays, a server that is gone hangs).
+ * mount, umount, blkid, mkfs, fsck, resize2fs and xfs_growfs over a fake mount table: they enforce what the real ones do (a
+ * disk without a file system is not mounted, a wrong type fails, a busy mount stays, a server that is gone hangs).
  * Layer: kubelet/volumes (test support). Must not be imported by production code.
  */
 import { FakeMounts } from '../../linux/fake-host.ts';
@@ -39,7 +39,10 @@ export class FakeHostCommands {
     const disk = this.disks.get(last);
     if (file === 'mount') return this.#mount(args);
     if (file === 'umount') return this.#umount(args);
+    if (file === 'stat') return this.#stat(last);
     if (file === 'blkid') return blkid(disk);
+    if (file === 'resize2fs') return disk === undefined ? failed(1, 'Bad magic number in super-block') : done();
+    if (file === 'xfs_growfs') return this.mounts.mounts.some(({ target }) => target === last) ? done() : failed(1, '');
     if (file === 'fsck') return disk?.damaged ? failed(4, 'UNEXPECTED INCONSISTENCY') : done();
     if (file.startsWith('mkfs.') && disk !== undefined) {
       disk.fsType = file.slice('mkfs.'.length);
@@ -78,14 +81,21 @@ export class FakeHostCommands {
     return done();
   }
 
+  #stat(target: string): CommandOutcome {
+    const top = this.mounts.mounts.findLast((mount) => mount.target === target);
+    if (top === undefined || !this.deadServers.has(serverOf(top.source))) return done('1');
+    return { outcome: 'killed', timedOut: true, stderr: '' };
+  }
+
   async #umount(args: readonly string[]): Promise<CommandOutcome> {
     const target = args.at(-1) ?? '';
     const top = this.mounts.mounts.findLast((mount) => mount.target === target);
     if (top === undefined) return failed(32, `umount: ${target}: not mounted.`);
+    // The kernel looks for users before it asks the server.
+    if (this.mounts.busy.has(target)) return failed(32, `umount: ${target}: target is busy.`);
     if (this.deadServers.has(serverOf(top.source)) && !args.includes('--force')) {
       return { outcome: 'killed', timedOut: true, stderr: '' };
     }
-    if (this.mounts.busy.has(target)) return failed(32, `umount: ${target}: target is busy.`);
     await this.mounts.unmount(target);
     return done();
   }

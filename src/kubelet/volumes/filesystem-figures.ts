@@ -31,7 +31,8 @@ export async function filesystemFigures(
 ): Promise<FilesystemFigures | undefined> {
   const path = join(root, ...driverVolumePath(podUid, 'volumes', directory, specName));
   if ((await list()).every(({ target }) => target !== path)) return undefined;
-  const answer = await run('stat', ['--file-system', '--format', format, '--', path], { timeoutMs, signal });
+  const limits = { timeoutMs, endsAlone: true, signal };
+  const answer = await run('stat', ['--file-system', '--format', format, '--', path], limits);
   if (answer.outcome === 'ended' && answer.status === 0) return parseFigures(answer.stdout);
   const timedOut = answer.outcome === 'killed' && answer.timedOut;
   throw new VolumeError(timedOut ? 'VOLUME_TIMEOUT' : 'VOLUME_IO', 'its file system does not say how full it is', {

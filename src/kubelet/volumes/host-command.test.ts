@@ -51,3 +51,20 @@ test('endless output is cut', async (t) => {
   const answer = await runHostCommand('head', ['-c', '1000000', '/dev/zero'], { timeoutMs });
   t.true(answer.outcome === 'ended' && answer.stdout.length <= 16 * 1024);
 });
+
+test('a question has somebody else who ends it, should the daemon be killed', async (t) => {
+  const asking = ['-c', 'tr "\\0" " " </proc/$PPID/cmdline; echo "$0"', 'an argument'];
+  const answer = await runHostCommand('sh', asking, { timeoutMs, endsAlone: true });
+  t.true(
+    answer.outcome === 'ended' && answer.stdout.startsWith('timeout --signal=KILL 65 sh -c '),
+    JSON.stringify(answer),
+  );
+  t.true(answer.outcome === 'ended' && answer.stdout.endsWith('an argument'));
+  const hanging = await runHostCommand('sh', ['-c', 'echo $$ >&2; sleep 1000 & wait'], {
+    timeoutMs: 300,
+    endsAlone: true,
+  });
+  t.like(hanging, { outcome: 'killed', timedOut: true });
+  const { readFile } = await import('node:fs/promises');
+  t.is(await readFile(`/proc/${hanging.outcome === 'killed' && hanging.stderr}/cmdline`, 'utf8').catch(() => ''), '');
+});

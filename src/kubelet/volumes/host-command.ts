@@ -16,6 +16,11 @@ export type CommandOutcome =
 export interface CommandLimits {
   /** Milliseconds. */
   readonly timeoutMs: number;
+  /**
+   * The child ends even when nobody is there to end it, five seconds after the limit: for questions, which would else hang on a
+   * server for as long as that is gone, and keep its mount busy, when the daemon is killed meanwhile. Needs timeout(1).
+   */
+  readonly endsAlone?: boolean;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -29,11 +34,15 @@ const killPatienceMs = 1_000;
 /** How long what it wrote last may take to be read. */
 const pipePatienceMs = 200;
 
-export const runHostCommand: RunHostCommand = (file, args, { timeoutMs, signal }) => {
+export const runHostCommand: RunHostCommand = (name, givenArgs, { timeoutMs, endsAlone, signal }) => {
   signal?.throwIfAborted();
+  const seconds = Math.ceil(timeoutMs / 1000) + 5;
+  const [file, args] = endsAlone
+    ? ['timeout', ['--signal=KILL', String(seconds), name, ...givenArgs]]
+    : [name, [...givenArgs]];
   return new Promise((resolve, reject) => {
     // A process group of its own: mount(8) has a helper do the work, which is to end with it.
-    const child = spawn(file, [...args], {
+    const child = spawn(file, args, {
       detached: true,
       stdio: ['ignore', 'pipe', 'pipe'],
       env: { ...process.env, LC_ALL: 'C' },

@@ -48,4 +48,7 @@ const packages = new Map([
   ['mkfs.ext3', 'e2fsprogs'],
   ['mkfs.xfs', 'xfsprogs'],
   ['mkfs.btrfs', 'btrfs-progs'],
+  ['resize2fs', 'e2fsprogs'],
+  ['xfs_growfs', 'xfsprogs'],
+  ['btrfs', 'btrfs-progs'],
 ]);

@@ -145,6 +145,7 @@ const planningErrors: ReadonlySet<string> = new Set([
   'VOLUME_KEY_MISSING',
   'VOLUME_PAYLOAD_PATH',
   'VOLUME_TOKEN',
+  'VOLUME_CERTIFICATE',
 ]);
 const planningFailed = ({ code }: VolumeError): boolean => planningErrors.has(code);
 
@@ -167,6 +168,8 @@ function withPatience(signal: AbortSignal, clock: Clock): { signal: AbortSignal;
   });
   return { signal: AbortSignal.any([signal, late.signal]), end };
 }
+
+type MountedPath = Extract<PodVolume, { kind: 'path' }>;
 
 /** What all volumes of one run have in common. */
 class MountRun {
@@ -225,7 +228,7 @@ class MountRun {
     return hostPath === undefined ? undefined : { kind: 'path', hostPath, readOnly: true, relabel: true, stale };
   }
 
-  async #hostPath(path: string, check: string, subject: string, readOnly: boolean): Promise<PodVolume> {
+  async #hostPath(path: string, check: string, subject: string, readOnly: boolean): Promise<MountedPath> {
     const { mounts, run = runHostCommand, trace = () => undefined } = this.#dependencies;
     // Without a type it is not looked at.
     if (check !== '') await untilAnswering(path, subject, { mounts, run }, this.#signal);
@@ -249,11 +252,15 @@ class MountRun {
       throw new VolumeError('VOLUME_UNSUPPORTED', message, { object: subject });
     }
     const resolved = await resolveVolume(volume, this.#pod, signal);
+    const { gid } = resolved;
     if (resolved.kind === 'hostPath') {
-      return this.#hostPath(resolved.path, resolved.type, subject, resolved.readOnly);
+      return {
+        ...(await this.#hostPath(resolved.path, resolved.type, subject, resolved.readOnly)),
+        ...(gid === undefined ? {} : { gid }),
+      };
     }
     const mounted = await mountDriverVolume(this.#pod, resolved, subject, this.#dependencies, signal);
     if (mounted.kind === 'path' && this.#uses.propagated.has(volume.name)) await this.#local.share(mounted.hostPath);
-    return mounted;
+    return gid === undefined || mounted.kind === 'image' ? mounted : { ...mounted, gid };
   }
 }

@@ -30,6 +30,7 @@ const sources: VolumeSources = {
 
 const context = (spec: Partial<PodSpec> = {}, more: Partial<ProjectionContext> = {}): ProjectionContext => ({
   pod: pod(spec),
+  volume: 'v',
   subject: 'pod shop/web: volume v',
   sources,
   allocatable: { milliCores: 4000, memoryBytes: 8 * 2 ** 30 },

@@ -7,6 +7,7 @@ import type {
   ClusterTrustBundleProjection,
   DownwardAPIFile,
   Pod,
+  PodCertificateProjection,
   ProjectedSource,
   ServiceAccountTokenProjection,
 } from '../../api/core.ts';
@@ -27,6 +28,8 @@ import type { VolumeSources } from './volume-plan.ts';
 
 export interface ProjectionContext {
   pod: Pod;
+  /** `spec.volumes[].name`. */
+  volume: string;
   /** `pod default/web: volume config`, for errors. */
   subject: string;
   sources: VolumeSources;
@@ -60,13 +63,14 @@ export function downwardPayload(files: readonly DownwardAPIFile[], context: Proj
 /** Throws VolumeError for a missing object, key or token, and for paths that cannot be. */
 export function projectedPayload(sources: readonly ProjectedSource[], context: ProjectionContext): Payload {
   return joinPayloads(
-    sources.map((source) => sourcePayload(source, context)),
+    sources.map((source, index) => sourcePayload(source, index, context)),
     context.subject,
   );
 }
 
 function sourcePayload(
-  { configMap, secret, downwardAPI, serviceAccountToken, clusterTrustBundle }: ProjectedSource,
+  { configMap, secret, downwardAPI, serviceAccountToken, clusterTrustBundle, podCertificate }: ProjectedSource,
+  index: number,
   context: ProjectionContext,
 ): Payload {
   const { pod, subject, sources, mode, groupReadable } = context;
@@ -85,6 +89,7 @@ function sourcePayload(
   if (downwardAPI !== undefined) return downwardPayload(downwardAPI.items ?? [], context);
   if (serviceAccountToken !== undefined) return tokenPayload(serviceAccountToken, context);
   if (clusterTrustBundle !== undefined) return trustPayload(clusterTrustBundle, context);
+  if (podCertificate !== undefined) return certificatePayload(podCertificate, index, context);
   throw new VolumeError('VOLUME_UNSUPPORTED', 'has a source that this version does not project', { object: subject });
 }
 
@@ -124,6 +129,24 @@ function trustPayload(projection: ClusterTrustBundleProjection, context: Project
     object: subject,
     fix: 'create it, or set optional: true',
   });
+}
+
+/** In one volume all files change at once; only the bundle is read at once, too. */
+function certificatePayload(projection: PodCertificateProjection, index: number, context: ProjectionContext): Payload {
+  const { pod, volume, subject, sources } = context;
+  if (sources.podCertificate === undefined) {
+    const message = 'a podCertificate needs an API server';
+    throw new VolumeError('VOLUME_UNSUPPORTED', message, { object: subject, fix: 'remove the source' });
+  }
+  const { key, chain } = sources.podCertificate(pod, volume, index, subject);
+  const { credentialBundlePath, keyPath, certificateChainPath } = projection;
+  const files: [path: string | undefined, text: string][] = [
+    [credentialBundlePath, key + chain],
+    [keyPath, key],
+    [certificateChainPath, chain],
+  ];
+  const payloads = files.map(([path, text]): Payload => (path ? ownPayload(path, text, context) : new Map()));
+  return joinPayloads(payloads, subject);
 }
 
 const fileMode = (mode: number | undefined, context: ProjectionContext): number =>

@@ -33,6 +33,7 @@ export interface UnmountDependencies {
 const busyPausesMs = [100, 400, 1_500];
 const umountTimeoutMs = 60_000;
 const forceTimeoutMs = 10_000;
+const answerTimeoutMs = 5_000;
 
 /** Local file systems: a call that cannot hang for long. Throws KernelError for anything but a busy mount. */
 export async function unmountLocal(
@@ -77,8 +78,16 @@ export async function unmountNetwork(
     }
     if (pauseMs !== undefined) await sleep(pauseMs, signal, clock);
   }
+  // What keeps it busy may be somebody who waits for the server: a question how full it is.
+  if (cause === 'busy' && !(await answers(target, run, signal))) cause = 'unanswered';
   // Not where it is only busy: pods with the same export share the connection that this breaks.
   if (cause === 'unanswered') await umount(forceTimeoutMs, '--force');
   if (await isMounted()) await mounts.unmount(target, { lazy: true });
   onLastResort({ target, cause });
+}
+
+async function answers(target: string, run: RunHostCommand, signal: AbortSignal): Promise<boolean> {
+  const limits = { timeoutMs: answerTimeoutMs, endsAlone: true, signal };
+  const { outcome } = await run('stat', ['--file-system', '--format', '%i', '--', target], limits);
+  return outcome !== 'killed';
 }

@@ -56,12 +56,20 @@ export type VolumeDrivers = ReadonlyMap<string, VolumeDriver<unknown>>;
 
 /** What a volume of the pod turns out to be once its claim is known to be bound. */
 export type ResolvedVolume =
-  | { readonly kind: 'hostPath'; readonly path: string; readonly type: HostPathType; readonly readOnly: boolean }
+  | {
+      readonly kind: 'hostPath';
+      readonly path: string;
+      readonly type: HostPathType;
+      readonly readOnly: boolean;
+      /** A group that its users are to be in. */
+      readonly gid?: number | undefined;
+    }
   | {
       readonly kind: 'driver';
       /** `kubernetes.io~csi`: the key in VolumeDrivers. */
       readonly driver: string;
       readonly volume: DriverVolume<unknown>;
+      readonly gid?: number | undefined;
     };
 
 /**

@@ -24,6 +24,8 @@ export const volumeErrorCodes = [
   'VOLUME_UNSUPPORTED',
   /** The API server gave no service account token. */
   'VOLUME_TOKEN',
+  /** No signer has issued a certificate for the pod, or one refused to. */
+  'VOLUME_CERTIFICATE',
   /** A subPath that leaves its volume, or cannot be opened or made. */
   'VOLUME_SUB_PATH',
   /** An env file of a volume that is no file, or too long. */

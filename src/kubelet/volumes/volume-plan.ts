@@ -33,6 +33,11 @@ export interface VolumeSources {
    * Throws VolumeError. @param subject for errors
    */
   trustAnchors?(projection: ClusterTrustBundleProjection, subject: string): string | undefined;
+  /**
+   * A key and its certificates in PEM, for `projected.sources[index]` of the volume. Absent without an API server.
+   * Throws VolumeError. @param subject for errors
+   */
+  podCertificate?(pod: Pod, volume: string, index: number, subject: string): { key: string; chain: string };
   /** Fetches what planning will ask for and what is not at hand. Called before each look at the pod's volumes. */
   prepare?(pod: Pod): Promise<void>;
 }
@@ -89,7 +94,7 @@ export function planVolume(volume: Volume, pod: Pod, sources: VolumeSources, all
   const own = downwardAPI ?? projected;
   if (own !== undefined) {
     const groupReadable = group !== undefined;
-    const context = { pod, subject, sources, allocatable, mode: own.defaultMode, groupReadable };
+    const context = { pod, volume: name, subject, sources, allocatable, mode: own.defaultMode, groupReadable };
     const memory = tmpfs(pod, undefined, allocatable);
     return downwardAPI !== undefined
       ? {

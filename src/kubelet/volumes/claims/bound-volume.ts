@@ -7,6 +7,7 @@ import type { Pod, Volume } from '../../../api/core.ts';
 import type { PersistentVolume, PersistentVolumeClaim } from '../../../api/persistent-volume.ts';
 import { matchesNodeSelector } from '../../plan/node-selector.ts';
 import { driverDirectory } from '../driver-paths.ts';
+import type { LocalGrowth } from '../local/grow-volume.ts';
 import type { ResolvedVolume } from '../volume-driver.ts';
 import { VolumeError } from '../volume-error.ts';
 import type { CsiSource } from './csi-source.ts';
@@ -22,6 +23,8 @@ export interface ClaimReference {
   readonly ephemeral: boolean;
 }
 
+/** IsValidGroupID. */
+const maxGroup = 2 ** 31 - 1;
 /** Set by the controller that keeps a claim in use from vanishing. */
 const protectionFinalizer = 'kubernetes.io/pvc-protection';
 
@@ -130,13 +133,14 @@ export function boundVolume(
       throw new VolumeError('VOLUME_CLAIM', message, { object: subject });
     }
     const { path, type } = spec.hostPath;
-    return { resolved: { kind: 'hostPath', path, type, readOnly }, persistentVolume };
+    return { resolved: { kind: 'hostPath', path, type, readOnly, gid: groupOf(persistentVolume) }, persistentVolume };
   }
   const driver = driverSource(persistentVolume, claim);
   if (driver === undefined) throw unsupportedSource(spec.otherSource, `volume "${metadata.name}"`, subject);
   const resolved: ResolvedVolume = {
     kind: 'driver',
     driver: driver.directory,
+    gid: groupOf(persistentVolume),
     volume: {
       subject,
       pod,
@@ -153,21 +157,32 @@ export function boundVolume(
   return { resolved, persistentVolume };
 }
 
+/** Of the annotation; what is no group is passed over, as the kubelet does. */
+function groupOf({ metadata }: PersistentVolume): number | undefined {
+  const text = metadata.annotations['pv.beta.kubernetes.io/gid'] ?? '';
+  const gid = /^\d{1,10}$/.test(text) ? Number(text) : undefined;
+  return gid !== undefined && gid <= maxGroup ? gid : undefined;
+}
+
 function driverSource(
   { spec }: PersistentVolume,
   claim: PersistentVolumeClaim,
 ): { directory: string; source: unknown; readOnly: boolean } | undefined {
   const { local, nfs, csi } = spec;
-  if (local !== undefined) return { directory: driverDirectory.local, source: local, readOnly: false };
+  const { namespace, name, uid } = claim.metadata;
+  const capacity = { volume: spec.capacityStorage, claimStatus: claim.status.capacityStorage };
+  if (local !== undefined) {
+    const growth: LocalGrowth = { claim: { namespace, name }, capacity };
+    return { directory: driverDirectory.local, source: { ...local, growth }, readOnly: false };
+  }
   // The kubelet takes nfs.readOnly of a PersistentVolume for nothing; a volume that says so is not written to here.
   if (nfs !== undefined) return { directory: driverDirectory.nfs, source: nfs, readOnly: nfs.readOnly };
   if (csi === undefined) return undefined;
-  const { namespace, name, uid } = claim.metadata;
   const source: CsiSource = {
     type: 'persistent',
     csi,
     claim: { namespace, name, uid },
-    capacity: { volume: spec.capacityStorage, claimStatus: claim.status.capacityStorage },
+    capacity,
   };
   // csi.readOnly is for the controller that attaches it.
   return { directory: driverDirectory.csi, source, readOnly: false };

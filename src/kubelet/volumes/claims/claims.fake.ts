@@ -63,6 +63,8 @@ export class FakeClaims implements PersistentVolumeClient {
   readonly volumes = new Map<string, object>();
   /** `claim x`, `volume x`, in order. */
   readonly reads: string[] = [];
+  /** Statuses of claims. */
+  readonly patches: [name: string, status: object][] = [];
   /** Thrown by the next reads, one each. */
   readonly errors: Error[] = [];
 
@@ -81,6 +83,12 @@ export class FakeClaims implements PersistentVolumeClient {
     this.#read(`volume ${name}`, signal);
     const found = this.volumes.get(name);
     return found && projectPersistentVolume(found);
+  }
+
+  async patchClaimStatus(_namespace: string, name: string, status: object): Promise<void> {
+    const error = this.errors.shift();
+    if (error !== undefined) throw error;
+    this.patches.push([name, status]);
   }
 
   #read(what: string, signal: AbortSignal): void {

@@ -18,10 +18,13 @@ import { type UnmountDependencies, unmountLocal } from '../unmount.ts';
 import type { DriverVolume, MountedVolume, VolumeDriver } from '../volume-driver.ts';
 import { VolumeError } from '../volume-error.ts';
 import { formatAndMount } from './format-and-mount.ts';
+import type { LocalGrower, LocalGrowth } from './grow-volume.ts';
 
 export interface LocalSource {
   readonly path: string;
   readonly fsType?: string | undefined;
+  /** Of a claim. */
+  readonly growth?: LocalGrowth | undefined;
 }
 
 export interface LocalDriverOptions extends UnmountDependencies {
@@ -31,6 +34,8 @@ export interface LocalDriverOptions extends UnmountDependencies {
   readonly onSharedGroup: (pod: Pod, message: string) => void;
   /** What a path leads to; tests have no disks. Rejects with Node's ENOENT. */
   readonly fileType?: (path: string) => Promise<FileType>;
+  /** Grows what a claim asks to be larger; without it everything stays as it is. */
+  readonly grower?: LocalGrower | undefined;
 }
 
 export type FileType = 'directory' | 'block' | 'other';
@@ -53,13 +58,38 @@ class LocalDriver implements VolumeDriver<LocalSource> {
     this.#options = options;
   }
 
-  setUp(volume: DriverVolume<LocalSource>, signal: AbortSignal): Promise<MountedVolume> {
-    return this.#volumes.run(volume.specName, async () => {
+  async setUp(volume: DriverVolume<LocalSource>, signal: AbortSignal): Promise<MountedVolume> {
+    const [path, mounted] = await this.#volumes.run(volume.specName, async () => {
       signal.throwIfAborted();
-      const path = await this.#checkedSource(volume, signal);
+      const found = await this.#checkedSource(volume, signal);
       const root = await realRoot(this.#options.rootDir);
-      return volume.mode === 'Block' ? this.#map(volume, root, path.real) : this.#mount(volume, root, path, signal);
+      const made =
+        volume.mode === 'Block' ? this.#map(volume, root, found.real) : this.#mount(volume, root, found, signal);
+      return [found, await made] as const;
     });
+    this.#growLater(volume, path);
+    return mounted;
+  }
+
+  /** In its turn, so that nothing is unmounted under it; the pod does not wait. */
+  #growLater(volume: DriverVolume<LocalSource>, path: { real: string; type: FileType }): void {
+    const { grower } = this.#options;
+    const { growth } = volume.source;
+    const { specName } = volume;
+    if (growth === undefined || volume.readOnly || grower?.isDue({ specName, growth }) !== true) return;
+    void this.#volumes.run(specName, async () => {
+      if (!grower.isDue({ specName, growth })) return;
+      const isDisk = path.type === 'block' && volume.mode === 'Filesystem';
+      const disk = async () => (isDisk ? ((await this.#mountedDisk(specName, path.real)) ?? 'gone') : undefined);
+      const { subject, pod } = volume;
+      await grower.grow({ subject, specName, pod, growth, disk });
+    });
+  }
+
+  async #mountedDisk(specName: string, device: string) {
+    const target = [await realRoot(this.#options.rootDir), ...deviceMountPath(plugin, specName)].join('/');
+    const mount = (await this.#options.mounts.list()).findLast((each) => each.target === target);
+    return mount && { device, target, fsType: mount.fsType };
   }
 
   tearDown(podUid: string, specName: string, signal: AbortSignal): Promise<void> {

@@ -101,9 +101,23 @@ test('a busy mount is asked for again, then detached without force: others share
   host.commands.length = 0;
   await driver.tearDown('uid-web', 'pv-1', signal);
   t.deepEqual(host.mounts.mounts, []);
-  t.is(host.commands.length, 4);
+  t.is(host.commands.filter((command) => command.startsWith('umount')).length, 4);
   t.false(host.commands.some((command) => command.includes('--force')));
   t.deepEqual(lastResorts, [{ target: targetOf('web'), cause: 'busy' }]);
+});
+
+test('a mount that somebody keeps busy who waits for a dead server is forced', async (t) => {
+  const { driver, host, lastResorts, targetOf } = await bench(t);
+  await driver.setUp(driverVolume('web', source), signal);
+  host.deadServers.add('files.example.com');
+  host.mounts.busy.add(targetOf('web'));
+  host.onCommand = (command) => {
+    // Whoever waits gets an error then.
+    if (command.includes('--force')) host.mounts.busy.clear();
+  };
+  await driver.tearDown('uid-web', 'pv-1', signal);
+  t.deepEqual(host.mounts.mounts, []);
+  t.deepEqual(lastResorts, [{ target: targetOf('web'), cause: 'unanswered' }]);
 });
 
 test('a mount that stops being busy is unmounted as usual', async (t) => {
