@@ -9,7 +9,7 @@
 import { type BackoffLimits, KeyedBackoff } from '../base/backoff.ts';
 import type { CancelTimer, Clock } from '../base/clock.ts';
 import type { ForeignChange } from '../linux/nftables/watch-table.ts';
-import { errorLine } from '../observe/keelson-error.ts';
+import { errorLine, KeelsonError } from '../observe/keelson-error.ts';
 import type { Logger } from '../observe/logger.ts';
 import type { DataplaneWriter, Loaded } from './dataplane-writer.ts';
 import { feed } from './feed.ts';
@@ -26,7 +26,7 @@ import {
 } from './services/dataplane.ts';
 import type { ServiceReport } from './services/service-report.ts';
 import { ServiceTracker, type ServiceTrackerOptions } from './services/service-tracker.ts';
-import type { SyncObserver } from './sync-observer.ts';
+import type { Attempt, SyncObserver } from './sync-observer.ts';
 
 export type FamilyProxyOptions = ServiceTrackerOptions;
 
@@ -34,6 +34,8 @@ export interface FamilyProxyEdges {
   dataplane: DataplaneWriter;
   /** What the writer keeps, for logs: `ip keelson-proxy`. */
   table: string;
+  /** Commands that print it, for whoever is told that something is wrong. */
+  look: string;
   /** What load balancers are to be told changed. */
   onHealthChecks?: ((changes: readonly Change<HealthCheck>[]) => void) | undefined;
   forgetFlows: (cleanups: readonly ConntrackCleanup[]) => Promise<void>;
@@ -65,7 +67,6 @@ const gatherMs = 2;
 const auditMs = 10 * 60_000;
 /** The first repair is at once, the next ones are ever later while somebody keeps on, or the kernel keeps refusing. */
 const repairBackoff: BackoffLimits = { initialMs: 100, maxMs: 10_000 };
-const fix = 'see `nft list ruleset` and the kernel log; it is tried again by itself';
 
 export class FamilyProxy {
   readonly #tracker: ServiceTracker;
@@ -73,6 +74,7 @@ export class FamilyProxy {
   readonly #cleanup: FlowCleanup;
   readonly #edges: FamilyProxyEdges;
   readonly #log: Logger;
+  readonly #fix: string;
   readonly #backoff = new KeyedBackoff(repairBackoff);
   readonly #status: Omit<FamilyProxyStatus, 'pending' | 'healthy'> = {
     lastSyncAt: undefined,
@@ -101,6 +103,7 @@ export class FamilyProxy {
   private constructor(options: FamilyProxyOptions, edges: FamilyProxyEdges) {
     this.#log = edges.log.child({ table: edges.table });
     this.#edges = edges;
+    this.#fix = `see \`${edges.look}\` and the kernel log; it is tried again by itself`;
     this.#tracker = new ServiceTracker(options);
     this.#dataplane = edges.dataplane;
     this.#cleanup = new FlowCleanup(edges.forgetFlows, edges.clock, this.#log);
@@ -218,7 +221,7 @@ export class FamilyProxy {
     } catch (error) {
       this.#due = 'load';
       this.#refused = true;
-      this.#failed(error, 'a change was refused, so the service table is compared with what it should be');
+      this.#failed(error, 'partial', 'a change was refused, so the service table is compared with what it should be');
     }
   }
 
@@ -236,7 +239,7 @@ export class FamilyProxy {
       this.#tell(loaded, due, isFirst, performance.now() - begun);
     } catch (error) {
       if (this.#due !== 'load') this.#due = due;
-      this.#failed(error, 'the service table could not be brought to what it should be');
+      this.#failed(error, 'full', 'the service table could not be brought to what it should be');
     }
     // Also after a success: somebody may keep damaging it.
     if (!isFirst || this.#due !== undefined) this.#backoff.failed('repair', this.#edges.clock.now());
@@ -249,7 +252,7 @@ export class FamilyProxy {
     } catch (error) {
       this.#due = 'check';
       this.#backoff.failed('repair', this.#edges.clock.now());
-      this.#failed(error, 'changes of the service table by others are not heard of');
+      this.#failed(error, 'listening', 'changes of the service table by others are not heard of');
     }
   }
 
@@ -304,11 +307,13 @@ export class FamilyProxy {
   }
 
   /** Once for each error, not for each attempt. */
-  #failed(error: unknown, what: string): void {
+  #failed(error: unknown, during: Attempt, what: string): void {
     const line = errorLine(error);
-    if (this.#status.lastError !== line) this.#log.error({ error: line, fix }, what);
+    // The error's own remedy knows more.
+    const fix = error instanceof KeelsonError && error.fix !== undefined ? {} : { fix: this.#fix };
+    if (this.#status.lastError !== line) this.#log.error({ error: line, ...fix }, what);
     this.#status.lastError = line;
-    this.#edges.observer?.failed(this.#tracker.family);
+    this.#edges.observer?.failed(this.#tracker.family, during);
   }
 
   #armAudit(): void {

@@ -94,6 +94,75 @@ for (const [mode, tables] of tablesAfter)
     t.deepEqual(again, { removed: [], failed: [] });
   });
 
+test('a daemon that starts runs no program where there is nothing to remove', async (t) => {
+  const { edges, nftables, iptables } = await setup();
+  let looks = 0;
+  let hasLegacy = false;
+  const counting = {
+    ...edges,
+    iptables: {
+      ...edges.iptables,
+      async inUse(family: string) {
+        looks++;
+        return edges.iptables.inUse(family);
+      },
+    },
+    hasLegacyTables: async (family: string) => hasLegacy && family === 'IPv4',
+  };
+  await cleanupOtherModes('nftables', counting);
+  t.is(looks, 0);
+  t.true(iptables.chains('nat').includes('KUBE-SERVICES'), 'the fake ones are in no nf_tables');
+  // What tells: one chain that every version of kube-proxy has.
+  const socket = await nftables.open();
+  await socket.apply([
+    { op: 'tableAdd', table: { family: 'ip', name: 'mangle' } },
+    { op: 'chainAdd', chain: { family: 'ip', table: 'mangle', name: 'KUBE-PROXY-CANARY' } },
+  ]);
+  await cleanupOtherModes('iptables', counting);
+  t.is(looks, 0, 'no chain of the mode ipvs');
+  await cleanupOtherModes('nftables', counting);
+  t.is(looks, 1);
+  t.false(iptables.chains('nat').includes('KUBE-SERVICES'));
+  await socket.apply([{ op: 'tableDelete', table: { family: 'ip', name: 'mangle' } }]);
+  hasLegacy = true;
+  await cleanupOtherModes('ipvs', counting);
+  t.is(looks, 2, 'legacy tables say nothing of what is in them');
+  hasLegacy = false;
+  await cleanupOtherModes(undefined, counting);
+  t.is(looks, 4, 'who asks is told of everything');
+  t.is(nftables.openSockets, 2, 'those of this test');
+});
+
+test('in the mode iptables the chains of the other variant go as a whole', async (t) => {
+  const { edges, iptables } = await setup();
+  const own = new FakeIptables();
+  own.backend = 'legacy';
+  const both = { ...edges.iptables, open: async () => own };
+  await cleanupOtherModes('iptables', { ...edges, iptables: both });
+  t.deepEqual(
+    iptables.chains('nat').filter((name) => name.startsWith('KUBE-')),
+    [],
+  );
+});
+
+test('packet counters go with the rules that count by them', async (t) => {
+  const { edges } = await setup();
+  const asked: string[] = [];
+  const nfacct = {
+    ensure: async () => true,
+    packets: async () => 0,
+    async destroy(names: readonly string[]) {
+      asked.push(...names);
+      return ['ct_state_invalid_dropped_pkts'];
+    },
+  };
+  const { removed } = await cleanupOtherModes('nftables', { ...edges, nfacct });
+  t.true(removed.includes('nfacct counter ct_state_invalid_dropped_pkts'));
+  t.deepEqual(asked, ['ct_state_invalid_dropped_pkts', 'localhost_nps_accepted_pkts']);
+  await cleanupOtherModes('iptables', { ...edges, nfacct });
+  t.is(asked.length, 2, 'which are in use');
+});
+
 test("without the device virtual servers are somebody else's", async (t) => {
   const { ipvs, edges, link } = await setup();
   await link.apply([{ op: 'linkDelete', link: { name: 'kube-ipvs0' } }]);

@@ -9,11 +9,14 @@ import type { IpsetOpener } from '../linux/ipset.ts';
 import { type IptablesOpener, restoreText } from '../linux/iptables.ts';
 import type { IpvsOpener, IpvsOperation } from '../linux/ipvs/edge.ts';
 import { isNotFound } from '../linux/kernel-error.ts';
+import type { Nfacct } from '../linux/nfacct.ts';
 import type { NftablesOpener } from '../linux/nftables/edge.ts';
 import type { TableRef } from '../linux/nftables/types.ts';
 import type { RtnetlinkOpener } from '../linux/rtnetlink.ts';
 import { errorLine } from '../observe/keelson-error.ts';
 import type { CleanedUp } from './cleanup.ts';
+import { hasNftChains } from './iptables/find-chains.ts';
+import { packetCounters } from './iptables/packet-counters.ts';
 import { planRemoval } from './iptables/plan-removal.ts';
 import { dummyLink } from './ipvs/options.ts';
 import { isOurs } from './ipvs/plan.ts';
@@ -28,6 +31,9 @@ export interface CleanupEdges {
   ipvs: IpvsOpener;
   ipset: IpsetOpener;
   rtnetlink: Pick<RtnetlinkOpener, 'open'>;
+  nfacct?: Nfacct;
+  /** Whether there are tables of iptables-legacy; absent: there may be. */
+  hasLegacyTables?: (family: IpFamily) => Promise<boolean>;
   netnsPath?: string;
 }
 
@@ -70,13 +76,18 @@ export async function cleanupOtherModes(
     ...(mode === 'ipvs' ? [] : families.map(ipvsTableRef)),
   ];
   await removeTables(tables, edges, cleaned);
-  await removeChains(mode === 'iptables' ? 'ipvs' : 'all', edges, cleaned);
+  await removeChains(mode, edges, cleaned);
   // After the rules, which use them.
   await attempt('ipsets', cleaned, async () => {
     const { destroyed, failed } = await edges.ipset.destroy(kubeProxySets, edges.netnsPath);
     cleaned.removed.push(...destroyed.map((name) => `ipset ${name}`));
     for (const [name, error] of failed) cleaned.failed.push(`ipset ${name}: ${errorLine(error)}`);
   });
+  if (mode !== 'iptables')
+    await attempt('nfacct', cleaned, async () => {
+      const destroyed = (await edges.nfacct?.destroy(Object.values(packetCounters), edges.netnsPath)) ?? [];
+      cleaned.removed.push(...destroyed.map((name) => `nfacct counter ${name}`));
+    });
   if (mode !== 'ipvs') await removeVirtualServers(edges, excludeCIDRs, cleaned);
   return cleaned;
 }
@@ -98,10 +109,14 @@ async function removeTables(tables: readonly TableRef[], edges: CleanupEdges, cl
   });
 }
 
-async function removeChains(what: 'all' | 'ipvs', edges: CleanupEdges, cleaned: CleanedUp): Promise<void> {
+async function removeChains(mode: ProxyMode | undefined, edges: CleanupEdges, cleaned: CleanedUp): Promise<void> {
   for (const family of families) {
     await attempt(`iptables ${family}`, cleaned, async () => {
+      // A person who asks is told of everything; a daemon that starts runs no program for nothing.
+      if (mode !== undefined && !(await mayHaveChains(family, mode, edges))) return;
+      const own = mode === 'iptables' ? (await edges.iptables.open(family, edges.netnsPath)).backend : undefined;
       for (const iptables of await edges.iptables.inUse(family, edges.netnsPath)) {
+        const what = iptables.backend === own ? 'ipvs' : 'all';
         const saved = {
           nat: await iptables.save('nat'),
           filter: await iptables.save('filter'),
@@ -114,6 +129,16 @@ async function removeChains(what: 'all' | 'ipvs', edges: CleanupEdges, cleaned: 
         cleaned.removed.push(`${count} chains of iptables-${iptables.backend} ${family}`);
       }
     });
+  }
+}
+
+async function mayHaveChains(family: IpFamily, mode: ProxyMode, edges: CleanupEdges): Promise<boolean> {
+  if ((await edges.hasLegacyTables?.(family)) ?? true) return true;
+  const nftables = await edges.nftables.open(edges.netnsPath);
+  try {
+    return await hasNftChains(nftables, family, mode === 'iptables' ? 'ipvs' : 'all');
+  } finally {
+    nftables.close();
   }
 }
 

@@ -6,8 +6,11 @@ import { FakeIptables } from '../linux/fake-iptables.ts';
 import { FakeNftables } from '../linux/fake-nftables.ts';
 import { FakeRtnetlink } from '../linux/fake-rtnetlink.ts';
 import { FakeIpvs } from '../linux/ipvs/fake-ipvs.ts';
+import { KernelError } from '../linux/kernel-error.ts';
 import { silentLogger } from '../observe/logger.ts';
+import type { RuleCounts } from './iptables/iptables-dataplane.ts';
 import { type ModeSettings, openModeWriter } from './mode-writers.ts';
+import type { ProxyModeError } from './proxy-mode-error.ts';
 import { aService, aSlice } from './services/fake-objects.ts';
 import { ServiceTracker } from './services/service-tracker.ts';
 
@@ -78,4 +81,67 @@ test('ipvs', async (t) => {
   await new Promise((resolve) => setImmediate(resolve));
   socket.close();
   t.deepEqual([nftables.openSockets, rtnetlink.openSockets], [0, 0]);
+});
+
+test('ipvs on a kernel without it, or without the device: what is missing and what to do, and nothing left open', async (t) => {
+  const { ipvs, rtnetlink, nftables, edges } = setup();
+  const socket = await nftables.open();
+  const open = (changed: Partial<typeof edges>) =>
+    t.throwsAsync<ProxyModeError>(
+      openModeWriter({ ...settings, mode: 'ipvs' }, 'IPv4', socket, { ...edges, ...changed }),
+    );
+  const noIpvs: typeof edges.ipvs = Object.assign(new FakeIpvs(), {
+    open: () => Promise.reject(new KernelError(2, 'CTRL_CMD_GETFAMILY', 'genetlink family IPVS')),
+  });
+  const first = await open({ ipvs: noIpvs });
+  t.is(first?.code, 'PROXY_MODE_UNSUPPORTED');
+  t.regex(
+    first?.toLine() ?? '',
+    /^mode ipvs: the kernel has no IPVS \(ip_vs\) \(load the modules .* or set mode: nftables/,
+  );
+  const second = await open({
+    ensureDummyLink: () => Promise.reject(new KernelError(95, 'RTM_NEWLINK', 'ip link add', 'Unknown device type')),
+  });
+  t.regex(second?.message ?? '', /no links of type dummy/);
+  const third = await open({ ensureDummyLink: () => Promise.reject(new KernelError(1, 'RTM_NEWLINK', 'ip link add')) });
+  t.is(third?.code, 'KERNEL_REFUSED');
+  socket.close();
+  t.is(ipvs.servers.size, 0);
+  t.deepEqual([nftables.openSockets, rtnetlink.openSockets], [0, 0]);
+});
+
+test('iptables counts packets where the kernel has counters, and tells how many rules there are', async (t) => {
+  const { iptables, nftables, edges, tracker } = setup();
+  const socket = await nftables.open();
+  const made: string[] = [];
+  const told: string[] = [];
+  const nfacct = (isThere: boolean | KernelError) => ({
+    async ensure(names: readonly string[]) {
+      made.push(...names);
+      if (isThere instanceof KernelError) throw isThere;
+      return isThere;
+    },
+    packets: async () => 0,
+    destroy: async () => [],
+  });
+  const onRules = (family: string, { nat }: RuleCounts): void => void told.push(`${family} ${nat.total} ${nat.last}`);
+  const counting = { ...settings, tcpBeLiberal: false };
+  const invalid = async (isThere: boolean | KernelError): Promise<string | undefined> => {
+    const { writer, look } = await openModeWriter(counting, 'IPv4', socket, {
+      ...edges,
+      nfacct: nfacct(isThere),
+      onRules,
+    });
+    t.is(look, 'iptables-save | grep KUBE-');
+    await writer.load(tracker.model);
+    writer.close();
+    return iptables.rules('filter', 'KUBE-FORWARD')?.[0];
+  };
+  t.regex((await invalid(true)) ?? '', /nfacct/);
+  t.notRegex((await invalid(false)) ?? 'nfacct', /nfacct/);
+  t.notRegex((await invalid(new KernelError(1, 'NFNL_MSG_ACCT', 'nfacct add'))) ?? 'nfacct', /nfacct/);
+  t.is(made.length, 6);
+  t.regex(told[0] ?? '', /^IPv4 (\d+) \1$/);
+  t.regex(told.at(-1) ?? '', /^IPv4 \d+ 0$/);
+  socket.close();
 });

@@ -222,6 +222,8 @@ test('the predecessor works on until the source has told all, and when the kerne
   t.regex(role.status().lastError ?? '', /EPERM/);
   await node.clock.advance(30_000);
   t.is(node.logged('error').length, 1, 'once, not for each attempt');
+  const told = node.lines.find(({ level }) => level === 'error')?.fields.fix;
+  t.regex(String(told), /^see `nft list table ip6? keelson-proxy` and/, 'what to look at, of this mode');
   node.kernel.intercept = undefined;
   await node.clock.advance(10_000);
   t.deepEqual(node.dump(), scratch(web('10.244.0.2')));

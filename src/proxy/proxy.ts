@@ -47,10 +47,13 @@ export interface ProxyEdges {
   log: Logger;
 }
 
-/** A writer, and what it keeps, for logs: `ip keelson-proxy`, `iptables`. */
+/** A writer, and what it keeps, for logs. */
 export interface NamedWriter {
   writer: DataplaneWriter;
+  /** `ip keelson-proxy`, `iptables` */
   name: string;
+  /** Commands that print it: `nft list table ip keelson-proxy`. */
+  look: string;
 }
 
 export interface ProxyRole {
@@ -97,13 +100,16 @@ export async function startProxy(
     for (const family of wanted) {
       // Both families read most of each object, and find the same in it: the first one tells.
       const others = families.map(({ proxy }) => proxy);
-      const { writer, name } = (await dataplane?.(family, nftables)) ?? {
+      const table = Object.values(tableRef(family)).join(' ');
+      const { writer, name, look } = (await dataplane?.(family, nftables)) ?? {
         writer: new ServiceDataplane(nftables, { ...common, family }),
-        name: Object.values(tableRef(family)).join(' '),
+        name: table,
+        look: `nft list table ${table}`,
       };
       const edges = {
         dataplane: writer,
         table: name,
+        look,
         onHealthChecks: (changes: readonly Change<HealthCheck>[]) => onHealthChecks?.(family, changes),
         forgetFlows: (cleanups: readonly ConntrackCleanup[]) => forgetFlows(family, cleanups),
         observer,

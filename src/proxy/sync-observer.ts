@@ -4,6 +4,9 @@
  */
 import type { IpFamily } from '../api/service.ts';
 
+/** `partial`: of one change. `full`: of all that there is. `listening`: for changes by others. */
+export type Attempt = 'partial' | 'full' | 'listening';
+
 export interface SyncObserver {
   /** Everything heard so far is in the batch that begins. */
   taken(family: IpFamily): void;
@@ -12,5 +15,5 @@ export interface SyncObserver {
   /** A batch, or a comparison of the whole table, went well; milliseconds. */
   synced(family: IpFamily, ms: number, kind: 'partial' | 'full'): void;
   /** The kernel refused. */
-  failed(family: IpFamily): void;
+  failed(family: IpFamily, during: Attempt): void;
 }

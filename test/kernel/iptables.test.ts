@@ -7,11 +7,13 @@ import { existsSync } from 'node:fs';
 import test, { type ExecutionContext } from 'ava';
 import { systemClock } from '../../src/base/clock.ts';
 import { openIptables } from '../../src/kernel/iptables.ts';
+import { kernelNfacct } from '../../src/kernel/nfacct.ts';
 import { kernelNftables } from '../../src/kernel/nftables.ts';
 import { kernelSysctls } from '../../src/kernel/sysctls.ts';
 import type { Iptables } from '../../src/linux/iptables.ts';
 import { IptablesDataplane } from '../../src/proxy/iptables/iptables-dataplane.ts';
 import type { IptablesOptions } from '../../src/proxy/iptables/options.ts';
+import { packetCounters } from '../../src/proxy/iptables/packet-counters.ts';
 import { planRemoval } from '../../src/proxy/iptables/plan-removal.ts';
 import { aService, aSlice, type ServiceFields } from '../../src/proxy/services/fake-objects.ts';
 import { ServiceTracker } from '../../src/proxy/services/service-tracker.ts';
@@ -45,7 +47,9 @@ async function createWorld(variant: 'nft' | 'legacy'): Promise<World> {
     read: async () => '0',
     write: (name: string, value: string) => kernelSysctls.writeInNetns(lab.node, name, value),
   };
-  const dataplane = new IptablesDataplane({ iptables, nftables, sysctls, clock: systemClock }, options);
+  const countPackets = await kernelNfacct.ensure(Object.values(packetCounters), lab.node);
+  const edges = { iptables, nftables, sysctls, clock: systemClock };
+  const dataplane = new IptablesDataplane(edges, { ...options, countPackets });
   const tracker = new ServiceTracker({ family: 'IPv4', nodeName: 'node-a' });
   return {
     lab,
@@ -135,6 +139,11 @@ for (const variant of ['nft', 'legacy'] as const) {
 
       const loopback = { from: 'node' as const, to: '127.0.0.1:30080', as: 'node' as const };
       t.is(await judge(lab, { ...loopback, what: 'loopback', by: ['pod-1', 'pod-2', 'pod-b'] }), undefined);
+      if (await kernelNfacct.ensure(Object.values(packetCounters), lab.node)) {
+        const { loopbackNodePorts } = packetCounters;
+        t.true(((await kernelNfacct.packets(loopbackNodePorts, lab.node)) ?? 0) > 0, 'counted');
+        t.deepEqual(await kernelNfacct.destroy([loopbackNodePorts], lab.node), [], 'in use');
+      }
       await judgeIpv6(t, world, variant);
 
       const askSticky = async () => {

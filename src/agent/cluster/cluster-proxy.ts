@@ -99,7 +99,10 @@ export function startClusterProxy(context: ClusterProxyContext): RoleStart<Clust
         onHealthChecks: (family: IpFamily, changes: Parameters<typeof health.update>[1]) =>
           health.update(family, changes),
         onForgotten: (family: IpFamily, flows: number, ms: number) => metrics.forgot(family, flows, ms),
-        dataplane: modeDataplane(options.proxy, traffic, log),
+        dataplane: modeDataplane(options.proxy, traffic, {
+          onRules: (family, counts) => metrics.ofMode.rules(family, counts),
+          log,
+        }),
         unheard,
         log,
       };
@@ -116,7 +119,8 @@ export function startClusterProxy(context: ClusterProxyContext): RoleStart<Clust
       }
       const started = role;
       // The rules of this mode stand: there is no moment without any.
-      if (options.proxy.mode !== 'nftables') await forgetOtherModes(options.proxy, log);
+      // Nobody waits: 100,000 chains take iptables minutes.
+      void forgetOtherModes(options.proxy, log);
       // A Node that is gone for a moment, to be made anew, changes no Service.
       const follow = (): void => {
         if (ownNode.node !== undefined) started.setZone(zone());
@@ -147,6 +151,7 @@ export function startClusterProxy(context: ClusterProxyContext): RoleStart<Clust
   return proxy;
 }
 
+/** Never rejects. */
 async function forgetOtherModes({ mode, ipvs }: KubeProxyConfig, log: Logger): Promise<void> {
   const { removed, failed } = await cleanupModes(mode, ipvs.excludeCIDRs);
   if (removed.length > 0) log.info({ removed }, 'what other modes of the proxy left is removed');

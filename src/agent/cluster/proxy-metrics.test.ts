@@ -37,7 +37,7 @@ test('counts by the stock names, and what the proxy says now', async (t) => {
   ]);
   metrics.answered('/healthz', 503);
   metrics.answered('/livez', 200);
-  metrics.failed('IPv4');
+  metrics.failed('IPv4', 'full');
   metrics.forgot('IPv4', 7, 2);
   const expected: Record<string, number> = {
     'kubeproxy_sync_proxy_rules_duration_seconds_bucket{le="0.002",ip_family="IPv4"}': 0,
@@ -110,7 +110,7 @@ test('from the change of a pod to the kernel: each change once, when the batch t
   t.is(await sample(pending), 1);
   // Refused by the kernel, then written with the whole table: they took as long as that.
   metrics.taken('IPv4');
-  metrics.failed('IPv4');
+  metrics.failed('IPv4', 'full');
   await clock.advance(60_000);
   metrics.taken('IPv4');
   metrics.applied('IPv4');

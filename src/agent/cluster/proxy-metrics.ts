@@ -1,15 +1,16 @@
 /**
  * The proxy's metrics, by kube-proxy's names where they mean the same.
  * Layer: agent/cluster. Counts what it is told of, reads the rest when somebody scrapes.
- * Source: pkg/proxy/metrics/metrics.go, those of all modes and of the mode nftables.
+ * Source: pkg/proxy/metrics/metrics.go; those of one mode are proxy-mode-metrics.ts'.
  */
 import type { IpFamily } from '../../api/service.ts';
 import { type Clock, systemClock } from '../../base/clock.ts';
 import { Counter, createRegistry, Gauge, Histogram, type Registry } from '../../observe/metrics.ts';
 import type { ProxyStatus } from '../../proxy/proxy-status.ts';
 import type { ServiceEvent } from '../../proxy/service-source.ts';
-import type { SyncObserver } from '../../proxy/sync-observer.ts';
+import type { Attempt, SyncObserver } from '../../proxy/sync-observer.ts';
 import { ProgrammingLatency } from './programming-latency.ts';
+import { ProxyModeMetrics, type ProxyModeMetricsOptions } from './proxy-mode-metrics.ts';
 
 /** prometheus.ExponentialBuckets(0.001, 2, 15) */
 const durationBuckets = Array.from({ length: 15 }, (_, power) => 0.001 * 2 ** power);
@@ -27,12 +28,15 @@ const lookMs = 1_000;
 
 export interface ProxyMetricsOptions {
   version: string;
+  mode?: ProxyModeMetricsOptions['mode'];
   families: readonly IpFamily[];
+  packets?: ProxyModeMetricsOptions['packets'];
   clock?: Clock;
 }
 
 export class ProxyMetrics implements SyncObserver {
   readonly registry: Registry;
+  readonly ofMode: ProxyModeMetrics;
   readonly #clock: Clock;
   readonly #latencies: ReadonlyMap<IpFamily, ProgrammingLatency>;
   readonly #duration: Histogram;
@@ -40,13 +44,12 @@ export class ProxyMetrics implements SyncObserver {
   readonly #programming: Histogram;
   readonly #conntrackDuration: Histogram;
   readonly #conntrackDeleted: Counter;
-  readonly #failures: Counter;
   readonly #endpointChanges: Counter;
   readonly #serviceChanges: Counter;
   readonly #lastQueued: Gauge;
   readonly #answers: Readonly<Record<'/healthz' | '/livez', Counter>>;
 
-  constructor({ version, families, clock = systemClock }: ProxyMetricsOptions) {
+  constructor({ version, mode = 'nftables', families, packets, clock = systemClock }: ProxyMetricsOptions) {
     const registry = createRegistry(version);
     const registers = [registry];
     const counter = (name: string, help: string, labelNames: string[] = []): Counter =>
@@ -84,23 +87,13 @@ export class ProxyMetrics implements SyncObserver {
       'UDP flows to former endpoints that were forgotten.',
       byFamily,
     );
-    this.#failures = counter(
-      'sync_proxy_rules_nftables_sync_failures_total',
-      'Times that the kernel refused a change.',
-      byFamily,
-    );
-    const cleanupFailures = counter(
-      'sync_proxy_rules_nftables_cleanup_failures_total',
-      'Always 0: no chain becomes stale.',
-      byFamily,
-    );
     this.#endpointChanges = counter(
       'sync_proxy_rules_endpoint_changes_total',
       'Changes of EndpointSlices since the start.',
     );
     this.#serviceChanges = counter('sync_proxy_rules_service_changes_total', 'Changes of Services since the start.');
-    for (const family of families)
-      for (const zero of [this.#failures, cleanupFailures, this.#conntrackDeleted]) zero.inc({ ip_family: family }, 0);
+    for (const family of families) this.#conntrackDeleted.inc({ ip_family: family }, 0);
+    this.ofMode = new ProxyModeMetrics(registry, { mode, families, packets });
     this.#lastQueued = new Gauge({
       name: 'kubeproxy_sync_proxy_rules_last_queued_timestamp_seconds',
       help: 'When a change was last heard of, in seconds since the epoch.',
@@ -160,8 +153,8 @@ export class ProxyMetrics implements SyncObserver {
     this.#durations[kind].observe({ ip_family: family }, ms / 1000);
   }
 
-  failed(family: IpFamily): void {
-    this.#failures.inc({ ip_family: family });
+  failed(family: IpFamily, during: Attempt): void {
+    this.ofMode.failed(family, during);
   }
 
   /** A round of forgetting UDP flows is over; milliseconds. */

@@ -11,12 +11,16 @@ import { RawObject } from '../../api/raw-object.ts';
 import { startReflector } from '../../api/reflector.ts';
 import { collectionPath, type Resource } from '../../api/resource.ts';
 import type { WatchedMeta } from '../../api/service.ts';
-import type { Clock } from '../../base/clock.ts';
+import { type BackoffLimits, nextDelay } from '../../base/backoff.ts';
+import { type Clock, sleep } from '../../base/clock.ts';
 import { networkOf } from '../../linux/ip-bytes.ts';
 import { errorLine } from '../../observe/keelson-error.ts';
 import type { Logger } from '../../observe/logger.ts';
 
 const serviceCIDRs: Resource = { prefix: '/apis/networking.k8s.io/v1', name: 'servicecidrs', namespaced: false };
+
+/** Nothing waits for it. */
+const backoff: BackoffLimits = { initialMs: 1_000, maxMs: 60_000 };
 
 interface ServiceCIDR {
   metadata: WatchedMeta;
@@ -36,16 +40,7 @@ export async function followServiceCIDRs(
   { client, onChange, clock, log }: ServiceCIDROptions,
   signal: AbortSignal,
 ): Promise<void> {
-  try {
-    if (!(await client.get(serviceCIDRs.prefix, listsServiceCIDRs, { signal }))) return;
-  } catch (error) {
-    if (!signal.aborted && !isApiError(error, 'API_NOT_FOUND'))
-      log.warn(
-        { error: errorLine(error) },
-        'Service networks are not known; addresses without a Service leave the node',
-      );
-    return;
-  }
+  if (!(await hasServiceCIDRs(client, signal, clock, log))) return;
   const known = new Map<string, readonly string[]>();
   startReflector<ServiceCIDR>({
     client,
@@ -64,6 +59,26 @@ export async function followServiceCIDRs(
     clock,
     log,
   });
+}
+
+/** Asked until the API server says; false when `signal` is aborted. */
+async function hasServiceCIDRs(client: ApiClient, signal: AbortSignal, clock: Clock, log: Logger): Promise<boolean> {
+  let told: string | undefined;
+  for (let delayMs = 0; !signal.aborted; ) {
+    try {
+      return await client.get(serviceCIDRs.prefix, listsServiceCIDRs, { signal });
+    } catch (error) {
+      if (signal.aborted || isApiError(error, 'API_NOT_FOUND')) return false;
+      const line = errorLine(error);
+      if (line !== told)
+        log.warn({ error: line }, 'Service networks are not known; addresses without a Service leave the node');
+      told = line;
+      delayMs = nextDelay(delayMs, backoff);
+      // Rejects when stopped, which the loop sees.
+      await sleep(delayMs, signal, clock).catch(() => undefined);
+    }
+  }
+  return false;
 }
 
 const listsServiceCIDRs = (value: unknown): boolean =>

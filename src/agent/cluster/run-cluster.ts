@@ -11,6 +11,7 @@ import { sleep, systemClock } from '../../base/clock.ts';
 import { collectGarbage } from '../../base/collect-garbage.ts';
 import type { ClusterMode, RunOptions } from '../../config/flags.ts';
 import { CriError } from '../../cri/cri-error.ts';
+import { kernelNfacct } from '../../kernel/nfacct.ts';
 import { kernelNftables } from '../../kernel/nftables.ts';
 import { sdNotify } from '../../kernel/notify.ts';
 import { kernelRtnetlink } from '../../kernel/rtnetlink.ts';
@@ -110,7 +111,7 @@ export async function runCluster(
   let peers: PeerNodes | undefined;
   let proxy: RoleStart<ClusterProxy> | undefined;
   if (roles.has('proxy') && ownNode !== undefined) {
-    const metrics = new ProxyMetrics({ version, families });
+    const metrics = new ProxyMetrics({ version, mode: options.proxy.mode, families, packets: kernelNfacct.packets });
     metrics.read(() => proxy?.role?.status(0));
     registerPolicyMetrics(metrics.registry, () => policies);
     // Before the role: a port in use is a sign of another proxy, whose rules ours must not join.

@@ -8,7 +8,7 @@ import { IptablesError, parseSave, restoreText } from '../../linux/iptables.ts';
 import type { NftablesNotification } from '../../linux/nftables/edge.ts';
 import { aService, aSlice, type ServiceFields } from '../services/fake-objects.ts';
 import { ServiceTracker } from '../services/service-tracker.ts';
-import { IptablesDataplane } from './iptables-dataplane.ts';
+import { IptablesDataplane, type RuleCounts } from './iptables-dataplane.ts';
 import type { IptablesOptions } from './options.ts';
 
 const options: IptablesOptions = {
@@ -35,7 +35,11 @@ function setup(changed: Partial<IptablesOptions> = {}, iptables = new FakeIptabl
     },
   };
   const merged = { ...options, ...changed };
-  const dataplane = new IptablesDataplane({ iptables, nftables, sysctls, clock }, merged);
+  let counts: RuleCounts | undefined;
+  const onRules = (now: RuleCounts): void => {
+    counts = now;
+  };
+  const dataplane = new IptablesDataplane({ iptables, nftables, sysctls, onRules, clock }, merged);
   const tracker = new ServiceTracker({ family: merged.family, nodeName: 'node-a' });
   return {
     iptables,
@@ -45,6 +49,7 @@ function setup(changed: Partial<IptablesOptions> = {}, iptables = new FakeIptabl
     tracker,
     notify: (notification: NftablesNotification) => notify(notification),
     subscriptions: () => subscriptions,
+    counts: () => counts,
     async load() {
       tracker.flush();
       return dataplane.load(tracker.model);
@@ -211,6 +216,88 @@ test('a version that prints other words is learnt, and damage is still seen', as
   t.is((await load()).outcome, 'unchanged');
 });
 
+const health = (name: string, healthCheckNodePort: number) =>
+  aService(name, {
+    ...ipv4('10.96.0.1'),
+    type: 'LoadBalancer',
+    externalTrafficPolicy: 'Local',
+    ports: [
+      { name: 'a', port: 80, nodePort: 30080 },
+      { name: 'b', port: 81, nodePort: 30081 },
+    ],
+    healthCheckNodePort,
+  });
+
+test('load balancers may ask at health check node ports, with endpoints and without', async (t) => {
+  const { tracker, iptables, load, change } = setup();
+  tracker.serviceSet(health('web', 32000));
+  await load();
+  const rules = () => iptables.rules('filter', 'KUBE-NODEPORTS');
+  const accept = (port: number): string =>
+    `-p tcp -m comment --comment "default/web health check node port" -m tcp --dport ${port} -j ACCEPT`;
+  t.deepEqual(rules(), [accept(32000)]);
+  t.true(
+    iptables
+      .rules('filter', 'INPUT')
+      ?.includes('-m comment --comment "kubernetes health check service ports" -j KUBE-NODEPORTS'),
+  );
+  const ports = [{ name: 'a', port: 8080 }];
+  tracker.sliceSet(aSlice('web', 'web', { endpoints: [local('10.244.1.2')], ports }));
+  await change();
+  t.deepEqual(rules(), [accept(32000)]);
+  t.false(iptables.restores.at(-1)?.includes('health check'), 'a number of endpoints is no matter of rules');
+  tracker.serviceSet(health('web', 32001), 'list');
+  await change();
+  t.deepEqual(rules(), [accept(32001)]);
+  tracker.serviceDeleted({ namespace: 'default', name: 'web' });
+  await change();
+  t.deepEqual(rules(), []);
+});
+
+test('packets are counted where kube-proxy counts them, whatever the order of rules', async (t) => {
+  const { tracker, iptables, load } = setup({ countPackets: true });
+  tracker.serviceSet(
+    aService('web', { ...ipv4('10.96.0.1'), type: 'NodePort', ports: [{ port: 80, nodePort: 30080 }] }),
+  );
+  tracker.sliceSet(aSlice('web', 'web', { endpoints: ['10.244.1.2'] }));
+  await load();
+  const [counting, plain, ...others] = iptables.rules('nat', 'KUBE-NODEPORTS') ?? [];
+  const port = '-p tcp -m comment --comment "default/web" -m tcp --dport 30080';
+  const [, external = ''] = / -j (\S+)$/.exec(plain ?? '') ?? [];
+  t.regex(external, /^KUBE-EXT-/);
+  t.is(counting, `-d 127.0.0.0/8 ${port} -m nfacct --nfacct-name  localhost_nps_accepted_pkts -j ${external}`);
+  t.is(plain, `! -d 127.0.0.0/8 ${port} -j ${external}`);
+  t.deepEqual(others, []);
+  t.is(
+    iptables.rules('filter', 'KUBE-FORWARD')?.[0],
+    '-m conntrack --ctstate INVALID -m nfacct --nfacct-name  ct_state_invalid_dropped_pkts -j DROP',
+  );
+  const without = setup({ countPackets: true, localhostNodePorts: false });
+  without.tracker.serviceSet(
+    aService('web', { ...ipv4('10.96.0.1'), type: 'NodePort', ports: [{ port: 80, nodePort: 30080 }] }),
+  );
+  without.tracker.sliceSet(aSlice('web', 'web', { endpoints: ['10.244.1.2'] }));
+  await without.load();
+  t.deepEqual(without.iptables.rules('nat', 'KUBE-NODEPORTS'), [`${port} -j ${external}`]);
+});
+
+test('programs that cannot count serve Services all the same; another refusal is no reason not to count', async (t) => {
+  const { tracker, iptables, load, dataplane, counts } = setup({ countPackets: true });
+  const refusal = new IptablesError('IPTABLES_REFUSED', 'locked', 'iptables-restore', 'wait');
+  iptables.intercept = (call) => (call === 'restore' ? refusal : undefined);
+  await t.throwsAsync(load(), { is: refusal });
+  iptables.intercept = undefined;
+  await load();
+  t.true(iptables.rules('filter', 'KUBE-FORWARD')?.[0]?.includes('nfacct'));
+  iptables.flush('filter');
+  iptables.intercept = (call) =>
+    call === 'restore' && iptables.restores.at(-1)?.includes('nfacct') ? refusal : undefined;
+  t.is((await dataplane.load(tracker.model)).outcome, 'changed');
+  t.is(iptables.rules('filter', 'KUBE-FORWARD')?.[0], '-m conntrack --ctstate INVALID -j DROP');
+  t.is((await dataplane.load(tracker.model)).outcome, 'unchanged');
+  t.is(counts()?.filter.last, 0);
+});
+
 test('after a refusal nothing is changed until the whole is compared', async (t) => {
   const { tracker, iptables, load, change, dataplane } = setup();
   tracker.serviceSet(aService('web', ipv4('10.96.0.1')));
@@ -321,10 +408,11 @@ test('any sequence of changes ends where a whole load ends', async (t) => {
     affinity: fc.boolean(),
     endpoints: fc.subarray([1, 2, 3, 4, 5]),
     protocol: fc.constantFrom('TCP' as const, 'UDP' as const, 'SCTP' as const),
+    healthPort: fc.nat(2),
   });
   type Event = typeof event extends fc.Arbitrary<infer Value> ? Value : never;
   const run = async (events: Event[]) => {
-    const one = setup();
+    const one = setup({ countPackets: true });
     await one.load();
     for (const {
       service,
@@ -337,6 +425,7 @@ test('any sequence of changes ends where a whole load ends', async (t) => {
       affinity,
       endpoints,
       protocol,
+      healthPort,
     } of events) {
       const name = `s${service}`;
       if (what === 'service')
@@ -351,6 +440,7 @@ test('any sequence of changes ends where a whole load ends', async (t) => {
             ...(isInternalLocal ? { internalTrafficPolicy: 'Local' as const } : {}),
             ...(isLocal ? { externalTrafficPolicy: 'Local' as const } : {}),
             ...(affinity ? { sessionAffinity: 'ClientIP' as const } : {}),
+            ...(healthPort > 0 ? { healthCheckNodePort: 32000 + healthPort } : {}),
             ...(hasRanges ? { loadBalancerSourceRanges: ['192.0.2.0/24', '198.51.100.0/24'] } : {}),
             externalIPs: ['203.0.113.1'],
             status: { loadBalancer: { ingress: type === 'LoadBalancer' ? [{ ip: `203.0.113.${10 + ip}` }] : [] } },
@@ -373,11 +463,14 @@ test('any sequence of changes ends where a whole load ends', async (t) => {
       else await one.change();
     }
     t.true(await one.change());
+    const counted = one.counts();
     const incremental = one.iptables.restores.length;
     const outcome = (await one.dataplane.load(one.tracker.model)).outcome;
     t.is(outcome, 'unchanged', one.iptables.restores.slice(incremental - 1).join('\n---\n'));
-    const fresh = setup();
+    const fresh = setup({ countPackets: true });
     await fresh.dataplane.load(one.tracker.model);
+    for (const table of ['nat', 'filter'] as const)
+      t.is(counted?.[table].total, fresh.counts()?.[table].total, `rules in ${table}`);
     for (const table of ['nat', 'filter', 'mangle'] as const) {
       t.deepEqual([...one.iptables.chains(table)].sort(), [...fresh.iptables.chains(table)].sort());
       for (const chain of fresh.iptables.chains(table))

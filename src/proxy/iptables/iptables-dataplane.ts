@@ -5,7 +5,7 @@
  */
 import type { CancelTimer, Clock } from '../../base/clock.ts';
 import type { Sysctls } from '../../linux/host.ts';
-import type { Iptables, IptablesOperation } from '../../linux/iptables.ts';
+import { type Iptables, IptablesError, type IptablesOperation, type IptablesTable } from '../../linux/iptables.ts';
 import type { Nftables, NftablesNotification } from '../../linux/nftables/edge.ts';
 import type { DataplaneWriter } from '../dataplane-writer.ts';
 import type { Loaded, OnForeignChange } from '../nftables/service-dataplane.ts';
@@ -22,15 +22,21 @@ export interface IptablesEdges {
   nftables: Pick<Nftables, 'subscribe'>;
   /** Of the namespace that the rules are in. */
   sysctls: Pick<Sysctls, 'read' | 'write'>;
+  /** Told after each restore. */
+  onRules?: ((counts: RuleCounts) => void) | undefined;
   clock: Clock;
 }
+
+/** Rules of ours, without those of base chains: all that are there, and those that the last restore wrote. */
+export type RuleCounts = Readonly<Record<'nat' | 'filter', Readonly<{ total: number; last: number }>>>;
 
 /** Legacy iptables tells nobody, so the canaries are looked for (as in pkg/util/iptables, Monitor, at syncPeriod). */
 const canaryMs = 30_000;
 
 export class IptablesDataplane implements DataplaneWriter {
   readonly #edges: IptablesEdges;
-  readonly #options: IptablesOptions;
+  #options: IptablesOptions;
+  #totals: Readonly<Record<IptablesTable, number>> = { nat: 0, filter: 0, mangle: 0 };
   /** Undefined when what the kernel has is not known. */
   #index: PortIndex | undefined;
   /** Undefined until rules of ours were seen as this iptables-save prints them. */
@@ -58,9 +64,8 @@ export class IptablesDataplane implements DataplaneWriter {
     this.#index = undefined;
     const index = new PortIndex(model);
     await this.#routeLocalnet();
-    const operations = this.#plan(await this.#save(), index);
-    await this.#edges.iptables.restore(operations);
-    if (operations.length > 0 && this.#comparison === undefined) await this.#learnToCompare(index);
+    const operations = await this.#restoreAll(index, model);
+    if (operations.length > 0 && this.#comparison === undefined) await this.#learnToCompare(index, model);
     this.#index = index;
     return { outcome: operations.length > 0 ? 'changed' : 'unchanged', isCurrent: false };
   }
@@ -69,8 +74,12 @@ export class IptablesDataplane implements DataplaneWriter {
     const index = this.#index;
     if (index === undefined) return false;
     this.#index = undefined;
-    await this.#edges.iptables.restore(planChanges(index.advance(delta), this.#options));
+    const { operations, grown } = planChanges(index.advance(delta), delta.healthChecks, this.#options);
+    await this.#edges.iptables.restore(operations);
+    const { nat, filter, mangle } = this.#totals;
+    this.#totals = { nat: nat + grown.nat, filter: filter + grown.filter, mangle: mangle + grown.mangle };
     this.#index = index;
+    if (operations.length > 0) this.#tellRules(operations);
     return true;
   }
 
@@ -108,14 +117,46 @@ export class IptablesDataplane implements DataplaneWriter {
     };
   }
 
-  #plan(saved: Saved, index: PortIndex): IptablesOperation[] {
-    const desired = renderAll(index.ports(), this.#options);
-    return planAll(saved, desired, this.#options, this.#comparison ?? 'exact');
+  /** Whether something had to be written, as operations. */
+  async #restoreAll(index: PortIndex, model: DataplaneModel): Promise<readonly IptablesOperation[]> {
+    const saved = await this.#save();
+    const desired = renderAll(index.ports(), model.healthChecks.values(), this.#options);
+    const operations = planAll(saved, desired, this.#options, this.#comparison ?? 'exact');
+    try {
+      await this.#edges.iptables.restore(operations);
+    } catch (error) {
+      // Programs or kernels may lack the match that counts, which no Service needs.
+      if (!(error instanceof IptablesError) || this.#options.countPackets !== true) throw error;
+      const counting = this.#options;
+      this.#options = { ...counting, countPackets: false };
+      try {
+        return await this.#restoreAll(index, model);
+      } catch {
+        this.#options = counting;
+        throw error;
+      }
+    }
+    const totals = { nat: 0, filter: 0, mangle: 0 };
+    for (const { table, rules } of desired) totals[table] += rules.length;
+    this.#totals = totals;
+    this.#tellRules(operations);
+    return operations;
+  }
+
+  #tellRules(operations: readonly IptablesOperation[]): void {
+    const { onRules } = this.#edges;
+    if (onRules === undefined) return;
+    const last = { nat: 0, filter: 0, mangle: 0 };
+    for (const { op, table, chain } of operations)
+      if ((op === 'append' || op === 'insert') && isCounted(chain)) last[table]++;
+    const { nat, filter } = this.#totals;
+    onRules({ nat: { total: nat, last: last.nat }, filter: { total: filter, last: last.filter } });
   }
 
   /** Rules that differ although they were just written are printed in other words by this version of iptables. */
-  async #learnToCompare(index: PortIndex): Promise<void> {
-    const isExact = this.#plan(await this.#save(), index).length === 0;
+  async #learnToCompare(index: PortIndex, model: DataplaneModel): Promise<void> {
+    const desired = renderAll(index.ports(), model.healthChecks.values(), this.#options);
+    const isExact = planAll(await this.#save(), desired, this.#options, 'exact').length === 0;
     this.#comparison = isExact ? 'exact' : 'loose';
   }
 
@@ -169,6 +210,9 @@ export class IptablesDataplane implements DataplaneWriter {
     }
   }
 }
+
+/** As kube-proxy counts: without jumps from base chains, and without what is in the kubelet's chain. */
+const isCounted = (chain: string): boolean => chain.startsWith('KUBE-') && chain !== chains.kubeletFirewall;
 
 /** Base chains have our jumps; what others add there leaves those where they are. */
 const isOurs = (chain: string, change: 'ruleNew' | 'ruleDelete'): boolean =>

@@ -13,4 +13,6 @@ export interface IptablesOptions extends TrafficOptions {
   localhostNodePorts: boolean;
   /** Drop forwarded packets that conntrack calls INVALID; not with conntrack.tcpBeLiberal. */
   dropInvalid: boolean;
+  /** Rules count by the objects of packet-counters.ts, which must be there. */
+  countPackets?: boolean;
 }

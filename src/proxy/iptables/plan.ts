@@ -1,14 +1,15 @@
 /**
- * From what should be there and what is, or from a change, to iptables operations for one restore.
+ * From what should be there and what is, or from a change, to iptables operations for one restore, and how many rules that makes.
  * Layer: proxy/iptables (pure). A change costs the chains of the ports that it touches; foreign rules are never named.
  */
 import type { IptablesOperation, IptablesTable, SavedTable } from '../../linux/iptables.ts';
-import type { Change } from '../services/dataplane.ts';
+import type { Change, HealthCheck } from '../services/dataplane.ts';
 import type { PortView } from '../services/port-index.ts';
 import { chains, isServiceChain, type Jump, jumps, kubeletJumps } from './chain-names.ts';
 import type { IptablesOptions } from './options.ts';
 import { type DesiredChain, kubeletFirewallRules } from './render-fixed.ts';
-import { renderPort, type SharedRule } from './render-port.ts';
+import { renderHealthCheck } from './render-health-check.ts';
+import { type PortRules, renderPort, type SharedRule } from './render-port.ts';
 import { comment, isNew, rule } from './rule-text.ts';
 
 export type Saved = Readonly<Record<IptablesTable, SavedTable>>;
@@ -19,27 +20,53 @@ export type Saved = Readonly<Record<IptablesTable, SavedTable>>;
  */
 export type Comparison = 'exact' | 'loose';
 
+export interface PlannedChange {
+  operations: IptablesOperation[];
+  /** How many rules there are more than before; less than 0: fewer. */
+  grown: Record<IptablesTable, number>;
+}
+
 /** What brings the rules from the state before the changes to that after them; no rule is named that does not change. */
-export function planChanges(changes: readonly Change<PortView>[], options: IptablesOptions): IptablesOperation[] {
-  const operations: IptablesOperation[] = [];
-  for (const change of changes) {
-    const before = renderPort(change.before, options);
-    const after = renderPort(change.after, options);
-    const old = new Map(before.chains.map((each) => [nameOf(each), each.rules]));
-    for (const each of after.chains) {
-      if (!sameList(old.get(nameOf(each)), each.rules))
-        operations.push(...writeChain(each.table, each.chain, each.rules));
-      old.delete(nameOf(each));
-    }
-    for (const { table, chain } of before.chains)
-      if (old.has(nameOf({ table, chain }))) operations.push(...removeChain(table, chain));
-    const key = (line: SharedRule): string => `${nameOf(line)} ${line.rule}`;
-    const [was, is] = [new Set(before.shared.map(key)), new Set(after.shared.map(key))];
-    for (const line of before.shared) if (!is.has(key(line))) operations.push({ op: 'delete', ...line });
-    // First, since the jump to node ports must stay the last one.
-    for (const line of after.shared) if (!was.has(key(line))) operations.push({ op: 'insert', ...line });
+export function planChanges(
+  ports: readonly Change<PortView>[],
+  healthChecks: readonly Change<HealthCheck>[],
+  options: IptablesOptions,
+): PlannedChange {
+  const planned: PlannedChange = { operations: [], grown: { nat: 0, filter: 0, mangle: 0 } };
+  for (const { before, after } of ports)
+    planDifference(renderPort(before, options), renderPort(after, options), planned);
+  for (const { before, after } of healthChecks)
+    planDifference(
+      { chains: [], shared: renderHealthCheck(before) },
+      { chains: [], shared: renderHealthCheck(after) },
+      planned,
+    );
+  return planned;
+}
+
+function planDifference(before: PortRules, after: PortRules, { operations, grown }: PlannedChange): void {
+  const old = new Map(before.chains.map((each) => [nameOf(each), each.rules]));
+  for (const each of after.chains) {
+    if (!sameList(old.get(nameOf(each)), each.rules))
+      operations.push(...writeChain(each.table, each.chain, each.rules));
+    old.delete(nameOf(each));
+    grown[each.table] += each.rules.length;
   }
-  return operations;
+  for (const { table, chain, rules } of before.chains) {
+    if (old.has(nameOf({ table, chain }))) operations.push(...removeChain(table, chain));
+    grown[table] -= rules.length;
+  }
+  const key = (line: SharedRule): string => `${nameOf(line)} ${line.rule}`;
+  const [was, is] = [new Set(before.shared.map(key)), new Set(after.shared.map(key))];
+  for (const line of before.shared) {
+    if (!is.has(key(line))) operations.push({ op: 'delete', ...line });
+    grown[line.table]--;
+  }
+  for (const line of after.shared) {
+    // First, since the jump to node ports must stay the last one.
+    if (!was.has(key(line))) operations.push({ op: 'insert', ...line });
+    grown[line.table]++;
+  }
 }
 
 /** What brings the rules from whatever they are to what they should be; nothing when nothing differs. */

@@ -4,12 +4,15 @@
  * found by prefix and address type, so that an address that comes or goes needs no change.
  */
 import type { IptablesTable } from '../../linux/iptables.ts';
+import type { HealthCheck } from '../services/dataplane.ts';
 import type { PortView } from '../services/port-index.ts';
 import { localPrefixes, ofFamily } from '../services/traffic-options.ts';
 import { chains } from './chain-names.ts';
 import type { IptablesOptions } from './options.ts';
-import { renderPort } from './render-port.ts';
-import { comment, isEverywhere, mark, rule, toThisNode } from './rule-text.ts';
+import { countedBy, packetCounters } from './packet-counters.ts';
+import { renderHealthCheck } from './render-health-check.ts';
+import { renderPort, type SharedRule } from './render-port.ts';
+import { comment, isEverywhere, loopback, mark, rule, toThisNode } from './rule-text.ts';
 
 export interface DesiredChain {
   table: IptablesTable;
@@ -19,22 +22,28 @@ export interface DesiredChain {
   last?: number;
 }
 
-const loopback = '127.0.0.0/8';
-
 /** Everything that should be there but for the jumps from base chains. */
-export function renderAll(ports: Iterable<PortView>, options: IptablesOptions): DesiredChain[] {
+export function renderAll(
+  ports: Iterable<PortView>,
+  healthChecks: Iterable<HealthCheck>,
+  options: IptablesOptions,
+): DesiredChain[] {
   const desired: DesiredChain[] = [];
   const shared = new Map<string, string[]>();
-  for (const port of ports) {
-    const rules = renderPort(port, options);
-    desired.push(...rules.chains);
-    for (const { table, chain, rule } of rules.shared) {
+  const share = (rules: readonly SharedRule[]): void => {
+    for (const { table, chain, rule } of rules) {
       const key = `${table} ${chain}`;
       const list = shared.get(key);
       if (list === undefined) shared.set(key, [rule]);
       else list.push(rule);
     }
+  };
+  for (const port of ports) {
+    const rules = renderPort(port, options);
+    desired.push(...rules.chains);
+    share(rules.shared);
   }
+  for (const check of healthChecks) share(renderHealthCheck(check));
   for (const [table, chain, tail] of sharedChains(options)) {
     const rules = [...(shared.get(`${table} ${chain}`) ?? []), ...tail];
     desired.push({ table, chain, rules, last: tail.length });
@@ -80,8 +89,10 @@ export const needsRouteLocalnet = (options: IptablesOptions): boolean =>
 
 const isLoopback = (prefix: string): boolean => prefix.startsWith('127.') || prefix === '::1/128' || prefix === '::1';
 
+const counted = countedBy(packetCounters.invalidDropped);
+
 function renderFixed(options: IptablesOptions): DesiredChain[] {
-  const { family, masqueradeBit, dropInvalid } = options;
+  const { family, masqueradeBit, dropInvalid, countPackets } = options;
   const bit = mark(masqueradeBit);
   const marked = ` -m mark --mark ${bit}/${bit}`;
   const fixed: DesiredChain[] = [
@@ -104,7 +115,9 @@ function renderFixed(options: IptablesOptions): DesiredChain[] {
       chain: chains.forward,
       rules: [
         // What conntrack has lost track of would reach the client with the endpoint's address, and be reset.
-        ...(dropInvalid ? [rule({ matches: [' -m conntrack --ctstate INVALID'], target: 'DROP' })] : []),
+        ...(dropInvalid
+          ? [rule({ matches: [' -m conntrack --ctstate INVALID', ...(countPackets ? [counted] : [])], target: 'DROP' })]
+          : []),
         rule({ matches: [comment('kubernetes forwarding rules'), marked], target: 'ACCEPT' }),
         rule({
           matches: [comment('kubernetes forwarding conntrack rule'), ' -m conntrack --ctstate RELATED,ESTABLISHED'],

@@ -11,7 +11,18 @@ import type { Destination, PortView } from '../services/port-index.ts';
 import { localPrefixes } from '../services/traffic-options.ts';
 import { chains, endpointChain, type PortChains, portChains, servicePortName } from './chain-names.ts';
 import type { IptablesOptions } from './options.ts';
-import { chance, comment, fromThisNode, isEverywhere, recent, reject, rule, toThisNode } from './rule-text.ts';
+import { countedBy, packetCounters } from './packet-counters.ts';
+import {
+  chance,
+  comment,
+  fromThisNode,
+  isEverywhere,
+  loopback,
+  recent,
+  reject,
+  rule,
+  toThisNode,
+} from './rule-text.ts';
 
 /** A line of a chain that several ports share; the order of such lines does not matter. */
 export interface SharedRule {
@@ -106,7 +117,7 @@ class PortRendering {
     const isFiltered = frontend.sourceRanges.length > 0;
     const what = { nodePort: '', externalIP: 'external IP', loadBalancer: 'loadbalancer IP', clusterIP: '' }[kind];
     const captured = { protocol: this.#protocol, matches: this.#matches(what, frontend) };
-    if (kind === 'nodePort') this.#share('nat', chains.nodePorts, rule({ ...captured, target: external }));
+    if (kind === 'nodePort') this.#captureNodePort(captured);
     else {
       const target = isFiltered ? firewall : external;
       this.#share('nat', chains.services, rule({ ...captured, to: ip, target }));
@@ -118,6 +129,19 @@ class PortRendering {
     this.#chains.set(external, rules);
     if (group !== undefined) this.#use(policyChain, group);
     if (clusterGroup !== undefined) this.#use(cluster, clusterGroup);
+  }
+
+  #captureNodePort(captured: { protocol: string; matches: readonly string[] }): void {
+    const { family, localhostNodePorts, countPackets } = this.#options;
+    const plain = rule({ ...captured, target: this.#names.external });
+    if (family === 'IPv6' || !localhostNodePorts || !countPackets) {
+      this.#share('nat', chains.nodePorts, plain);
+      return;
+    }
+    // kube-proxy has the counting one first; here each has its own packets, since no order is kept among shared rules.
+    const matches = [...captured.matches, countedBy(packetCounters.loopbackNodePorts)];
+    this.#share('nat', chains.nodePorts, rule({ ...captured, matches, to: loopback, target: this.#names.external }));
+    this.#share('nat', chains.nodePorts, `! -d ${loopback} ${plain}`);
   }
 
   #use(chain: string, group: Group): void {

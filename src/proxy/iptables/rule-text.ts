@@ -37,6 +37,8 @@ function address(letter: '-s' | '-d', prefix: string | undefined): string {
   return ` ${letter} ${prefix.includes('/') ? prefix : `${prefix}/${prefix.includes(':') ? 128 : 32}`}`;
 }
 
+export const loopback = '127.0.0.0/8';
+
 export const isEverywhere = (prefix: string): boolean => prefix.endsWith('/0');
 
 /** xt_comment.h: XT_MAX_COMMENT_LEN is 256 with the terminating NUL. */

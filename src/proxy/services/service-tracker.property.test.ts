@@ -132,11 +132,12 @@ function reference({ services, slices, zone }: World, family: IpFamily): Meaning
       const ipOf = (text: string): string => text.slice(0, text.lastIndexOf(':'));
       const once = (list: string[]): string[] =>
         list.filter((text) => !list.some((other) => ipOf(other) === ipOf(text) && portOf(other) < portOf(text)));
+      // Whichever of its ports clients are tied to.
+      for (const text of [...cluster, ...local])
+        if (all.get(text)?.local) meaning.hairpin.add(text.slice(0, text.lastIndexOf(':')).replace(/[[\]]/g, ''));
       if (spec.sessionAffinity === 'ClientIP') [cluster, local] = [once(cluster), once(local)];
       if (cluster.length > 0) meaning.lists.set(`${key} ${protocol} ${name} cluster`, cluster);
       if (local.length > 0) meaning.lists.set(`${key} ${protocol} ${name} local`, local);
-      for (const text of [...cluster, ...local])
-        if (all.get(text)?.local) meaning.hairpin.add(text.slice(0, text.lastIndexOf(':')).replace(/[[\]]/g, ''));
       const serving = new Set(pick((known) => known.serving));
       const affinity = spec.sessionAffinity === 'ClientIP' ? 10800 : 0;
       const claim = (kind: string, ip: string): void => {

@@ -5,18 +5,18 @@
  */
 import type { EndpointSlice } from '../../api/discovery.ts';
 import type { IpFamily, Service } from '../../api/service.ts';
-import { type Address, type EndpointRef, endpointAddress, endpointPort, formatAddress } from './address.ts';
+import type { EndpointRef } from './address.ts';
 import { CountedSet } from './counted-set.ts';
 import type { AdoptedDataplane, DataplaneDelta, DataplaneModel } from './dataplane.ts';
-import { mergeSlices, selectEndpoints, servingEndpoints } from './endpoint-selection.ts';
-import { Frontends, keyOf } from './frontends.ts';
+import { Frontends } from './frontends.ts';
 import { GroupTable } from './group-table.ts';
 import { HealthChecks } from './health-checks.ts';
 import { type EventSource, isOutdated, type ObjectVersion, objectVersion } from './object-version.ts';
-import { type Claim, claimsOf, PortState, policyOf, usesLocal } from './port-state.ts';
+import type { PortState } from './port-state.ts';
 import { disjointPrefixes } from './prefixes.ts';
+import { type ServiceEntry, ServicePorts } from './service-ports.ts';
 import { ReportBook, type ServiceReport } from './service-report.ts';
-import { readService, type ServiceSpec } from './service-spec.ts';
+import { readService } from './service-spec.ts';
 import { flagsInZone, readSlice, type SliceRecord } from './slice-record.ts';
 import { ofFamily } from './traffic-options.ts';
 
@@ -45,16 +45,6 @@ export interface Flush {
   reports: readonly ServiceReport[];
 }
 
-interface ServiceEntry {
-  readonly key: string;
-  spec: ServiceSpec | undefined;
-  /** The spec that `ports` and `claims` were made from. */
-  appliedSpec: ServiceSpec | undefined;
-  slices: SliceRecord[];
-  ports: PortState[];
-  claims: Claim[];
-}
-
 export class ServiceTracker {
   readonly family: IpFamily;
   #node: { nodeName: string; zone: string };
@@ -72,15 +62,15 @@ export class ServiceTracker {
   readonly #serviceCIDRs = new CountedSet<string>();
   #heldCIDRs: readonly string[] = [];
   #hasNewCIDRs = false;
-  #adopted: AdoptedDataplane | undefined;
-  readonly #merged = new Map<EndpointRef, number>();
+  readonly #ports: ServicePorts;
 
   constructor({ family, nodeName, zone = '', nodeIps = [], adopted }: ServiceTrackerOptions) {
     this.family = family;
     this.#node = { nodeName, zone };
     this.#groups = new GroupTable(adopted?.groups);
-    this.#adopted = adopted;
     this.#frontends = new Frontends(this.#reports, nodeIps);
+    const parts = { groups: this.#groups, frontends: this.#frontends, hairpin: this.#hairpin };
+    this.#ports = new ServicePorts(parts, adopted);
   }
 
   /** The desired dataplane as of the last flush; live: the next flush changes it. */
@@ -185,7 +175,7 @@ export class ServiceTracker {
     const servedBefore = new Map<PortState, readonly EndpointRef[]>();
     for (const entry of this.#dirty) this.#apply(entry, servedBefore);
     this.#dirty.clear();
-    this.#adopted = undefined;
+    this.#ports.endAdoption();
     const frontends = this.#frontends.drain(servedBefore);
     this.#hasNewCIDRs = false;
     const delta = {
@@ -229,91 +219,11 @@ export class ServiceTracker {
 
   #apply(entry: ServiceEntry, servedBefore: Map<PortState, readonly EndpointRef[]>): void {
     const { spec } = entry;
-    if (spec !== entry.appliedSpec) this.#applySpec(entry);
-    else for (const claim of entry.claims) this.#frontends.touch(claim);
-    if (spec !== undefined) for (const port of entry.ports) this.#applyEndpoints(port, spec, entry, servedBefore);
+    this.#ports.apply(entry, servedBefore);
     this.#healthChecks.set(entry.key, spec?.healthCheckNodePort ?? 0, entry.slices);
     // A key is not kept for names that come and go.
     if (spec === undefined && entry.slices.length === 0) this.#entries.delete(entry.key);
   }
-
-  #applySpec(entry: ServiceEntry): void {
-    const { spec } = entry;
-    for (const claim of entry.claims) this.#frontends.remove(claim);
-    const left = new Map(entry.ports.map((port) => [`${port.spec.protocol}/${port.spec.name}`, port]));
-    entry.ports = (spec?.ports ?? []).map((portSpec) => {
-      const name = `${portSpec.protocol}/${portSpec.name}`;
-      const port = left.get(name) ?? new PortState(entry.key, portSpec);
-      left.delete(name);
-      port.spec = portSpec;
-      return port;
-    });
-    for (const port of left.values()) this.#drop(port);
-    entry.claims = spec === undefined ? [] : entry.ports.flatMap((port) => claimsOf(spec, port)).slice();
-    for (const claim of entry.claims) this.#frontends.add(claim);
-    entry.appliedSpec = spec;
-  }
-
-  #applyEndpoints(
-    port: PortState,
-    service: ServiceSpec,
-    { slices, claims }: ServiceEntry,
-    servedBefore: Map<PortState, readonly EndpointRef[]>,
-  ): void {
-    const endpoints = mergeSlices(slices, port.spec, this.#merged);
-    const selection = selectEndpoints(endpoints, endpointAddress, policyOf(service, port.spec));
-    const { affinitySeconds } = service;
-    const former = this.#formerGroups(claims, port);
-    const listed = affinitySeconds > 0 ? oneOfEachAddress : asTheyAre;
-    port.cluster = this.#groups.update(port.cluster, listed(selection.cluster), affinitySeconds, former.cluster);
-    port.local = this.#groups.update(port.local, listed(selection.local), affinitySeconds, former.local);
-    port.any = selection.any;
-    this.#setHairpin(port, selection.localAddresses.map(formatAddress));
-    if (port.spec.protocol !== 'UDP') return;
-    if (port.serving !== undefined) servedBefore.set(port, port.serving);
-    port.serving = servingEndpoints(endpoints);
-  }
-
-  /** The numbers that the port's groups had in the predecessor's dataplane, 0 when unknown. */
-  #formerGroups(claims: readonly Claim[], port: PortState): { cluster: number; local: number } {
-    const former = { cluster: 0, local: 0 };
-    if (this.#adopted === undefined) return former;
-    for (const claim of claims) {
-      if (claim.port !== port) continue;
-      const { group, clusterGroup } = this.#adopted.frontends.get(keyOf(claim)) ?? { group: 0, clusterGroup: 0 };
-      if (usesLocal(claim)) {
-        former.local ||= group;
-        former.cluster ||= clusterGroup;
-      } else former.cluster ||= group;
-    }
-    return former;
-  }
-
-  #drop(port: PortState): void {
-    this.#groups.update(port.cluster, [], 0);
-    this.#groups.update(port.local, [], 0);
-    this.#setHairpin(port, []);
-  }
-
-  #setHairpin(port: PortState, addresses: readonly string[]): void {
-    if (port.hairpin.length + addresses.length === 0) return;
-    for (const address of addresses) this.#hairpin.hold(address);
-    for (const address of port.hairpin) this.#hairpin.release(address);
-    port.hairpin = addresses;
-  }
-}
-
-const asTheyAre = (endpoints: readonly EndpointRef[] = []): readonly EndpointRef[] => endpoints;
-
-/** A client is tied to an address: one that slices give several ports counts with the lowest. */
-function oneOfEachAddress(endpoints: readonly EndpointRef[] = []): readonly EndpointRef[] {
-  const lowest = new Map<Address, EndpointRef>();
-  for (const endpoint of endpoints) {
-    const address = endpointAddress(endpoint);
-    const known = lowest.get(address);
-    if (known === undefined || endpointPort(endpoint) < endpointPort(known)) lowest.set(address, endpoint);
-  }
-  return lowest.size === endpoints.length ? endpoints : [...lowest.values()];
 }
 
 /** Both known and different: an object of the same name that lived before or after. */
