@@ -1,24 +1,25 @@
 /**
  * NetworkPolicies on a real kernel: told -> in the kernel for changes of policies and of other nodes' pods, with POLICIES
  * policies and PODS remote pods known; memory; and what 100 policies on a pod cost its traffic, beside none.
- * Usage: sudo script/bench policy   (POLICIES=1000 PODS=10000 LOCAL=100 CHANGES=300 ROUNDS=5)
+ * Usage: sudo script/bench policy   (POLICIES=1000 PODS=10000 LOCAL=100 CHANGES=300 ROUNDS=21)
  */
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { projectNetworkPolicy } from '../src/api/project-network-policy.ts';
+import { collectGarbage } from '../src/base/collect-garbage.ts';
 import { fakePod } from '../src/network/policy/fake-policies.ts';
 import type { PolicyEvent } from '../src/network/policy/policy-source.ts';
 import { exec, spawnIn } from '../test/support/exec.ts';
 import { createPolicyLab, type PolicyLab } from '../test/support/policy-lab.ts';
 import { startPolicyNode } from '../test/support/policy-node.ts';
-import { median, percentile, printRows } from './figures.ts';
+import { median, percentile, printRows, type Row } from './figures.ts';
 
 const number = (name: string, value: number): number => Number(process.env[name] ?? value);
 const policies = number('POLICIES', 1000);
 const remotePods = number('PODS', 10_000);
 const localPods = number('LOCAL', 100);
 const changes = number('CHANGES', 300);
-const rounds = number('ROUNDS', 5);
+const rounds = number('ROUNDS', 21);
 const namespaces = 50;
 
 const policyOf = (index: number, port: number): PolicyEvent => ({
@@ -57,7 +58,7 @@ async function changesOf(what: string, ask: (round: number) => Promise<void>): P
 
 async function changeLatency(lab: PolicyLab): Promise<void> {
   const rss = (): number => {
-    (globalThis as { gc?: () => void }).gc?.();
+    collectGarbage();
     return process.memoryUsage.rss() / 2 ** 20;
   };
   const before = rss();
@@ -101,6 +102,50 @@ async function changeLatency(lab: PolicyLab): Promise<void> {
   await node.stop();
 }
 
+/** 100 that the pods have in common: the last of them allows, and each is asked before. */
+const hundred = Array.from(
+  { length: 100 },
+  (_, index): PolicyEvent => ({
+    event: 'policySet',
+    policy: projectNetworkPolicy({
+      metadata: { namespace: 'a', name: `p-${String(index).padStart(3, '0')}` },
+      spec: {
+        podSelector: {},
+        policyTypes: ['Ingress', 'Egress'],
+        ...Object.fromEntries(
+          [
+            ['ingress', 'from'],
+            ['egress', 'to'],
+          ].map(([direction = '', peers = '']) => [
+            direction,
+            [
+              {
+                [peers]: [{ podSelector: { matchLabels: index === 99 ? {} : { app: `x-${index}` } } }],
+                ports: [{ port: 8080 }],
+              },
+            ],
+          ]),
+        ),
+      },
+    }),
+  }),
+);
+const none = Array.from(
+  { length: 100 },
+  (_, index): PolicyEvent => ({ event: 'policyDeleted', key: `a/p-${String(index).padStart(3, '0')}` }),
+);
+
+interface Measured {
+  /** A second. */
+  rate: number;
+  /** Microseconds of processor time each. */
+  cost: number;
+}
+
+/**
+ * Rounds of both states, one right after the other and in turn first, so that what else the machine does meets both alike; the
+ * ratio of each round is taken, and their median and middle half are told.
+ */
 async function traffic(lab: PolicyLab): Promise<void> {
   const program = '/tmp/keelson-policy-traffic';
   await exec('gcc', ['-O2', '-o', program, join(import.meta.dirname, 'policy-traffic.c')]);
@@ -108,67 +153,50 @@ async function traffic(lab: PolicyLab): Promise<void> {
   const child = spawnIn(server, program, ['serve', '8080'], { stdio: ['ignore', 'pipe', 'inherit'] });
   try {
     await once(child.stdout ?? child, 'data');
-    const run = async (kind: string, count: number): Promise<number> =>
-      Number(await exec(program, [kind, '10.244.1.2', '8080', String(count)], { netns: client }));
-    const pods: PolicyEvent[] = [
+    const run = async (kind: string, count: number): Promise<Measured> => {
+      const output = await exec(program, [kind, '10.244.1.2', '8080', String(count)], { netns: client });
+      const [rate = 0, seconds = 0] = output.split(' ').map(Number);
+      return { rate, cost: (seconds * 1e6) / count };
+    };
+    const node = await startPolicyNode(lab.node, [
       { event: 'namespaceSet', namespace: { name: 'a', labels: {} } },
       { event: 'podSet', pod: fakePod('a/server', '10.244.1.2', { labels: { app: 'server' } }) },
       { event: 'podSet', pod: fakePod('a/client', '10.244.1.3', { labels: { app: 'client' } }) },
-    ];
-    const node = await startPolicyNode(lab.node, pods);
-    // The last of them allows it, and each is asked before.
-    const hundred = Array.from(
-      { length: 100 },
-      (_, index): PolicyEvent => ({
-        event: 'policySet',
-        policy: projectNetworkPolicy({
-          metadata: { namespace: 'a', name: `p-${String(index).padStart(3, '0')}` },
-          spec: {
-            podSelector: {},
-            policyTypes: ['Ingress', 'Egress'],
-            ...Object.fromEntries(
-              [
-                ['ingress', 'from'],
-                ['egress', 'to'],
-              ].map(([direction = '', peers = '']) => [
-                direction,
-                [
-                  {
-                    [peers]: [{ podSelector: { matchLabels: index === 99 ? {} : { app: `x-${index}` } } }],
-                    ports: [{ port: 8080 }],
-                  },
-                ],
-              ]),
-            ),
-          },
-        }),
-      }),
-    );
-    const none = hundred.map(
-      (event): PolicyEvent => ({
-        event: 'policyDeleted',
-        key: event.event === 'policySet' ? `a/${event.policy.name}` : '',
-      }),
-    );
-    const figures = {
-      with: { rate: [] as number[], stream: [] as number[] },
-      without: { rate: [] as number[], stream: [] as number[] },
-    };
-    for (let round = 0; round < rounds; round++)
-      for (const which of ['without', 'with'] as const) {
-        await node.tell(...(which === 'with' ? hundred : none));
-        figures[which].rate.push(await run('rate', 5000));
-        figures[which].stream.push(await run('stream', 4000));
-      }
-    printRows('100 policies on both pods, in both directions, beside none', '100', 'none', [
-      { what: 'connections', ours: median(figures.with.rate), theirs: median(figures.without.rate), unit: '/s' },
-      { what: 'one stream', ours: median(figures.with.stream), theirs: median(figures.without.stream), unit: 'MiB/s' },
     ]);
+    const kinds = [
+      { kind: 'rate', what: 'connection', count: 2000 },
+      { kind: 'stream', what: 'MiB of one stream', count: 500 },
+    ];
+    const measured = kinds.map(() => ({ with: [] as Measured[], without: [] as Measured[] }));
+    for (const { kind, count } of kinds) await run(kind, count);
+    for (let round = 0; round < rounds; round++)
+      for (const which of (['without', 'with'] as const).toSorted(() => (round % 2 ? -1 : 1))) {
+        await node.tell(...(which === 'with' ? hundred : none));
+        for (const [index, { kind, count }] of kinds.entries()) measured[index]?.[which].push(await run(kind, count));
+      }
+    const rows = kinds.flatMap(({ what }, index): Row[] => {
+      const { with: loaded = [], without: bare = [] } = measured[index] ?? {};
+      const row = (name: string, unit: string, value: (one: Measured) => number): Row => ({
+        what: `${name}; ratios of ${rounds} rounds: ${spread(loaded.map((one, at) => value(one) / value(bare[at] ?? one)))}`,
+        ours: median(loaded.map(value)),
+        theirs: median(bare.map(value)),
+        unit,
+      });
+      return [
+        row(`processor time a ${what}`, 'us', ({ cost }) => cost),
+        row(`${what}, a second`, '/s', ({ rate }) => rate),
+      ];
+    });
+    printRows('100 policies on both pods, in both directions, beside none', '100', 'none', rows);
     await node.stop();
   } finally {
     child.kill('SIGKILL');
   }
 }
+
+/** Median, and between which the middle half lies. */
+const spread = (ratios: readonly number[]): string =>
+  `${median(ratios).toFixed(2)} (${percentile(ratios, 0.25).toFixed(2)} to ${percentile(ratios, 0.75).toFixed(2)})`;
 
 const lab = await createPolicyLab({ pods: [['10.244.1.2'], ['10.244.1.3']] });
 try {

@@ -6,7 +6,7 @@ run_packages=(
   ca-certificates libatomic1 g++ make musl-tools containerd runc nftables iproute2 util-linux busybox-static procps curl
 )
 test_packages=(
-  docker-registry apache2-utils skopeo containernetworking-plugins tcpdump jq debian-archive-keyring dpkg-dev openssl patchelf
+  docker-registry apache2-utils skopeo containernetworking-plugins tcpdump jq debian-archive-keyring dpkg-dev openssl patchelf ufw
 )
 # What script/package-deb needs; the libraries of another architecture come with its compiler.
 package_packages=(ca-certificates libatomic1 g++ make musl-tools binutils patchelf openssl xz-utils)

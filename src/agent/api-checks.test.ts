@@ -69,7 +69,7 @@ async function cluster(
       networkKubeconfig,
       additionalAPIServers: [],
       allowInsecureAPIServer: false,
-      podCIDR: undefined,
+      podCIDRs: undefined,
       nodeLabels: new Map(),
       externalCloudProvider: false,
       network: networkDefaults,
@@ -89,7 +89,7 @@ test('all is right', async (t) => {
   t.is(node, 'ok node identity: Node a does not exist yet, and may be created');
   t.regex(networkFile ?? '', /^ok --network-kubeconfig: /);
   t.is(network, 'ok network identity: may read services, endpointslices, nodes, its Node');
-  t.deepEqual(rest, []);
+  t.deepEqual(rest, ['ok network policies: may be read, and are enforced']);
   t.deepEqual(server.all('/api/v1/nodes'), [], 'it changes nothing');
   server.put('/api/v1/nodes', { metadata: { name: 'a' } });
   t.true((await check()).includes('ok node identity: Node a exists, and is its own'));
@@ -111,6 +111,15 @@ test('each role asks for what it needs, and one file is one identity', async (t)
     found[1] ?? '',
     /^fail network identity: may not watch services, list endpointslices -> make it with script\//,
   );
+});
+
+test('a network identity that may not read policies is a choice that is told', async (t) => {
+  const { check } = await cluster(t, { forbidden: ['watch networkpolicies', 'list pods'] });
+  t.is(
+    (await check(['network'])).at(-1),
+    'warn network policies: are not enforced: the network identity may not watch networkpolicies, list pods -> kubectl apply -f deploy/network-policy.yaml',
+  );
+  t.false((await check(['proxy'])).some((line) => line.includes('policies')));
 });
 
 test('a user that is not this node', async (t) => {

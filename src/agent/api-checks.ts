@@ -15,6 +15,7 @@ import { checkBootstrap } from './bootstrap-check.ts';
 import { type CheckResult, fail, failure, ok, warn } from './check-result.ts';
 import { type KubeconfigFile, kubeconfigFiles, readClusterAccess } from './cluster/api-access.ts';
 import { aheadOf } from './cluster/clock-skew.ts';
+import { checkPolicyRights } from './policy-check.ts';
 
 const timeoutMs = 5_000;
 const nodeIdentity = 'node identity';
@@ -144,7 +145,10 @@ async function checkNetworkRights(
     if (refused.length > 0) return [fail(networkIdentity, `may not ${refused.join(', ')}`, networkFix)];
     if (isProxy && (await endpointSliceVersion(client, AbortSignal.timeout(timeoutMs))) === undefined)
       return [fail(networkIdentity, 'the API server has no EndpointSlices', 'use Kubernetes 1.20 or newer')];
-    return [ok(networkIdentity, `may read ${[...reads.map(({ resource }) => resource), 'its Node'].join(', ')}`)];
+    return [
+      ok(networkIdentity, `may read ${[...reads.map(({ resource }) => resource), 'its Node'].join(', ')}`),
+      ...(roles.has('network') ? [await checkPolicyRights(client)] : []),
+    ];
   } catch (error) {
     return [failure(networkIdentity, error, 'look at the API server')];
   }

@@ -18,9 +18,11 @@ import { checkApiServer } from './api-checks.ts';
 import { checkCgroups } from './cgroup-check.ts';
 import { type CheckResult, fail, failure, ok, warn } from './check-result.ts';
 import { checkDaemon } from './daemon-check.ts';
+import { checkForwardPolicy } from './firewall-check.ts';
 import { cniShimPath } from './install-paths.ts';
 import { checkConntrack, checkNftables } from './kernel-checks.ts';
-import { checkForwardPolicy, checkHostSettings, checkPodCIDR, checkVxlan } from './network-checks.ts';
+import { checkMtu } from './mtu-check.ts';
+import { checkForwarding, checkHostSettings, checkPodCIDRs, checkVxlan } from './network-checks.ts';
 import { cniDirectories } from './network-role.ts';
 import { nodeNameOf, swapDevices } from './node-facts.ts';
 import { roleChecks } from './other-agents.ts';
@@ -30,7 +32,7 @@ import { type RuntimeFacts, readRuntimeFacts } from './runtime-facts.ts';
 export interface CheckOptions {
   containerRuntimeEndpoint: string;
   /** undefined: the API server gives the node one. */
-  podCIDR: string | undefined;
+  podCIDRs: readonly string[] | undefined;
   /** undefined: the machine's own name. */
   hostnameOverride: string | undefined;
   rootDir: string;
@@ -59,13 +61,13 @@ export async function runChecks(options: CheckOptions): Promise<CheckResult[]> {
   const { cluster } = options;
   const roles = cluster?.roles ?? new Set(allRoles);
   const hasPods = roles.has('kubelet') || roles.has('network');
-  const [[runtime, facts], [daemon, daemonRuns]] = await Promise.all([
+  const [[runtime, facts], daemon] = await Promise.all([
     hasPods ? checkRuntime(options.containerRuntimeEndpoint) : [undefined, undefined],
     checkDaemon(options.runDir),
   ]);
   const { confDir: cniConfDir } = cniDirectories(options, facts);
   const edges = { rtnetlinkOpener: kernelRtnetlink, nftablesOpener: kernelNftables };
-  const others = readOtherAgents({ cniConfDir, daemonRuns }, edges);
+  const others = readOtherAgents({ cniConfDir, daemonRuns: daemon.runs }, edges);
   const all = await Promise.all([
     checkRoot(),
     checkKernel(),
@@ -74,10 +76,12 @@ export async function runChecks(options: CheckOptions): Promise<CheckResult[]> {
     checkNftables(kernelNftables),
     checkConntrack(kernelConntrack),
     checkNftProgram(),
-    checkForwarding(roles.has('network')),
+    checkForwarding({ hasNetwork: roles.has('network'), daemonRuns: daemon.runs, podCIDRs: options.podCIDRs }),
     checkForwardPolicy(runNft),
     runtime ?? [],
-    ...(roles.has('network') ? [checkShim(), checkCniDirectories(options, facts), podCIDRCheck(options)] : []),
+    ...(roles.has('network')
+      ? [checkShim(), checkCniDirectories(options, facts), podCIDRCheck(options), checkMtu()]
+      : []),
     roles.has('network') && cluster?.network.backend === 'vxlan' ? checkVxlan(cluster.network) : [],
     roles.has('network')
       ? checkHostSettings(cluster?.network.backend === 'host-gw' || cluster?.network.directRouting === true)
@@ -92,14 +96,15 @@ export async function runChecks(options: CheckOptions): Promise<CheckResult[]> {
         ]
       : []),
     cluster === undefined ? [] : checkApiServer(cluster, nodeNameOf(options.hostnameOverride)),
-    others.then((found) => roleChecks(found, roles)),
-    daemon,
+    others.then((found) => roleChecks(found, { roles, proxyMode: daemon.proxyMode })),
+    daemon.result,
   ]);
   return all.flat();
 }
 
-function podCIDRCheck({ podCIDR }: CheckOptions): CheckResult | Promise<CheckResult> {
-  return podCIDR === undefined ? ok('pod CIDR', "is the Node's spec.podCIDR, checked at start") : checkPodCIDR(podCIDR);
+function podCIDRCheck({ podCIDRs }: CheckOptions): CheckResult | Promise<CheckResult> {
+  if (podCIDRs !== undefined) return checkPodCIDRs(podCIDRs);
+  return ok('pod CIDR', "is the Node's spec.podCIDR, checked at start");
 }
 
 async function effectiveCapabilities(): Promise<bigint> {
@@ -204,15 +209,6 @@ async function checkOverlay(): Promise<CheckResult> {
   return /\boverlay$/m.test(filesystems)
     ? ok('overlayfs', 'known to the kernel')
     : warn('overlayfs', 'not loaded', 'run modprobe overlay');
-}
-
-/** @param hasNetwork the role that turns it on is Keelson's */
-async function checkForwarding(hasNetwork: boolean): Promise<CheckResult> {
-  const name = 'ip_forward';
-  const value = (await readFile('/proc/sys/net/ipv4/ip_forward', 'utf8')).trim();
-  if (value === '1') return ok(name, 'on');
-  if (hasNetwork) return ok(name, 'off; Keelson turns it on');
-  return warn(name, 'off: no pod is reached from outside', 'run sysctl -w net.ipv4.ip_forward=1');
 }
 
 async function checkSwap(failSwapOn: boolean): Promise<CheckResult> {

@@ -1,55 +1,7 @@
 import test from 'ava';
 import type { Link } from '../linux/rtnetlink.ts';
 import { vxlanAlias } from '../network/overlay/vtep.ts';
-import {
-  checkBridgeNetfilter,
-  checkForwardPolicy,
-  checkReversePath,
-  droppingForwardChains,
-  vxlanResult,
-} from './network-checks.ts';
-
-const docker = `table ip filter {
-\tchain INPUT {
-\t\ttype filter hook input priority filter; policy drop;
-\t}
-
-\tchain FORWARD {
-\t\ttype filter hook forward priority filter; policy drop;
-\t}
-}
-table ip keelson-network {
-\tchain postrouting {
-\t\ttype nat hook postrouting priority srcnat; policy accept;
-\t}
-}
-table inet firewalld {
-\tchain filter_FORWARD {
-\t\ttype filter hook forward priority filter + 10; policy accept;
-\t}
-}
-`;
-
-test('only forward chains that drop by default are named', (t) => {
-  t.deepEqual(droppingForwardChains(docker), ['ip filter FORWARD']);
-  t.deepEqual(droppingForwardChains(''), []);
-});
-
-test('the finding says what to do, also when nft is missing', async (t) => {
-  const alone = docker.slice(0, docker.indexOf('table inet firewalld'));
-  t.like(await checkForwardPolicy(async () => alone), { level: 'ok' }, 'that of iptables is seen to');
-  const firewalld = await checkForwardPolicy(async () => docker);
-  t.is(firewalld.level, 'warn');
-  t.regex(firewalld.finding, /^firewalld refuses/);
-  const strict = docker.replace('filter + 10; policy accept', 'filter + 10; policy drop');
-  t.like(await checkForwardPolicy(async () => strict), {
-    level: 'warn',
-    finding: 'inet firewalld filter_FORWARD drops by default',
-  });
-  t.like(await checkForwardPolicy(async () => ''), { level: 'ok' });
-  const missing = checkForwardPolicy(() => Promise.reject(new Error('no nft')));
-  t.like(await missing, { level: 'warn', finding: 'cannot list the firewall: no nft' });
-});
+import { checkBridgeNetfilter, checkForwarding, checkReversePath, vxlanResult } from './network-checks.ts';
 
 const link = (change: Partial<Link>): Link => ({
   ifindex: 7,
@@ -116,4 +68,23 @@ test('br_netfilter is told and never wrong', async (t) => {
   });
   t.regex((await checkBridgeNetfilter([{ name: 'docker0', kind: 'bridge' }], value('1'))).finding, /^on: .*docker0/);
   t.regex((await checkBridgeNetfilter([], value('0'))).finding, /off/);
+});
+
+test('forwarding that is off is Keelson’s to turn on, unless it runs and somebody turned it off', async (t) => {
+  const [four, six] = ['net/ipv4/ip_forward', 'net/ipv6/conf/all/forwarding'];
+  const dual = ['10.244.0.0/24', 'fd00:10:244::/64'];
+  const own = { hasNetwork: true, daemonRuns: true, podCIDRs: undefined };
+  const off = sysctls({ [four]: '0', [six]: '0' });
+  t.like(await checkForwarding(own, sysctls({ [four]: '1', [six]: '0' })), { level: 'ok', finding: 'on' });
+  t.like(await checkForwarding({ ...own, daemonRuns: false }, off), {
+    level: 'ok',
+    finding: 'off; Keelson turns it on',
+  });
+  t.like(await checkForwarding({ ...own, hasNetwork: false, daemonRuns: false }, off), { level: 'warn' });
+  const both = await checkForwarding({ ...own, podCIDRs: dual }, off);
+  t.is(both.level, 'warn');
+  t.regex(both.finding, /^net\.ipv4\.ip_forward, net\.ipv6\.conf\.all\.forwarding off: /);
+  t.regex(both.fix ?? '', /^run sysctl -w net\.ipv4\.ip_forward=1 net\.ipv6\.conf\.all\.forwarding=1,/);
+  const one = await checkForwarding({ ...own, podCIDRs: dual }, sysctls({ [four]: '1', [six]: '0' }));
+  t.regex(one.finding, /^net\.ipv6\.conf\.all\.forwarding off/);
 });

@@ -6,26 +6,29 @@ import { readFile } from 'node:fs/promises';
 import { hasErrorCode } from '../base/errors.ts';
 import type { NetworkSettings } from '../config/flags-network.ts';
 import { kernelRtnetlink } from '../kernel/rtnetlink.ts';
+import { kernelSysctls } from '../kernel/sysctls.ts';
 import type { Link } from '../linux/rtnetlink.ts';
 import { refuseOverlap } from '../network/host-conflict.ts';
+import { requireIpv6 } from '../network/host-ipv6.ts';
 import { readHostState } from '../network/host-setup.ts';
 import { Ipam } from '../network/ipam/ipam.ts';
-import type { Nft } from '../network/nft-program.ts';
 import { planVxlanLink } from '../network/overlay/vxlan-link.ts';
-import { errorLine } from '../observe/keelson-error.ts';
 import { type CheckResult, fail, failure, ok, warn } from './check-result.ts';
 
-export async function checkPodCIDR(podCIDR: string): Promise<CheckResult> {
+export async function checkPodCIDRs(podCIDRs: readonly string[]): Promise<CheckResult> {
   const name = 'pod CIDR';
   try {
     const rtnetlink = await kernelRtnetlink.open();
     try {
-      const [pool] = new Ipam([podCIDR]).families;
-      refuseOverlap(podCIDR, pool?.gateway ?? '', await readHostState(rtnetlink));
+      const state = await readHostState(rtnetlink);
+      for (const { family, cidr, gateway } of new Ipam(podCIDRs).families) {
+        if (family === 6) await requireIpv6(kernelSysctls, cidr);
+        refuseOverlap(cidr, gateway, state);
+      }
     } finally {
       rtnetlink.close();
     }
-    return ok(name, `${podCIDR} is free on this machine`);
+    return ok(name, `${podCIDRs.join(' and ')} ${podCIDRs.length > 1 ? 'are' : 'is'} free on this machine`);
   } catch (error) {
     return failure(name, error, 'choose another --pod-cidr');
   }
@@ -80,33 +83,33 @@ async function textOrNothing(file: string): Promise<string> {
   }
 }
 
-/**
- * A FORWARD chain that drops by default (ufw, firewalld, an admin's own) also drops what pods send beyond the node. That of
- * iptables is seen to (network/forward).
- */
-export async function checkForwardPolicy(nft: Nft): Promise<CheckResult> {
-  const name = 'forwarding';
-  let listing: string;
-  try {
-    listing = await nft('list chains\n');
-  } catch (error) {
-    return warn(name, `cannot list the firewall: ${errorLine(error)}`, 'install nftables');
-  }
-  const dropping = droppingForwardChains(listing).filter((chain) => chain !== 'ip filter FORWARD');
-  // Its forward chain has policy accept and refuses with its last rule whatever no zone allows.
-  if (dropping.length === 0 && /^table (inet|ip) firewalld /m.test(listing) && /hook forward/.test(listing))
-    return warn(
-      name,
-      'firewalld refuses forwarded packets that none of its zones allows',
-      'firewall-cmd --permanent --zone=trusted --add-source=POD-NETWORK for each pod network of the cluster; then --reload',
-    );
-  return dropping.length === 0
-    ? ok(name, 'no firewall drops forwarded packets by default')
-    : warn(
-        name,
-        `${dropping.join(', ')} drops by default`,
-        'accept the pod networks of the cluster there, in both directions',
-      );
+export interface ForwardingContext {
+  /** The role that turns it on is Keelson's. */
+  hasNetwork: boolean;
+  daemonRuns: boolean;
+  /** undefined: not known before the start. */
+  podCIDRs: readonly string[] | undefined;
+}
+
+/** Without it the kernel drops whatever is not for the node itself. */
+export async function checkForwarding(
+  { hasNetwork, daemonRuns, podCIDRs = [] }: ForwardingContext,
+  read: SysctlReader = readSysctl,
+): Promise<CheckResult> {
+  const name = 'ip_forward';
+  const wanted = ['net/ipv4/ip_forward', 'net/ipv6/conf/all/forwarding'].filter(
+    (sysctl) => sysctl.includes('ipv4') || podCIDRs.some((cidr) => cidr.includes(':')),
+  );
+  const off: string[] = [];
+  for (const sysctl of wanted) if ((await read(sysctl)) !== '1') off.push(sysctl.replaceAll('/', '.'));
+  if (off.length === 0) return ok(name, 'on');
+  if (hasNetwork && !daemonRuns) return ok(name, 'off; Keelson turns it on');
+  const fix = `run sysctl -w ${off.map((sysctl) => `${sysctl}=1`).join(' ')}, and look who turns it off (grep -r forward /etc/sysctl.d)`;
+  return warn(
+    name,
+    `${off.join(', ')} off: nothing that pods send leaves the node, and no pod is reached from outside`,
+    fix,
+  );
 }
 
 /** What `rp_filter` of a link is in effect: the larger of its own and that of `all` (IN_DEV_RPFILTER). */
@@ -176,16 +179,3 @@ export async function checkHostSettings(hasPlainRoutes: boolean): Promise<CheckR
 }
 
 const readSysctl: SysctlReader = async (name) => (await textOrNothing(`/proc/sys/${name}`)).trim() || undefined;
-
-/** Names of the base chains that hook forward with policy drop, from `nft list chains`. */
-export function droppingForwardChains(listing: string): string[] {
-  const found: string[] = [];
-  let table = '';
-  let chain = '';
-  for (const line of listing.split('\n')) {
-    table = /^table (\S+ \S+) \{/.exec(line)?.[1] ?? table;
-    chain = /^\tchain (\S+) \{/.exec(line)?.[1] ?? chain;
-    if (/\bhook forward\b.*\bpolicy drop\b/.test(line)) found.push(`${table} ${chain}`);
-  }
-  return found;
-}

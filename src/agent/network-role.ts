@@ -23,15 +23,17 @@ import {
 } from '../network/pod-network.ts';
 import type { Logger } from '../observe/logger.ts';
 import { cniShimPath } from './install-paths.ts';
+import type { MachineFacts } from './node-facts.ts';
 import { type RuntimeFacts, readRuntimeFacts } from './runtime-facts.ts';
 
 const sandboxListTimeoutMs = 10_000;
 
 export interface NetworkRoleOptions {
   /** This node's own. */
-  podCIDR: string;
+  podCIDRs: readonly string[];
   /** Of pod links, bytes. */
   mtu: number;
+  followUplink?: PodNetworkOptions['followUplink'];
   /** The way to pods of other nodes, and who these are; without it there is none. */
   overlay?: PodNetworkOptions['overlay'];
   peers?: PeerSource;
@@ -42,7 +44,7 @@ export interface NetworkRoleOptions {
 /** @throws NetworkError */
 export async function startNetworkRole(
   options: RunOptions,
-  { podCIDR, mtu, overlay, peers, extensions }: NetworkRoleOptions,
+  { podCIDRs, mtu, followUplink, overlay, peers, extensions }: NetworkRoleOptions,
   runtime: RuntimeService,
   log: Logger,
   signal: AbortSignal,
@@ -51,8 +53,10 @@ export async function startNetworkRole(
   await removeBrokenResults(resultsFolder, systemClock.now() - uptime() * 1000, log);
   return startPodNetwork(
     {
-      podCIDR,
+      podCIDRs,
+      masqueraded: options.ipv6Masquerade ? [4, 6] : [4],
       mtu,
+      ...(followUplink && { followUplink }),
       socketPath: join(options.runDir, 'cni.sock'),
       cniConfDir: confDir,
       cniBinDir: binDir,
@@ -74,6 +78,15 @@ export async function startNetworkRole(
   );
 }
 
+/** @param overheadBytes what encapsulation takes of each packet on the wire */
+export const followUplink = (
+  { hostIPs }: Pick<MachineFacts, 'hostIPs'>,
+  overheadBytes: number,
+): NonNullable<PodNetworkOptions['followUplink']> => ({
+  overheadBytes,
+  nodeFamilies: hostIPs.length === 0 ? [4] : hostIPs.map((ip) => (ip.includes(':') ? 6 : 4)),
+});
+
 /** Flags first, then what the runtime says, then the customary places. */
 export function cniDirectories(
   options: Pick<RunOptions, 'cniConfDir' | 'cniBinDir'>,
@@ -90,9 +103,13 @@ async function knownSandboxes(runtime: RuntimeService): Promise<KnownSandbox[]> 
   return Promise.all(
     items.map(async ({ id, state, metadata }) => {
       const pod = metadata && { pod: { namespace: metadata.namespace, name: metadata.name } };
-      if (state !== 'SANDBOX_READY') return { containerID: id, ip: undefined, ...pod };
+      if (state !== 'SANDBOX_READY') return { containerID: id, ips: [], ...pod };
       const { status } = await runtime.podSandboxStatus({ podSandboxId: id }, { timeoutMs: sandboxListTimeoutMs });
-      return { containerID: id, ip: status?.network?.ip || undefined, ...pod };
+      const { ip, additionalIps = [] } = status?.network ?? {};
+      const ips = [ip, ...additionalIps.map((other) => other.ip)].filter(
+        (text): text is string => text !== undefined && text !== '',
+      );
+      return { containerID: id, ips, ...pod };
     }),
   );
 }

@@ -36,14 +36,14 @@ const route = (ifindex: number, change: Partial<Route> = {}): Route => ({
 const loopback = link(1, 'lo', 65_536);
 const facts = (
   state: { links?: Link[]; addresses?: Address[]; routes?: Route[] },
-  overrides: { hostname?: string; nodeIP?: string } = {},
+  overrides: { hostname?: string; nodeIPs?: string[]; preferredFamily?: 4 | 6 } = {},
 ) => {
   const stub: Pick<Rtnetlink, 'links' | 'addresses' | 'routes'> = {
     links: async () => [loopback, ...(state.links ?? [])],
     addresses: async () => [address(1, '127.0.0.1/8', 'host'), ...(state.addresses ?? [])],
     routes: async () => state.routes ?? [],
   };
-  return readMachineFacts(stub as Rtnetlink, { hostname: overrides.hostname, nodeIP: overrides.nodeIP });
+  return readMachineFacts(stub as Rtnetlink, { hostname: undefined, ...overrides });
 };
 
 for (const [what, state, hostIPs, mtu] of [
@@ -117,9 +117,23 @@ for (const [what, state, hostIPs, mtu] of [
   test(what, async (t) => t.like(await facts(state), { hostIPs, mtu }));
 }
 
+test('IPv6 where it is preferred, where it is alone, and beside IPv4 where both are given', async (t) => {
+  const state = {
+    links: [link(2, 'eth0'), link(3, 'eth1', 1400)],
+    addresses: [address(2, '192.0.2.2/24'), address(3, 'fe80::2/64', 'link'), address(3, '2001:db8::2/64')],
+    routes: [route(2), route(3, { destination: '::/0', gateway: 'fe80::1' })],
+  };
+  t.like(await facts(state), { hostIPs: ['192.0.2.2'], mtu: 1500 });
+  t.like(await facts(state, { preferredFamily: 6 }), { hostIPs: ['2001:db8::2'], mtu: 1400 });
+  const alone = { ...state, addresses: state.addresses.slice(1), routes: state.routes.slice(1) };
+  t.like(await facts(alone), { hostIPs: ['2001:db8::2'], mtu: 1400 });
+  const both = ['2001:db8::2', '192.0.2.2'];
+  t.like(await facts(state, { nodeIPs: both }), { hostIPs: both, mtu: 1400 });
+});
+
 test('flags win over what the machine says; the node name is lower case', async (t) => {
   const state = { links: [link(2, 'eth0')], addresses: [address(2, '192.0.2.2/24')], routes: [route(2)] };
-  t.like(await facts(state, { hostname: 'Node-ONE', nodeIP: '203.0.113.9' }), {
+  t.like(await facts(state, { hostname: 'Node-ONE', nodeIPs: ['203.0.113.9'] }), {
     nodeName: 'node-one',
     hostIPs: ['203.0.113.9'],
   });

@@ -9,8 +9,9 @@ import type { Route, Rtnetlink } from '../linux/rtnetlink.ts';
 export interface MachineFacts {
   /** Lower case, as Node names are. */
   nodeName: string;
+  /** At most one of each family, the node's first one first. Changed in place when the machine's do (follow-host-ips.ts). */
   hostIPs: string[];
-  /** Smallest MTU of the links with a default route; 1500 without one. */
+  /** Smallest MTU of the links with a default route of the addresses' families; 1500 without one. */
   mtu: number;
   memoryBytes: number;
   cores: number;
@@ -20,21 +21,38 @@ const defaultMtu = 1500;
 
 export async function readMachineFacts(
   rtnetlink: Rtnetlink,
-  overrides: { hostname: string | undefined; nodeIP: string | undefined },
+  overrides: {
+    hostname: string | undefined;
+    nodeIPs?: readonly string[];
+    /** Of the address that is chosen where none is given; the other one where there is none of it. */
+    preferredFamily?: 4 | 6 | undefined;
+  },
 ): Promise<MachineFacts> {
   const [routes, addresses, links] = await Promise.all([rtnetlink.routes(), rtnetlink.addresses(), rtnetlink.links()]);
-  const uplinks = new Set(routes.filter(isDefault).flatMap(({ ifindex }) => ifindex ?? []));
-  const usable = addresses.filter(({ prefix, scope }) => scope === 'global' && !prefix.includes(':'));
-  const byIfindex = (ifindex: number): boolean => links.some((link) => link.ifindex === ifindex && link.name !== 'lo');
-  // Without a default route any address of a real link will do; loopback ones are Keelson's own or nobody's.
-  const chosen =
-    usable.find(({ ifindex }) => uplinks.has(ifindex)) ??
-    usable.find(({ ifindex }) => byIfindex(ifindex) && !isPodLink(links, ifindex));
-  const ip = overrides.nodeIP ?? chosen?.prefix.split('/')[0];
+  const uplinksOf = (family: Family): Set<number> =>
+    new Set(routes.filter((route) => isDefault(route, family)).flatMap(({ ifindex }) => ifindex ?? []));
+  const choose = (family: Family): string | undefined => {
+    const uplinks = uplinksOf(family);
+    const usable = addresses.filter(({ prefix, scope }) => scope === 'global' && familyOf(prefix) === family);
+    const byIfindex = (ifindex: number): boolean =>
+      links.some((link) => link.ifindex === ifindex && link.name !== 'lo');
+    // Without a default route any address of a real link will do; loopback ones are Keelson's own or nobody's.
+    const chosen =
+      usable.find(({ ifindex }) => uplinks.has(ifindex)) ??
+      usable.find(({ ifindex }) => byIfindex(ifindex) && !isPodLink(links, ifindex));
+    return chosen?.prefix.split('/')[0];
+  };
+  const first = overrides.preferredFamily ?? 4;
+  const given = overrides.nodeIPs ?? [];
+  // One alone, as the kubelet: who wants both gives both.
+  const found = given.length > 0 ? given : [choose(first) ?? choose(first === 4 ? 6 : 4)];
+  const hostIPs = found.filter((ip) => ip !== undefined);
+  const families = hostIPs.length === 0 ? [first] : hostIPs.map(familyOf);
+  const uplinks = new Set(families.flatMap((family) => [...uplinksOf(family)]));
   const mtus = links.filter(({ ifindex }) => uplinks.has(ifindex)).map(({ mtu }) => mtu);
   return {
     nodeName: nodeNameOf(overrides.hostname),
-    hostIPs: ip === undefined ? [] : [ip],
+    hostIPs,
     mtu: mtus.length > 0 ? Math.min(...mtus) : defaultMtu,
     memoryBytes: totalmem(),
     cores: availableParallelism(),
@@ -45,7 +63,12 @@ export async function readMachineFacts(
 export const nodeNameOf = (override: string | undefined): string => (override ?? hostname()).toLowerCase();
 
 /** An `unreachable` or `blackhole` default leads nowhere. */
-const isDefault = ({ destination, type }: Route): boolean => destination === '0.0.0.0/0' && type === 'unicast';
+const isDefault = ({ destination, type }: Route, family: Family): boolean =>
+  destination === (family === 4 ? '0.0.0.0/0' : '::/0') && type === 'unicast';
+
+type Family = 4 | 6;
+
+const familyOf = (text: string): Family => (text.includes(':') ? 6 : 4);
 
 const isPodLink = (links: { ifindex: number; alias: string | undefined }[], ifindex: number): boolean =>
   links.some((link) => link.ifindex === ifindex && link.alias?.startsWith('keelson:') === true);

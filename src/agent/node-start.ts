@@ -31,7 +31,11 @@ export async function refuseSwap(options: RunOptions): Promise<void> {
 export async function readMachine(options: RunOptions): Promise<MachineFacts> {
   const rtnetlink = await kernelRtnetlink.open();
   try {
-    return await readMachineFacts(rtnetlink, { hostname: options.hostnameOverride, nodeIP: options.nodeIP });
+    return await readMachineFacts(rtnetlink, {
+      hostname: options.hostnameOverride,
+      nodeIPs: options.nodeIPs,
+      preferredFamily: options.preferredNodeIPFamily,
+    });
   } finally {
     rtnetlink.close();
   }

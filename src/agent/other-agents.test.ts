@@ -138,14 +138,22 @@ test('doctor: a check for each role, worst first', (t) => {
       name: 'other proxy',
       level: 'warn',
       finding: 'kube-proxy has left traces (nft table ip kube-proxy)',
-      fix: 'run kube-proxy --cleanup, or reboot',
+      fix: 'run keelson proxy cleanup; the proxy role of a node in a cluster does it when it starts',
     },
   ]);
   t.like(roleChecks(found)[2], { level: 'fail' });
   t.deepEqual(
-    roleChecks(found, new Set(['proxy'])).map(({ level }) => level),
+    roleChecks(found, { roles: new Set(['proxy']) }).map(({ level }) => level),
     ['ok', 'warn', 'ok'],
   );
+});
+
+test('doctor: what the running proxy itself makes in mode iptables or ipvs is not taken for kube-proxy’s', (t) => {
+  const found = facts({ chains: [{ name: 'KUBE-SERVICES', where: 'nat' }], links: [link('kube-ipvs0', 'dummy')] });
+  const level = (proxyMode: string | undefined): string | undefined => roleChecks(found, { proxyMode })[1]?.level;
+  t.deepEqual([undefined, 'nftables', 'iptables', 'ipvs'].map(level), ['warn', 'warn', 'ok', 'ok']);
+  const running = facts({ ...found, processes: [{ program: 'kube-proxy', pid: 7 }] });
+  t.is(roleChecks(running, { proxyMode: 'iptables' })[1]?.level, 'fail');
 });
 
 test('doctor: what could not be read makes no clean bill', (t) => {
@@ -176,4 +184,6 @@ test('at start: an error for who runs, a warning for leftovers, silence about ro
     `error kube-proxy does the proxy role too: they will fight ${fields}`,
     `warn flannel has left traces that may act on traffic ${fields}`,
   ]);
+  reportOtherAgents(otherAgents(facts({ links: [link('kube-ipvs0', 'dummy')] })), new Set(['proxy']), log);
+  t.regex(lines[3] ?? '', /^debug a Service proxy has left traces/);
 });

@@ -79,7 +79,7 @@ const knownAgents: readonly KnownAgent[] = [
     chains: ['KUBE-SERVICES'],
     link: ({ name }) => name === 'kube-ipvs0',
     whenRunning: `${offThisNode}, or leave it the role: --roles kubelet,network`,
-    whenLeft: 'run kube-proxy --cleanup, or reboot',
+    whenLeft: 'run keelson proxy cleanup; the proxy role of a node in a cluster does it when it starts',
   },
   {
     agent: 'flannel',
@@ -194,17 +194,25 @@ function linkTexts(links: OtherAgentFacts['links'], isTheirs: KnownAgent['link']
   return [others.length === 0 ? `link ${first}` : `link ${first} and ${others.length} more`];
 }
 
-/**
- * Doctor's lines, one a role.
- * @param roles those that Keelson is to have; another agent is welcome to the rest
- */
-export function roleChecks(facts: OtherAgentFacts, roles: ReadonlySet<Role> = new Set(allRoles)): CheckResult[] {
-  const found = otherAgents(facts);
+export interface OwnRoles {
+  /** Those that Keelson is to have; another agent is welcome to the rest. */
+  roles?: ReadonlySet<Role>;
+  /** Of the daemon that runs: iptables and ipvs have kube-proxy's own chains and link. */
+  proxyMode?: string | undefined;
+}
+
+/** Doctor's lines, one a role. */
+export function roleChecks(facts: OtherAgentFacts, { roles, proxyMode }: OwnRoles = {}): CheckResult[] {
+  const isOurs = roles ?? new Set(allRoles);
+  const sharesTraces = proxyMode === 'iptables' || proxyMode === 'ipvs';
+  const found = otherAgents(facts).filter(
+    ({ role, state }) => !(sharesTraces && role === 'proxy' && state === 'leftover'),
+  );
   return allRoles.map((role) => {
     const name = `other ${role}`;
     const those = found.filter((other) => other.role === role);
     const finding = those.map(otherAgentText).join('; ');
-    if (!roles.has(role)) return ok(name, finding || 'none, and the role is not Keelson’s here');
+    if (!isOurs.has(role)) return ok(name, finding || 'none, and the role is not Keelson’s here');
     const worst = those.find(({ state }) => state === 'running') ?? those[0];
     if (worst !== undefined) {
       const fix = [...new Set(those.map(({ remedy }) => remedy))].join('; ');
@@ -219,8 +227,8 @@ export const otherAgentText = ({ agent, state, evidence }: OtherAgent): string =
   `${agent} ${state === 'running' ? 'is at work' : 'has left traces'} (${evidence.join(', ')})`;
 
 /**
- * To be called once at start, before the roles: an error line for each agent that runs, a warning for each leftover, both
- * with what to do. Roles that Keelson does not have are no conflict and are not mentioned above debug level.
+ * To be called once at start, before the roles: an error line for each agent that runs, a warning for each leftover that
+ * no role takes away, both with what to do. Roles that Keelson does not have are no conflict and are not mentioned above debug level.
  */
 export function reportOtherAgents(found: readonly OtherAgent[], roles: ReadonlySet<Role>, log: Logger): void {
   for (const other of found) {
@@ -228,6 +236,8 @@ export function reportOtherAgents(found: readonly OtherAgent[], roles: ReadonlyS
     const fields = { agent, role, evidence, fix: remedy };
     if (!roles.has(role)) log.debug(fields, 'another agent has a role that is not Keelson’s here');
     else if (other.state === 'running') log.error(fields, `${agent} does the ${role} role too: they will fight`);
+    // The proxy takes over or removes what it finds, its own rules of another mode among it, and says so then.
+    else if (role === 'proxy') log.debug(fields, 'a Service proxy has left traces; they go once the own rules stand');
     else log.warn(fields, `${agent} has left traces that may act on traffic`);
   }
 }

@@ -16,7 +16,7 @@ import type { Logger } from '../observe/logger.ts';
 import { trafficOfPods } from '../proxy/services/traffic-options.ts';
 import { serveControl } from './control-socket.ts';
 import { folderSource, startKubeletRole } from './kubelet-role.ts';
-import { startNetworkRole } from './network-role.ts';
+import { followUplink, startNetworkRole } from './network-role.ts';
 import { refuseCgroupV1 } from './node-cgroups.ts';
 import { aborted, connectServices, readMachine, readVersion, refuseSwap } from './node-start.ts';
 import { startServiceProxy } from './service-proxy.ts';
@@ -43,7 +43,7 @@ export async function runStandalone(
   const version = await readVersion();
   await refuseSwap(options);
   await refuseCgroupV1(options);
-  const { dir, podCIDR, serviceNetwork } = options.mode;
+  const { dir, podCIDRs, serviceNetwork } = options.mode;
   await refuseUnreadableFolder(dir);
 
   let report: () => StatusReport | StartingReport = () => ({ starting: true, version });
@@ -56,7 +56,11 @@ export async function runStandalone(
 
   const network = await startNetworkRole(
     options,
-    { podCIDR, mtu: options.mtu ?? machine.mtu },
+    {
+      podCIDRs,
+      mtu: options.mtu ?? machine.mtu,
+      ...(options.mtu === undefined && { followUplink: followUplink(machine, 0) }),
+    },
     connection.runtime,
     log,
     signal,
@@ -72,7 +76,7 @@ export async function runStandalone(
   const { nodeName } = machine;
   const services = createStandaloneServiceSource({ manifests, pods: kubelet.board, nodeName, serviceNetwork, log });
   const proxy = await startServiceProxy(
-    { nodeName, families: ['IPv4'], ...trafficOfPods([podCIDR]) },
+    { nodeName, families: ['IPv4'], ...trafficOfPods(podCIDRs) },
     { source: services, unheard: (work) => network.withoutNftablesNotifications(work), log },
     signal,
   );
@@ -95,7 +99,7 @@ export async function runStandalone(
       ...(eventLoopLag ? { eventLoopLag: eventLoopLag.read() } : {}),
     };
   };
-  log.info({ node: machine.nodeName, podCIDR, folder: dir }, 'Keelson is running');
+  log.info({ node: machine.nodeName, podCIDRs, folder: dir }, 'Keelson is running');
   sdNotify('READY=1');
   cleanup.use(startOwnWatchdog(log));
   await aborted(signal);

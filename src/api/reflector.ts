@@ -30,6 +30,8 @@ export interface ReflectorListener<T> {
    * may pass by itself is not told (passing-refusal.ts).
    */
   status?(error: ApiError | undefined): void;
+  /** Each refusal at once, also one that may pass: for who can ask whether it will. */
+  refused?(error: ApiError): void;
 }
 
 export interface ReflectorOptions<T> {
@@ -255,6 +257,7 @@ class ReflectorRun<T> {
     // Not being allowed to, being asked to wait, or a server in trouble says nothing about the version.
     const refused = isApiError(error, 'API_INVALID', 'API_NOT_FOUND', 'API_CONFLICT', 'API_FAILED');
     this.#refusals = refused ? this.#refusals + 1 : 0;
+    if (error.code === 'API_FORBIDDEN') listener.refused?.(error);
     const line = errorLine(error);
     if (expired || this.#refusals >= maxRefusedWatches) {
       this.#log.debug({ error: line }, 'listing anew');

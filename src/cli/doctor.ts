@@ -25,7 +25,7 @@ export async function doctor(flags: Record<string, string | undefined>): Promise
     ...ofConfiguration,
     ...(await runChecks({
       ...options,
-      podCIDR: mode.podCIDR,
+      podCIDRs: mode.podCIDRs,
       cluster,
       failSwapOn: options.kubelet.failSwapOn,
       cgroupsPerQOS: options.kubelet.cgroups.perQOS,

@@ -36,7 +36,7 @@ const runCommand = program
   .option('--config <file>', 'KubeletConfiguration (kubelet.config.k8s.io/v1beta1); flags win over it')
   .option('--config-dir <dir>', 'drop-ins *.conf that are merged over --config, in the order of their names')
   .option('--hostname-override <name>', "node name (default: the machine's)")
-  .option('--node-ip <ip>', "node address (default: the default route's)")
+  .option('--node-ip <ips>', "node address, or one of each family with a comma (default: the default route's)")
   .option('--container-runtime-endpoint <socket>', 'CRI socket (default: unix:///run/containerd/containerd.sock)')
   .option('--max-pods <number>', 'pods that may run here (default: 110)')
   .option('--pod-manifest-path <dir>', 'folder of static pods')
@@ -48,9 +48,10 @@ const runCommand = program
   .optionsGroup('Pod network:')
   .option(
     '--pod-cidr <cidr>',
-    `addresses of this node's pods (default: ${runDefaults.podCidr}; in a cluster the Node's spec.podCIDR)`,
+    `addresses of this node's pods, one network or one of each family (default: ${runDefaults.podCidr}; in a cluster the Node's spec.podCIDR)`,
   )
   .option('--service-cidr <cidr>', `standalone: addresses of Services that ask for none (${runDefaults.serviceCidr})`)
+  .option('--ipv6-masquerade [boolean]', 'IPv6 pods reach other networks with the address of the node (default: true)')
   .option('--mtu <bytes>', "of pods (default: the default route's link's, 50 less with vxlan)")
   .option('--network-backend <name>', 'way to pods of other nodes: vxlan, host-gw, alloc, none (default: vxlan)')
   .option('--vxlan-vni <number>', 'the same on every node (default: 1)')

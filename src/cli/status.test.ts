@@ -59,7 +59,7 @@ test('the way to other nodes: how many, whom not and why', (t) => {
       .split('\n')
       .filter((line) => /node/i.test(line))
       .slice(1);
-  const fine = { backend: 'vxlan', vxlan: 3, direct: 0, complete: true, unreached: [], faults: [] } as const;
+  const fine = { family: 4, backend: 'vxlan', vxlan: 3, direct: 0, complete: true, unreached: [], faults: [] } as const;
   t.deepEqual(lines({ ...fine, unreached: [], faults: [] }), ['Other nodes (vxlan): 3 by VXLAN']);
   const unreached = Array.from({ length: 7 }, (_, index) => ({ node: `n${index}`, reason: 'podCIDR \u001b[2J twice' }));
   const faults = ['link keelson-vxlan: VNI 1 on port 8472 is taken by link flannel.1'];
@@ -75,6 +75,18 @@ test('the way to other nodes: how many, whom not and why', (t) => {
   const alloc = { ...fine, backend: 'alloc', vxlan: 0, unreached: [], faults: [] } as const;
   t.deepEqual(lines({ ...alloc, unreached: [], faults: [] }), [
     'Other nodes (alloc): somebody else routes to their pods',
+  ]);
+  const six: OverlayStatus = {
+    ...fine,
+    family: 6,
+    vxlan: 2,
+    unreached: [{ node: 'a', reason: 'sends by IPv4' }],
+    faults: [],
+  };
+  t.deepEqual(lines({ ...fine, unreached: [], faults: [], second: six }), [
+    'Other nodes (IPv4, vxlan): 3 by VXLAN',
+    'Other nodes (IPv6, vxlan): 2 by VXLAN',
+    'NOT REACHED: node a: sends by IPv4',
   ]);
 });
 

@@ -93,7 +93,11 @@ export function statusTable(report: StatusReport, nowMs: number): string {
 /** Of many nodes that are not reached the first will do: mostly they have one reason. */
 const unreachedShown = 5;
 
-function overlayLines({ backend, vxlan, direct, complete, unreached, faults }: OverlayStatus): string[] {
+/** Of two families each has its lines. */
+const overlayLines = ({ second, ...first }: OverlayStatus): string[] =>
+  second === undefined ? familyLines(first, '') : [...familyLines(first, 'IPv4, '), ...familyLines(second, 'IPv6, ')];
+
+function familyLines({ backend, vxlan, direct, complete, unreached, faults }: OverlayStatus, family: string): string[] {
   const reached = [...(vxlan > 0 ? [`${vxlan} by VXLAN`] : []), ...(direct > 0 ? [`${direct} by a route`] : [])].join(
     ', ',
   );
@@ -101,7 +105,7 @@ function overlayLines({ backend, vxlan, direct, complete, unreached, faults }: O
   const waits = complete ? '' : '; not all of them are known yet';
   const more = unreached.length - unreachedShown;
   return [
-    `Other nodes (${backend}): ${reached || none}${waits}`,
+    `Other nodes (${family}${backend}): ${reached || none}${waits}`,
     ...faults.map((fault) => `way to other nodes: ${printable(fault)}`),
     ...unreached.slice(0, unreachedShown).map(({ node, reason }) => printable(`NOT REACHED: node ${node}: ${reason}`)),
     ...(more > 0 ? [`NOT REACHED: ${more} more nodes`] : []),

@@ -40,7 +40,7 @@ test('defaults', (t) => {
     networkKubeconfig: '/etc/kubernetes/kubelet.conf',
     additionalAPIServers: [],
     allowInsecureAPIServer: false,
-    podCIDR: undefined,
+    podCIDRs: undefined,
     nodeLabels: new Map(),
     externalCloudProvider: false,
     network: { backend: 'vxlan', vni: 1, port: 8472, directRouting: false },
@@ -79,7 +79,7 @@ test('each flag arrives', (t) => {
     networkKubeconfig: '/k/b.conf',
     additionalAPIServers: ['https://10.0.0.2:6443', 'https://[fd00::2]:6443'],
     allowInsecureAPIServer: false,
-    podCIDR: '10.1.2.0/24',
+    podCIDRs: ['10.1.2.0/24'],
     nodeLabels: new Map([
       ['disk', 'ssd'],
       ['node.kubernetes.io/x', ''],
@@ -104,7 +104,7 @@ test('a flag wins over the file, the file over the default', (t) => {
     'clientConnection: {kubeconfig: /file/proxy.conf}\nclusterCIDR: 10.4.0.0/16\nhostnameOverride: FROM-file\nmode: ipvs\n',
   );
   const fromFiles = resolveRunOptions(good, file, proxyFile);
-  t.like(fromFiles.mode, { networkKubeconfig: '/file/proxy.conf', podCIDR: '10.5.0.0/24' });
+  t.like(fromFiles.mode, { networkKubeconfig: '/file/proxy.conf', podCIDRs: ['10.5.0.0/24'] });
   t.is(fromFiles.hostnameOverride, 'from-file');
   t.false(fromFiles.kubelet.registerNode);
   t.is(fromFiles.kubelet.registerWithTaints.length, 1);
@@ -235,6 +235,11 @@ test('the way to other nodes: backends, and the roles that go with them', (t) =>
     [{ networkBackend: 'vxlan', roles: 'kubelet' }, /^--network-backend: needs the role network/],
     [{ vxlanPort: '4789', roles: 'proxy' }, /^--vxlan-port: needs the role network/],
     [{ mtu: '1400', roles: 'proxy' }, /^--mtu: needs the role network/],
+    [{ ipv6Masquerade: 'false', roles: 'proxy' }, /^--ipv6-masquerade: needs the role network/],
+    [{ ipv6Masquerade: 'no' }, /^--ipv6-masquerade: must be true or false/],
+    [{ podCidr: '10.1.0.0/24,10.2.0.0/24' }, /^--pod-cidr: .*more than one network of a family/],
+    [{ podCidr: '10.1.0.0/24,' }, /^--pod-cidr: "" is not/],
+    [{ podCidr: 'fd00::1/64' }, /^--pod-cidr: fd00::1\/64 has host bits set \(write fd00::\/64\)/],
   ];
   for (const [flags, pattern] of cases) {
     const found = lines({ ...good, ...flags });

@@ -8,7 +8,6 @@ import { ConfigError, type ConfigProblem } from './config-error.ts';
 import type { ConfigWarning } from './field-reader.ts';
 import { type FlagValueKind, type KubeletFlag, kubeletFlags } from './flags-kubelet-table.ts';
 import { splitList } from './flags-values.ts';
-import { isIpv6 } from './ip.ts';
 import { nearestName } from './suggest.ts';
 
 /** A flag of `keelson run`, as its command line has it. */
@@ -127,7 +126,6 @@ class KubeletFlagReader {
     else if (name === 'version') this.asked = value === 'false' ? undefined : 'version';
     else if (name === 'v') this.flags.v = value;
     else if (name === 'config-dir') this.configDir = value === '' ? undefined : value;
-    else if (name === 'node-ip') this.#takeNodeIp(flag, value);
     else {
       const own = this.#own.get(name);
       const known = kubeletFlags.get(name);
@@ -142,17 +140,6 @@ class KubeletFlagReader {
     if (value === '' && emptyIsUnset.has(key)) return;
     const before = this.flags[key];
     this.flags[key] = isList && before !== undefined ? `${before},${value}` : value;
-  }
-
-  /** One address of each family, of which the IPv4 one counts here; `::` and `0.0.0.0` say which family is preferred. */
-  #takeNodeIp(flag: string, value: string): void {
-    const given = splitList(value);
-    const addresses = given.filter((address) => !isIpv6(address));
-    const [first] = addresses;
-    if (addresses.length < given.length) {
-      this.warnings.push({ field: flag, message: 'IPv6 addresses of nodes are not used in this version' });
-    }
-    if (first !== undefined && first !== '0.0.0.0') this.flags.nodeIp = addresses.join(',');
   }
 
   #takeKnown(known: KubeletFlag, flag: string, value: string): void {
@@ -210,6 +197,7 @@ const emptyIsUnset = new Set([
   'kubeconfig',
   'podManifestPath',
   'podCidr',
+  'nodeIp',
 ]);
 
 const asObject = (value: unknown): object => (typeof value === 'object' && value !== null ? value : {});

@@ -10,6 +10,7 @@ import { splitList } from './flags-values.ts';
 import { formatIpv4Network, type Ipv4Network } from './ip.ts';
 import { parseServerUrl } from './kubeconfig-server-url.ts';
 import { parseNodeLabels } from './node-labels.ts';
+import type { PodNetworks } from './pod-cidr.ts';
 import { nearestName } from './suggest.ts';
 
 export const roles = ['kubelet', 'proxy', 'network'] as const;
@@ -19,9 +20,8 @@ export type Role = (typeof roles)[number];
 export interface StandaloneMode {
   readonly kind: 'standalone';
   readonly dir: string;
-  /** Canonical text, e.g. `10.244.0.0/24`. */
-  readonly podCIDR: string;
-  readonly podNetwork: Ipv4Network;
+  /** Canonical texts, one of each family at most, e.g. `10.244.0.0/24`. */
+  readonly podCIDRs: readonly string[];
   /** Canonical text, e.g. `10.96.0.0/16`: where Services of the folder get their cluster IPs. */
   readonly serviceCIDR: string;
   readonly serviceNetwork: Ipv4Network;
@@ -41,8 +41,8 @@ export interface ClusterMode {
   readonly additionalAPIServers: readonly string[];
   /** As parseKubeconfig takes it (allowInsecure). */
   readonly allowInsecureAPIServer: boolean;
-  /** Canonical text; undefined: wait for the Node's spec.podCIDR. */
-  readonly podCIDR: string | undefined;
+  /** Canonical texts, one of each family at most; undefined: wait for the Node's spec.podCIDRs. */
+  readonly podCIDRs: readonly string[] | undefined;
   /** Labels that the Node is created with. */
   readonly nodeLabels: ReadonlyMap<string, string>;
   /** A cloud controller initialises the Node. */
@@ -86,9 +86,9 @@ export interface ModeFlags extends NetworkFlags {
 /** What the flags of the modes need of flags and files that both have. */
 export interface ModeContext {
   /** --pod-cidr or the file's podCIDR, checked; undefined when neither is given (or good). */
-  readonly podNetwork: Ipv4Network | undefined;
+  readonly podNetworks: PodNetworks | undefined;
   /** What a standalone node takes when there is none. */
-  readonly defaultPodNetwork: Ipv4Network;
+  readonly defaultPodNetworks: PodNetworks;
   readonly defaultServiceCidr: string;
   /** clientConnection.kubeconfig of the KubeProxyConfiguration. */
   readonly proxyKubeconfig: string | undefined;
@@ -146,7 +146,7 @@ function standaloneMode(
   standalone: string,
   flags: ModeFlags,
   values: FlagValues,
-  { podNetwork: given, defaultPodNetwork, defaultServiceCidr }: ModeContext,
+  { podNetworks: given, defaultPodNetworks, defaultServiceCidr }: ModeContext,
 ): StandaloneMode | undefined {
   const dir = values.path('--standalone', standalone);
   for (const [key, flag] of clusterFlags) {
@@ -156,14 +156,13 @@ function standaloneMode(
   if (chosen !== undefined && chosen.size < roles.length) {
     values.fail('--roles', 'must name all roles with --standalone', `remove it, or write ${roles.join(',')}`);
   }
-  const podNetwork = given ?? defaultPodNetwork;
-  const serviceNetwork = values.serviceCidr('--service-cidr', flags.serviceCidr ?? defaultServiceCidr, podNetwork);
+  const { podCIDRs, ipv4 } = given ?? defaultPodNetworks;
+  const serviceNetwork = values.serviceCidr('--service-cidr', flags.serviceCidr ?? defaultServiceCidr, ipv4);
   if (dir === undefined || serviceNetwork === undefined) return undefined;
   return {
     kind: 'standalone',
     dir,
-    podCIDR: formatIpv4Network(podNetwork),
-    podNetwork,
+    podCIDRs,
     serviceCIDR: formatIpv4Network(serviceNetwork),
     serviceNetwork,
   };
@@ -173,7 +172,7 @@ function clusterMode(
   kubeconfigFlag: string,
   flags: ModeFlags,
   values: FlagValues,
-  { podNetwork, proxyKubeconfig }: ModeContext,
+  { podNetworks, proxyKubeconfig }: ModeContext,
 ): ClusterMode | undefined {
   if (flags.serviceCidr !== undefined) {
     const fix = 'remove it: the API server gives Services their addresses';
@@ -212,7 +211,7 @@ function clusterMode(
     networkKubeconfig: networkKubeconfig ?? kubeconfig,
     additionalAPIServers,
     allowInsecureAPIServer,
-    podCIDR: podNetwork === undefined ? undefined : formatIpv4Network(podNetwork),
+    podCIDRs: podNetworks?.podCIDRs,
     nodeLabels: labels,
     externalCloudProvider,
     network,

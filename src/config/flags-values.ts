@@ -3,16 +3,33 @@
  * Layer: config (pure): no file system, no working directory, no environment. Which flags go together is flags-mode.ts'.
  */
 
+import { formatIpBytes, parseIpText } from '../base/ip-text.ts';
 import { type BindAddress, bindAddressFix, bindAddressReason, parseBindAddress } from './bind-address.ts';
 import type { ConfigProblem } from './config-error.ts';
-import { formatIpv4, formatIpv4Network, type Ipv4Network, ipv4NetworksOverlap, isIpv6, parseIpv4 } from './ip.ts';
+import { formatIpv4Network, type Ipv4Network, ipv4NetworksOverlap, isIpv6, parseIpv4 } from './ip.ts';
 import { checkDns1123Subdomain } from './names.ts';
 import { checkAbsolutePath, cleanAbsolutePath } from './paths.ts';
-import { parsePodCidr } from './pod-cidr.ts';
+import { type PodNetworks, parsePodCidr, parsePodCidrs } from './pod-cidr.ts';
 import { checkRuntimeEndpoint, endpointFix, normalizeRuntimeEndpoint } from './schema-kubernetes.ts';
 
-// 127/8, 0/8 and 224/3 are no addresses of a node.
-const unusableNodeIp = (address: number) => [0, 127].includes(address >>> 24) || address >>> 29 === 7;
+/** What --node-ip says; without addresses the machine is asked, for one of that family first. */
+export interface NodeIps {
+  readonly addresses: readonly string[];
+  readonly preferredFamily: 4 | 6 | undefined;
+}
+
+/** As RFC 5952 writes it. */
+function canonicalNodeIp(text: string): string | undefined {
+  const bytes = parseIpText(text);
+  return bytes && formatIpBytes(bytes);
+}
+
+// 127/8, 0/8, 169.254/16 and 224/3 are no addresses of a node; nor are ::/16, link-local and multicast ones.
+function isUnusableNodeIp(address: string): boolean {
+  const quad = parseIpv4(address);
+  if (quad === undefined) return /^(?:::|0:|fe[89ab][0-9a-f]:|ff[0-9a-f]{2}:)/.test(address);
+  return [0, 127].includes(quad >>> 24) || quad >>> 29 === 7 || quad >>> 16 === 0xa9fe;
+}
 
 const quoted = (value: string): string => JSON.stringify(value);
 
@@ -77,16 +94,28 @@ export class FlagValues {
     return this.fail(flag, `${quoted(value)} ${reasons.join('; ')}`, 'write a DNS domain such as cluster.local');
   }
 
-  nodeIp(flag: string, value: string | undefined): string | undefined {
-    if (value === undefined) return undefined;
-    const fix = 'write the IPv4 address of one of the links';
-    const address = parseIpv4(value);
-    if (address === undefined) {
-      const what = isIpv6(value) ? 'is an IPv6 address, which this version has no use for' : 'is not an IPv4 address';
-      return this.fail(flag, `${quoted(value)} ${what}`, fix);
+  /**
+   * As the kubelet's --node-ip: an address, or one of each family, the first of the family that pods and the Node prefer;
+   * `::` and `0.0.0.0` alone only say that family (k8s.io/component-helpers/node/util, ParseNodeIPArgument).
+   */
+  nodeIps(flag: string, value: string | undefined): NodeIps | undefined {
+    if (value === undefined) return { addresses: [], preferredFamily: undefined };
+    const given = splitList(value);
+    const [first, second] = given;
+    if (first === '::' && second === undefined) return { addresses: [], preferredFamily: 6 };
+    if (first === '0.0.0.0' && second === undefined) return { addresses: [], preferredFamily: 4 };
+    const fix = 'write the address of one of the links, or an IPv4 and an IPv6 one with a comma between them';
+    if (first === undefined) return this.fail(flag, 'must not be empty', fix);
+    const addresses: string[] = [];
+    for (const text of given) {
+      const address = canonicalNodeIp(text);
+      if (address === undefined) return this.fail(flag, `${quoted(text)} is not an IP address`, fix);
+      if (isUnusableNodeIp(address)) return this.fail(flag, `${text} is no address that other machines can reach`, fix);
+      addresses.push(address);
     }
-    if (unusableNodeIp(address)) return this.fail(flag, `${value} is no address that other machines can reach`, fix);
-    return formatIpv4(address);
+    const families = new Set(addresses.map((address) => address.includes(':')));
+    if (families.size < addresses.length) return this.fail(flag, 'has two addresses of one family', fix);
+    return { addresses, preferredFamily: undefined };
   }
 
   /** An IPv4 or IPv6 address to listen on. */
@@ -111,15 +140,17 @@ export class FlagValues {
     return this.fail(flag, `${bad.map(quoted).join(', ')} is not an IP address`, `write it like ${flag} 10.96.0.10`);
   }
 
-  podCidr(flag: string, value: string | undefined): Ipv4Network | undefined {
+  podCidrs(flag: string, value: string | undefined): PodNetworks | undefined {
     if (value === undefined) return undefined;
-    const result = parsePodCidr(value);
-    return 'network' in result ? result.network : this.fail(flag, result.message, result.fix);
+    const result = parsePodCidrs(value);
+    return 'podCIDRs' in result ? result : this.fail(flag, result.message, result.fix);
   }
 
-  /** The same rule as for pods, and apart from them: an address must be either a pod's or a Service's. */
+  /** One IPv4 network by the rule for pods, and apart from them: an address must be either a pod's or a Service's. */
   serviceCidr(flag: string, value: string, podNetwork: Ipv4Network | undefined): Ipv4Network | undefined {
     const fix = 'give a private IPv4 network of its own, such as 10.96.0.0/16';
+    if (isIpv6(value.split('/')[0] ?? ''))
+      return this.fail(flag, `${value} is an IPv6 network, and Services of manifests have IPv4 addresses`, fix);
     const result = parsePodCidr(value);
     if ('message' in result) return this.fail(flag, result.message, fix);
     if (podNetwork !== undefined && ipv4NetworksOverlap(podNetwork, result.network)) {

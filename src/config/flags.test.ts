@@ -34,8 +34,7 @@ test('defaults', (t) => {
     mode: {
       kind: 'standalone',
       dir: '/srv/pods',
-      podCIDR: '10.244.0.0/24',
-      podNetwork: { address: 0x0af40000, prefixLength: 24 },
+      podCIDRs: ['10.244.0.0/24'],
       serviceCIDR: '10.96.0.0/16',
       serviceNetwork: { address: 0x0a600000, prefixLength: 16 },
     },
@@ -49,8 +48,10 @@ test('defaults', (t) => {
     podLogDir: '/var/log/pods',
     runDir: '/run/keelson',
     hostnameOverride: undefined,
-    nodeIP: undefined,
+    nodeIPs: [],
+    preferredNodeIPFamily: undefined,
     mtu: undefined,
+    ipv6Masquerade: true,
     verbosity: 0,
     kubelet: { ...defaultKubeletConfig(), podCIDR: '10.244.0.0/24' },
     kubeletFields: defaultKubeletConfiguration().values,
@@ -89,9 +90,21 @@ test('flags are normalised', (t) => {
     podLogDir: '/srv/logs',
     runDir: '/run/k',
     hostnameOverride: 'node-1.example',
-    nodeIP: '192.0.2.2',
+    nodeIPs: ['192.0.2.2'],
     verbosity: 10,
   });
+});
+
+test('--node-ip: one address, one of each family in that order, or the family alone', (t) => {
+  const of = (nodeIp: string) => {
+    const { nodeIPs, preferredNodeIPFamily } = resolveRunOptions({ ...good, nodeIp });
+    return [nodeIPs, preferredNodeIPFamily];
+  };
+  t.deepEqual(of('FD00:0::1'), [['fd00::1'], undefined]);
+  t.deepEqual(of('fd00::1, 192.0.2.1'), [['fd00::1', '192.0.2.1'], undefined]);
+  t.deepEqual(of('::'), [[], 6]);
+  t.deepEqual(of('0.0.0.0'), [[], 4]);
+  t.deepEqual(resolveRunOptions(good).nodeIPs, []);
 });
 
 test('a flag wins over the file, the file over the default', (t) => {
@@ -100,7 +113,7 @@ test('a flag wins over the file, the file over the default', (t) => {
   const loaded = loadKubeletConfiguration(head + body, 'k');
   const fromFile = resolveRunOptions(good, loaded);
   t.like(fromFile, {
-    mode: { podCIDR: '10.1.0.0/16' },
+    mode: { podCIDRs: ['10.1.0.0/16'] },
     podLogDir: '/file/logs',
     containerRuntimeEndpoint: 'unix:///file.sock',
     verbosity: 3,
@@ -181,11 +194,18 @@ test('each bad flag has its line', (t) => {
     [{ ...good, containerRuntimeEndpoint: '' }, /^--container-runtime-endpoint: /],
     [{ ...good, hostnameOverride: 'a_b' }, /^--hostname-override: "a_b" must consist/],
     [{ ...good, hostnameOverride: '' }, /^--hostname-override: "" must not be empty/],
-    [{ ...good, nodeIp: 'fd00::1' }, /^--node-ip: "fd00::1" is an IPv6 address/],
+    [{ ...good, nodeIp: 'fe80::1' }, /^--node-ip: fe80::1 is no address/],
+    [{ ...good, nodeIp: '0:0::1' }, /^--node-ip: 0:0::1 is no address/],
+    [{ ...good, nodeIp: 'ff02::1' }, /^--node-ip: /],
+    [{ ...good, nodeIp: 'fd00::1%eth0' }, /is not an IP address/],
+    [{ ...good, nodeIp: '' }, /^--node-ip: must not be empty/],
+    [{ ...good, nodeIp: 'fd00::1,fd00::2' }, /^--node-ip: has two addresses of one family/],
+    [{ ...good, nodeIp: '192.0.2.1,fd00::1,192.0.2.2' }, /^--node-ip: has two/],
+    [{ ...good, nodeIp: '::,192.0.2.1' }, /^--node-ip: :: is no address/],
     [{ ...good, nodeIp: '127.0.0.1' }, /^--node-ip: 127\.0\.0\.1 is no address/],
-    [{ ...good, nodeIp: '0.0.0.0' }, /^--node-ip: /],
+    [{ ...good, nodeIp: '169.254.1.1' }, /^--node-ip: 169\.254\.1\.1 is no address/],
     [{ ...good, nodeIp: '224.0.0.1' }, /^--node-ip: /],
-    [{ ...good, nodeIp: '1.2.3' }, /is not an IPv4 address/],
+    [{ ...good, nodeIp: '1.2.3' }, /is not an IP address/],
     [{ ...good, verbosity: '11' }, /^-v: must be a whole number from 0 to 10, not "11"/],
     [{ ...good, verbosity: '-1' }, /^-v: /],
     [{ ...good, verbosity: 'x' }, /^-v: /],

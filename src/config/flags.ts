@@ -24,7 +24,7 @@ import {
 import type { KubeletConfigurationValues } from './kubelet-configuration-table.ts';
 import { parseTaints } from './node-labels.ts';
 import { cleanAbsolutePath } from './paths.ts';
-import { parsePodCidr, podAddressCount } from './pod-cidr.ts';
+import { type PodNetworks, parsePodCidrs, podAddressCount } from './pod-cidr.ts';
 
 export type { ClusterMode, Role, RunMode, StandaloneMode } from './flags-mode.ts';
 
@@ -48,6 +48,8 @@ export interface RunFlags extends ModeFlags {
   readonly nodeIp?: string | undefined;
   readonly maxPods?: string | undefined;
   readonly mtu?: string | undefined;
+  /** A text, or true without one. */
+  readonly ipv6Masquerade?: string | true | undefined;
   readonly clusterDns?: string | undefined;
   readonly clusterDomain?: string | undefined;
   readonly healthzPort?: string | undefined;
@@ -77,17 +79,21 @@ export interface RunOptions<Mode extends RunMode = RunMode> {
   readonly runDir: string;
   /** Lower case; undefined: the host's own name. */
   readonly hostnameOverride: string | undefined;
-  /** Dotted quad; undefined: the address of the default route's link. */
-  readonly nodeIP: string | undefined;
+  /** At most one of each family; empty: the address of the default route's link, of the preferred family if there is one. */
+  readonly nodeIPs: readonly string[];
+  /** Undefined: IPv4. Says nothing where `nodeIPs` does. */
+  readonly preferredNodeIPFamily: 4 | 6 | undefined;
   /** Of pods' links, bytes; undefined: what the link of the default route leaves room for. */
   readonly mtu: number | undefined;
+  /** IPv6 pods reach other networks with the node's address; IPv4 ones always do. */
+  readonly ipv6Masquerade: boolean;
   /** 0 to 10. */
   readonly verbosity: number;
   /** The file's settings or the defaults, with the flags' values where a flag overrides a field. */
   readonly kubelet: KubeletConfig;
   /** Every field of the file or its default, before flags: with `kubelet` it makes the answer of /configz. */
   readonly kubeletFields: KubeletConfigurationValues;
-  /** Likewise. A standalone run knows its pods by mode.podCIDR, whatever detectLocal says. */
+  /** Likewise. A standalone run knows its pods by mode.podCIDRs, whatever detectLocal says. */
   readonly proxy: KubeProxyConfig;
   readonly warnings: readonly ConfigWarning[];
 }
@@ -102,7 +108,10 @@ export const runDefaults = {
   runDir: '/run/keelson',
 } as const;
 
-const defaultPodNetwork: Ipv4Network = { address: 0x0af40000, prefixLength: 24 };
+const defaultPodNetworks: PodNetworks = {
+  podCIDRs: [runDefaults.podCidr],
+  ipv4: { address: 0x0af40000, prefixLength: 24 },
+};
 
 // Room for the names of our sockets below it, within the 107 bytes of a socket path.
 const maxRunDirBytes = 80;
@@ -121,10 +130,10 @@ export function resolveRunOptions(
   const { config: kubeletFile, values: kubeletFields } = loaded ?? defaultKubeletConfiguration();
   const kubelet = mergeKubelet(flags, kubeletFile, values);
   const proxy = mergeProxy(flags, proxyLoaded?.config ?? defaultKubeProxyConfig(), values);
-  const podNetwork = givenPodNetwork(kubelet.podCIDR);
+  const podNetworks = givenPodNetworks(kubelet.podCIDR);
   const mode = resolveMode(flags, values, {
-    podNetwork,
-    defaultPodNetwork,
+    podNetworks,
+    defaultPodNetworks,
     defaultServiceCidr: runDefaults.serviceCidr,
     proxyKubeconfig: proxy.kubeconfig,
   });
@@ -138,20 +147,31 @@ export function resolveRunOptions(
   const cniBinDir = values.path('--cni-bin-dir', flags.cniBinDir);
   const imageCredentialProviders = credentialProviders(flags, values);
   const hostnameOverride = values.hostname('--hostname-override', flags.hostnameOverride) ?? proxy.hostnameOverride;
-  const nodeIP = values.nodeIp('--node-ip', flags.nodeIp);
+  const nodeIps = values.nodeIps('--node-ip', flags.nodeIp);
   if (runDir !== undefined && Buffer.byteLength(runDir) > maxRunDirBytes) {
     const message = `has more than ${maxRunDirBytes} bytes, too many for socket paths below it`;
     values.fail('--run-dir', message, 'choose a shorter one');
   }
   const mtu = values.mtu('--mtu', flags.mtu);
-  if (mtu !== undefined && mode?.kind === 'cluster' && !mode.roles.has('network')) {
-    values.fail('--mtu', 'needs the role network', 'remove it, or add network to --roles');
+  const ipv6Masquerade = values.bool('--ipv6-masquerade', flags.ipv6Masquerade);
+  if (mode?.kind === 'cluster' && !mode.roles.has('network')) {
+    for (const [flag, value] of [
+      ['--mtu', mtu],
+      ['--ipv6-masquerade', ipv6Masquerade],
+    ] as const)
+      if (value !== undefined) values.fail(flag, 'needs the role network', 'remove it, or add network to --roles');
   }
   const standaloneDir = mode?.kind === 'standalone' ? mode.dir : undefined;
   const { staticPodPath, podLogsDir: podLogDir } = kubelet;
   refuseClashes({ standaloneDir, rootDir, runDir, podLogDir, cniConfDir, staticPodPath }, values);
-  // Without one of the three, a problem has been told above; to say so narrows the types.
-  if (values.problems.length > 0 || mode === undefined || rootDir === undefined || runDir === undefined) {
+  // Without one of them, a problem has been told above; to say so narrows the types.
+  if (
+    values.problems.length > 0 ||
+    mode === undefined ||
+    rootDir === undefined ||
+    runDir === undefined ||
+    nodeIps === undefined
+  ) {
     throw new ConfigError(values.problems);
   }
   return {
@@ -166,16 +186,18 @@ export function resolveRunOptions(
     podLogDir,
     runDir,
     hostnameOverride,
-    nodeIP,
+    nodeIPs: nodeIps.addresses,
+    preferredNodeIPFamily: nodeIps.preferredFamily,
     mtu,
+    ipv6Masquerade: ipv6Masquerade ?? true,
     verbosity: kubelet.logging.verbosity,
-    kubelet: { ...kubelet, podCIDR: mode.podCIDR },
+    kubelet: { ...kubelet, podCIDR: mode.podCIDRs?.join() },
     kubeletFields,
     proxy,
     warnings: [
       ...(loaded?.warnings ?? []),
       ...(proxyLoaded?.warnings ?? []),
-      ...roomWarning(givenPodNetwork(mode.podCIDR), kubelet.maxPods),
+      ...roomWarning(givenPodNetworks(mode.podCIDRs?.join())?.ipv4, kubelet.maxPods),
     ],
   };
 }
@@ -198,7 +220,7 @@ function credentialProviders(flags: RunFlags, values: FlagValues): RunOptions['i
 function mergeKubelet(flags: RunFlags, file: KubeletConfig, values: FlagValues): KubeletConfig {
   const endpoint = values.endpoint('--container-runtime-endpoint', flags.containerRuntimeEndpoint);
   const containerRuntimeEndpoint = endpoint ?? file.containerRuntimeEndpoint;
-  const podNetwork = values.podCidr('--pod-cidr', flags.podCidr) ?? givenPodNetwork(file.podCIDR);
+  const podNetworks = values.podCidrs('--pod-cidr', flags.podCidr) ?? givenPodNetworks(file.podCIDR);
   const verbosity = values.wholeNumber('-v', flags.verbosity, 10) ?? file.logging.verbosity;
   const staticPodPath = values.path('--pod-manifest-path', flags.podManifestPath) ?? file.staticPodPath;
   const { taints, problems } = parseTaints(flags.registerWithTaints ?? '');
@@ -207,7 +229,7 @@ function mergeKubelet(flags: RunFlags, file: KubeletConfig, values: FlagValues):
   }
   return {
     ...file,
-    podCIDR: podNetwork === undefined ? undefined : formatIpv4Network(podNetwork),
+    podCIDR: podNetworks?.podCIDRs.join(),
     podLogsDir: values.path('--pod-log-dir', flags.podLogDir) ?? file.podLogsDir,
     staticPodPath: staticPodPath === undefined ? undefined : cleanAbsolutePath(staticPodPath),
     containerRuntimeEndpoint,
@@ -305,9 +327,9 @@ function refuseClashes(
 }
 
 /** A text that was checked before: by the file's schema or as a flag. */
-function givenPodNetwork(text: string | undefined): Ipv4Network | undefined {
-  const result = text === undefined ? undefined : parsePodCidr(text);
-  return result !== undefined && 'network' in result ? result.network : undefined;
+function givenPodNetworks(text: string | undefined): PodNetworks | undefined {
+  const result = text === undefined ? undefined : parsePodCidrs(text);
+  return result !== undefined && 'podCIDRs' in result ? result : undefined;
 }
 
 function roomWarning(network: Ipv4Network | undefined, maxPods: number): ConfigWarning[] {

@@ -2,6 +2,7 @@
  * IPv4 addresses and networks as numbers, and the check of IPv6 texts, as far as configuration needs them.
  * Layer: config (pure). Must not import node:net; routes and links have their own codecs in src/linux.
  */
+import { parseIpText } from '../base/ip-text.ts';
 
 /** An IPv4 network: `address` is its first address as an unsigned 32-bit number, host bits zero. */
 export interface Ipv4Network {
@@ -25,19 +26,7 @@ export function formatIpv4(address: number): string {
 }
 
 /** Whether the text is an IPv6 address (RFC 4291, also with an IPv4 tail), without a zone. */
-export function isIpv6(text: string): boolean {
-  let groups = text;
-  const tail = /^(.*:)([^:]*\.[^:]*)$/.exec(text);
-  if (tail !== null) {
-    if (parseIpv4(tail[2] ?? '') === undefined) return false;
-    groups = `${tail[1]}0:0`;
-  }
-  const halves = groups.split('::');
-  if (halves.length > 2) return false;
-  const parts = halves.flatMap((half) => (half === '' ? [] : half.split(':')));
-  if (!parts.every((part) => /^[0-9a-fA-F]{1,4}$/.test(part))) return false;
-  return halves.length === 2 ? parts.length <= 7 : parts.length === 8;
-}
+export const isIpv6 = (text: string): boolean => text.includes(':') && parseIpText(text) !== undefined;
 
 /** The mask of a prefix length, as an unsigned 32-bit number. */
 export function ipv4Mask(prefixLength: number): number {

@@ -8,7 +8,7 @@
 import { honoured, refused, warned } from './field-spec.ts';
 import { checkDns1123Subdomain } from './names.ts';
 import { checkAbsolutePath } from './paths.ts';
-import { parsePodCidr } from './pod-cidr.ts';
+import { parsePodCidrs } from './pod-cidr.ts';
 import { bool, duration, integer, oneOf, text } from './schema.ts';
 import { list, mapOf } from './schema-compound.ts';
 import { absolutePath, cleanDirectory, ipAddress, quantity, runtimeEndpoint } from './schema-kubernetes.ts';
@@ -18,8 +18,8 @@ const minute = 60 * second;
 const noUrl = 'static pods are read from files only, so pods of this URL do not run';
 
 const podCidr = text((value) => {
-  const result = parsePodCidr(value);
-  return 'network' in result ? [] : [`is not usable: ${result.message}; ${result.fix}`];
+  const result = parsePodCidrs(value);
+  return 'podCIDRs' in result ? [] : [`is not usable: ${result.message}; ${result.fix}`];
 });
 
 export const podFields = {
@@ -44,7 +44,8 @@ export const podFields = {
   podCIDR: honoured(
     podCidr,
     undefined,
-    "one IPv4 network, /8 to /30, without host bits; the flag --pod-cidr wins; in a cluster the Node's spec.podCIDR when" +
+    'one IPv4 network, /8 to /30, one IPv6 network, /48 to /126, or both with a comma between them, without host bits; the' +
+      " flag --pod-cidr wins; in a cluster the Node's spec.podCIDRs when" +
       ' neither is set',
   ),
   podPidsLimit: honoured(

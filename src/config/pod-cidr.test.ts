@@ -2,7 +2,7 @@
 import test from 'ava';
 import fc from 'fast-check';
 import { formatIpv4, formatIpv4Network, ipv4NetworksOverlap, isIpv6, parseIpv4 } from './ip.ts';
-import { parsePodCidr, podAddressCount } from './pod-cidr.ts';
+import { parsePodCidr, parsePodCidrs, podAddressCount } from './pod-cidr.ts';
 
 test('takes canonical networks', (t) => {
   for (const text of ['10.0.0.0/8', '10.244.0.0/24', '192.168.1.0/30', '100.64.0.0/10', '172.16.255.252/30']) {
@@ -20,7 +20,6 @@ test('refuses others and says what to write', (t) => {
     ['10.0.0.0/31', /between 8 and 30/],
     ['10.0.0.0/0', /between 8 and 30/],
     ['10.0.0.0/33', /between 8 and 30/],
-    ['fd00::/64', /IPv6/],
     ['127.1.0.0/16', /loopback/],
     ['169.254.0.0/16', /link-local/],
     ['224.0.0.0/8', /multicast/],
@@ -42,6 +41,52 @@ test('refuses others and says what to write', (t) => {
     'a.b.c.d/8',
   ]) {
     t.true('message' in parsePodCidr(text), text);
+  }
+});
+
+test('one network, or one of each family in the order given', (t) => {
+  for (const [text, podCIDRs, hasIpv4] of [
+    ['10.244.0.0/24', ['10.244.0.0/24'], true],
+    ['fd00:10:244::/64', ['fd00:10:244::/64'], false],
+    ['fd00:10:244::/48, 10.0.0.0/8', ['fd00:10:244::/48', '10.0.0.0/8'], true],
+    ['10.0.0.0/8,2001:db8::8/126', ['10.0.0.0/8', '2001:db8::8/126'], true],
+  ] as const) {
+    const result = parsePodCidrs(text);
+    if (!('podCIDRs' in result)) return t.fail(text);
+    t.deepEqual(result.podCIDRs, podCIDRs);
+    t.is(result.ipv4 !== undefined, hasIpv4);
+  }
+});
+
+test('lists that are refused', (t) => {
+  const cases: [string, RegExp][] = [
+    ['', /not an IPv4 network/],
+    ['10.0.0.0/8,', /not an IPv4 network/],
+    [',fd00::/64', /not an IPv4 network/],
+    ['10.0.0.0/24,10.0.1.0/24', /more than one network of a family/],
+    ['fd00::/64,fd00:1::/64', /more than one network of a family/],
+    ['10.0.0.0/24,fd00::/64,10.0.1.0/24', /more than one network of a family/],
+    ['fd00::1/64', /host bits set.*write fd00::\/64/],
+    ['FD00::/64', /canonical.*write fd00::\/64/],
+    ['fd00:0::/64', /canonical.*write fd00::\/64/],
+    ['fd00::/47', /between 48 and 126/],
+    ['fd00::/127', /between 48 and 126/],
+    ['fd00::/064', /not an IPv6 network/],
+    ['fd00::', /not an IPv6 network/],
+    ['fd00::/64/64', /not an IPv6 network/],
+    ['::/64', /::\/8/],
+    ['::ffff:10.0.0.0/120', /::\/8/],
+    ['fe80::/64', /link-local/],
+    ['febf::/64', /link-local/],
+    ['ff02::/64', /multicast/],
+    ['fd00::%1/64', /not an IPv4 network/],
+    ['9'.repeat(100_000), /not an IPv4 network/],
+  ];
+  for (const [text, pattern] of cases) {
+    const result = parsePodCidrs(text);
+    if (!('message' in result)) return t.fail(text);
+    t.regex(`${result.message} (${result.fix})`, pattern, text.slice(0, 50));
+    t.true(result.message.length < 400);
   }
 });
 

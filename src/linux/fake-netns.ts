@@ -115,7 +115,10 @@ export class FakeNetns {
     if (((parseMac(mac)[0] ?? 0) & 1) === 1) throw new Refusal(errno.EADDRNOTAVAIL);
     if (mtu < 68 || mtu > 65_535) throw new Refusal(errno.EINVAL);
     if (this.find({ name })) throw new Refusal(errno.EEXIST);
-    const taken = [...this.links.values()].some(({ vxlan }) => vxlan?.vni === vni && vxlan.port === port);
+    // One for each family between hosts (vxlan_vni_in_use).
+    const taken = [...this.links.values()].some(
+      ({ vxlan }) => vxlan?.vni === vni && vxlan.port === port && isV6(vxlan.local ?? '') === isV6(local),
+    );
     if (taken) throw new Refusal(errno.EEXIST, 'A VXLAN device with the specified VNI already exists');
     const link = this.#add({ name, kind: 'vxlan', mtu, mac });
     link.vxlan = { vni, port, local, lower: undefined, learning: false };
@@ -285,6 +288,8 @@ export class FakeNetns {
     const { ifindex, ip } = operation;
     const mac = operation.mac.toLowerCase();
     if (mac === '00:00:00:00:00:00') throw new Refusal(errno.EOPNOTSUPP);
+    // vxlan_fdb_parse: a link has hosts of one family.
+    if (isV6(ip) !== isV6(this.#existing(operation).vxlan?.local ?? '')) throw new Refusal(errno.EAFNOSUPPORT);
     const entry: ForwardingEntry = { ifindex, mac, ip, permanent: true };
     this.forwardingEntries = this.forwardingEntries.filter((other) => other.ifindex !== ifindex || other.mac !== mac);
     this.forwardingEntries.push(entry);

@@ -1,8 +1,9 @@
 /**
- * IPv4 and IPv6 addresses between text and the bytes that the kernel takes.
+ * IPv4 and IPv6 addresses, prefixes and MAC addresses between text and the bytes that the kernel takes.
  * Layer: linux (pure). No address arithmetic, no allocation policy: those belong to network/ipam.
  * Own code because npm `ip-address` costs 12 ms and 7 MB at import and 1-4 us an address (docs/adr/0001).
  */
+import { formatIpBytes, parseIpText } from '../base/ip-text.ts';
 import { KeelsonError } from '../observe/keelson-error.ts';
 import type { IpAddress, IpPrefix, MacAddress } from './rtnetlink.ts';
 
@@ -22,7 +23,7 @@ export interface ParsedPrefix {
 
 /** @returns 4 or 16 bytes. @throws AddressFormatError for anything but a plain address (no zone, no prefix length). */
 export function parseIp(text: IpAddress): Uint8Array {
-  const bytes = text.includes(':') ? parseIpv6(text) : parseIpv4(text);
+  const bytes = parseIpText(text);
   if (bytes === undefined) throw new AddressFormatError('an IP address', text);
   return bytes;
 }
@@ -40,9 +41,7 @@ export function parsePrefix(text: IpPrefix): ParsedPrefix {
 }
 
 /** Formats 4 or 16 bytes from `offset`; IPv6 as RFC 5952 demands. */
-export function formatIp(bytes: Uint8Array, offset = 0, length = bytes.length - offset): IpAddress {
-  return length === 4 ? formatIpv4(bytes, offset) : formatIpv6(bytes, offset);
-}
+export const formatIp: (bytes: Uint8Array, offset?: number, length?: number) => IpAddress = formatIpBytes;
 
 /** @throws AddressFormatError */
 export function parseMac(text: MacAddress): Uint8Array {
@@ -80,76 +79,4 @@ export function prefixContains(prefix: IpPrefix, address: IpAddress): boolean {
     if ((((bytes[index] ?? 0) ^ (other[index] ?? 0)) & mask & 0xff) !== 0) return false;
   }
   return true;
-}
-
-function formatIpv4(bytes: Uint8Array, offset: number): string {
-  return `${bytes[offset]}.${bytes[offset + 1]}.${bytes[offset + 2]}.${bytes[offset + 3]}`;
-}
-
-function formatIpv6(bytes: Uint8Array, offset: number): string {
-  const groups: number[] = [];
-  for (let index = 0; index < 16; index += 2)
-    groups.push(((bytes[offset + index] ?? 0) << 8) | (bytes[offset + index + 1] ?? 0));
-  // IPv4-mapped addresses are written mixed (RFC 5952 section 5), as iproute2 does.
-  if (groups[5] === 0xffff && groups.slice(0, 5).every((group) => group === 0))
-    return `::ffff:${formatIpv4(bytes, offset + 12)}`;
-  // The longest run of at least two zero groups is shortened, the first one when equal.
-  let runStart = -1;
-  let runLength = 1;
-  for (let start = 0; start < 8; start++) {
-    let end = start;
-    while (groups[end] === 0) end++;
-    if (end - start > runLength) {
-      runStart = start;
-      runLength = end - start;
-    }
-    if (end > start) start = end;
-  }
-  const hex = (list: number[]): string => list.map((group) => group.toString(16)).join(':');
-  if (runStart < 0) return hex(groups);
-  return `${hex(groups.slice(0, runStart))}::${hex(groups.slice(runStart + runLength))}`;
-}
-
-function parseIpv4(text: string): Uint8Array | undefined {
-  const parts = text.split('.');
-  if (parts.length !== 4) return undefined;
-  const bytes = new Uint8Array(4);
-  for (const [index, part] of parts.entries()) {
-    // No leading zeros: some parsers take 010 as octal, so such an address would mean different hosts to different tools.
-    if (!/^(0|[1-9]\d{0,2})$/.test(part) || Number(part) > 255) return undefined;
-    bytes[index] = Number(part);
-  }
-  return bytes;
-}
-
-function parseIpv6(text: string): Uint8Array | undefined {
-  let tail: Uint8Array | undefined;
-  let head = text;
-  const lastColon = text.lastIndexOf(':');
-  if (text.includes('.')) {
-    tail = parseIpv4(text.slice(lastColon + 1));
-    if (tail === undefined) return undefined;
-    // Keep one colon of a `::` that ends the hexadecimal part, so that it still reads as one.
-    head = text.slice(0, lastColon);
-    if (head.endsWith(':')) head += ':';
-    if (head === '') return undefined;
-  }
-  const halves = head.split('::');
-  if (halves.length > 2) return undefined;
-  const groupsOf = (half: string | undefined): string[] => (half === undefined || half === '' ? [] : half.split(':'));
-  const left = groupsOf(halves[0]);
-  const right = groupsOf(halves[1]);
-  const wanted = tail === undefined ? 8 : 6;
-  const missing = wanted - left.length - right.length;
-  if (halves.length === 2 ? missing < 1 : missing !== 0) return undefined;
-  const groups = [...left, ...Array<string>(missing).fill('0'), ...right];
-  const bytes = new Uint8Array(16);
-  for (const [index, group] of groups.entries()) {
-    if (!/^[0-9a-f]{1,4}$/i.test(group)) return undefined;
-    const value = Number.parseInt(group, 16);
-    bytes[index * 2] = value >> 8;
-    bytes[index * 2 + 1] = value & 0xff;
-  }
-  if (tail !== undefined) bytes.set(tail, 12);
-  return bytes;
 }

@@ -505,6 +505,38 @@ export const cases: Case[] = [
     },
   },
   {
+    name: 'VXLAN between IPv6 hosts: beside one of IPv4 with its VNI, and its hosts are of IPv6',
+    async run(t, kit) {
+      const { a } = await pair(t, kit);
+      const mac = '02:00:00:00:00:05';
+      const add = { op: 'linkAddVxlan', name: 'x4', mac, mtu: 1430, vni: 7, port: 8472, local: '10.1.0.1' } as const;
+      await expectOutcomes(t, a, [
+        [add, 'ok'],
+        [{ ...add, name: 'x6', local: 'fd00::1' }, 'ok'],
+        [{ ...add, name: 'y6', local: 'fd00::2' }, 'EEXIST'],
+        [{ op: 'linkSet', link: { name: 'x6' }, up: true }, 'ok'],
+      ]);
+      const { ifindex, vxlan } = await linkNamed(t, a, 'x6');
+      t.deepEqual(vxlan, { vni: 7, port: 8472, local: 'fd00::1', lower: undefined, learning: false });
+      await expectOutcomes(t, a, [
+        [{ op: 'fdbReplace', ifindex, mac, ip: '10.1.0.5' }, 'EAFNOSUPPORT'],
+        [{ op: 'fdbReplace', ifindex, mac, ip: 'fd00::5' }, 'ok'],
+        [{ op: 'fdbReplace', ifindex, mac, ip: 'fd00::6' }, 'ok'],
+        [{ op: 'addressAdd', ifindex, prefix: 'fd00:244::/128', replace: true, noDad: true }, 'ok'],
+        [{ op: 'neighReplace', ifindex, ip: 'fd00:244:0:1::', mac }, 'ok'],
+        [
+          { op: 'routeReplace', destination: 'fd00:244:0:1::/64', gateway: 'fd00:244:0:1::', ifindex, onlink: true },
+          'ok',
+        ],
+      ]);
+      t.deepEqual(await a.forwardingEntries(ifindex), [{ ifindex, mac, ip: 'fd00::6', permanent: true }]);
+      t.like(
+        (await a.routes()).find(({ destination }) => destination === 'fd00:244:0:1::/64'),
+        { gateway: 'fd00:244:0:1::', ifindex, onlink: true, protocol: 75 },
+      );
+    },
+  },
+  {
     name: 'forwarding entries: made, moved to another host, deleted, kept while the link is down',
     async run(t, kit) {
       const { a } = await pair(t, kit);

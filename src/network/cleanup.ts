@@ -11,7 +11,7 @@ import { keelsonRouteProtocol, type Rtnetlink, type RtnetlinkOpener } from '../l
 import { errorLine } from '../observe/keelson-error.ts';
 import { removeCniFiles } from './cni/install.ts';
 import { removeForward } from './forward/kept-forward.ts';
-import type { LegacyFilter } from './forward/legacy-program.ts';
+import type { LegacyFilters } from './forward/legacy-program.ts';
 import { formerSetups, loopbackOf, readHostState, removeSetup } from './host-setup.ts';
 import { removeHostPorts } from './hostports/host-ports.ts';
 import { isShaperName, parseShaperAlias } from './links/bandwidth.ts';
@@ -35,10 +35,10 @@ export interface CleanupReport {
   failed: string[];
 }
 
-/** The sysctls ip_forward and send_redirects are left as they are: others may rely on them by now. */
+/** Sysctls (ip_forward, send_redirects; forwarding and accept_ra of IPv6) are left as they are: others may rely on them by now. */
 export async function cleanupPodNetwork(
   options: CleanupOptions,
-  dependencies: { rtnetlinkOpener: RtnetlinkOpener; nftablesOpener: NftablesOpener; legacyFilter?: LegacyFilter },
+  dependencies: { rtnetlinkOpener: RtnetlinkOpener; nftablesOpener: NftablesOpener; legacyFilter?: LegacyFilters },
 ): Promise<CleanupReport> {
   const report: CleanupReport = { removed: [], failed: [] };
   const step = async (task: () => Promise<string[]>): Promise<void> => {
@@ -62,9 +62,12 @@ export async function cleanupPodNetwork(
       edge.close();
     }
   });
-  await step(async () =>
-    (await removeMasquerade(dependencies.nftablesOpener, options.netnsPath)) ? [masqueradeTableText] : [],
-  );
+  for (const family of [4, 6] as const) {
+    await step(async () => {
+      const isRemoved = await removeMasquerade(dependencies.nftablesOpener, family, options.netnsPath);
+      return isRemoved ? [masqueradeTableText(family)] : [];
+    });
+  }
   await step(() => removePolicies(dependencies.nftablesOpener, options.netnsPath));
   await step(() => removeHostPorts(dependencies.nftablesOpener, options.netnsPath));
   await step(async () => {
@@ -106,12 +109,13 @@ async function removeFromKernel(edge: Rtnetlink, failed: string[]): Promise<stri
   // Routes of the links went with them; what is left carries our protocol and hangs on nothing of ours.
   const left = (await edge.routes()).filter(({ protocol }) => protocol === keelsonRouteProtocol);
   const routeResults = await edge.apply(
-    left.map(({ destination, ifindex, table }) => ({
+    left.map(({ destination, ifindex, table, type }) => ({
       op: 'routeDelete',
       destination,
       table,
       protocol: keelsonRouteProtocol,
-      ...(ifindex === undefined ? {} : { ifindex }),
+      // The kernel lists a refusing IPv6 route on lo, and takes it without a link only.
+      ...(ifindex === undefined || type === 'unreachable' ? {} : { ifindex }),
     })),
   );
   left.forEach(({ destination }, index) => void note(`route ${destination}`, routeResults[index]));

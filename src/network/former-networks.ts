@@ -11,7 +11,7 @@ import { type FormerSetup, readHostState, removeUnusedSetups } from './host-setu
 export interface FormerNetworksOptions {
   host: Rtnetlink;
   /** Of new pods. */
-  podCIDR: string;
+  podCIDRs: readonly string[];
   /** What setUpHost left. */
   setups: readonly FormerSetup[];
   /** One of them is gone; these stay. */
@@ -49,12 +49,12 @@ export class FormerNetworks {
   }
 
   async #look(): Promise<void> {
-    const { host, podCIDR, onGone, log } = this.#options;
+    const { host, podCIDRs, onGone, log } = this.#options;
     while (this.#again) {
       this.#again = false;
       try {
         const before = this.#setups.length;
-        this.#setups = await removeUnusedSetups(host, await readHostState(host), { podCIDR }, log);
+        this.#setups = await removeUnusedSetups(host, await readHostState(host), podCIDRs, log);
         if (this.#setups.length < before) await onGone(this.#setups);
       } catch (error) {
         // The next link that ends, or the next start, tries again.

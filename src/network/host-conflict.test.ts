@@ -52,6 +52,33 @@ const fine: [string, HostState][] = [
   ['a wide route that only refuses', state([], [route('10.0.0.0/8', { type: 'blackhole', ifindex: undefined })])],
   ['an IPv6 route', state([], [route('fd00::/64')])],
 ];
+const six = (host: HostState): void => refuseOverlap('fd00:10:244:3::/64', 'fd00:10:244:3::1', host);
+const fineSix: [string, HostState][] = [
+  ['IPv4 and other networks', state([address(2, '10.244.3.9/24'), address(2, 'fd00::2/64')], [route('fe80::/64')])],
+  [
+    'our gateway on lo, and the route that the kernel makes for it',
+    state([address(1, 'fd00:10:244:3::1/128')], [route('fd00:10:244:3::1/128', { ifindex: 1 })]),
+  ],
+  [
+    'our end of a VXLAN, with its route',
+    {
+      links: [...links, { ...link(9, 'keelson-vxlan6'), alias: 'keelson:vxlan6' }],
+      addresses: [address(9, 'fd00:10:244:3::/128')],
+      routes: [route('fd00:10:244:3::/128', { ifindex: 9 })],
+    },
+  ],
+  ['default routes, and OpenVPN’s', state([], [route('::/0'), route('::/3'), route('2000::/4'), route('fc00::/7')])],
+];
+for (const [name, host] of fineSix) test(`no conflict, IPv6: ${name}`, (t) => t.notThrows(() => six(host)));
+for (const [name, host, message] of [
+  ['a subnet around', state([address(2, 'fd00:10:244::5/48')]), /address fd00:10:244::5\/48 of eth0/],
+  ['the gateway elsewhere', state([address(3, 'fd00:10:244:3::1/128')]), /address fd00:10:244:3::1\/128 of cni0/],
+  ['a route around', state([], [route('fd00::/8')]), /route fd00::\/8 dev eth0/],
+] as const)
+  test(`conflict, IPv6: ${name}`, (t) => {
+    t.is(t.throws(() => six(host), { instanceOf: NetworkError, message })?.code, 'NETWORK_POD_CIDR_OVERLAP');
+  });
+
 for (const [name, host] of fine) test(`no conflict: ${name}`, (t) => t.notThrows(() => check(host)));
 
 const conflicts: [string, HostState, RegExp][] = [

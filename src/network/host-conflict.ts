@@ -3,7 +3,7 @@
  * Layer: network (pure).
  */
 import { type Address, keelsonRouteProtocol, type Link, type Route } from '../linux/rtnetlink.ts';
-import { type Ipv4Prefix, overlaps, parseIpv4Prefix, parsePodCIDR } from './ipam/ipv4.ts';
+import { addressBits, type IpPrefix, overlaps, parseIpPrefix, parsePodCIDR } from './ipam/ip-prefix.ts';
 import { aliasPrefix } from './links/link-identity.ts';
 import { NetworkError } from './network-error.ts';
 
@@ -14,8 +14,9 @@ export interface HostState {
 }
 
 /**
- * Addresses and routes that Keelson made do not count, nor do default routes: of length 0, or of length 1, which is how
- * VPN clients override one. A route that only refuses traffic claims no host either, unless it lies inside the pod CIDR.
+ * Addresses and routes that Keelson made do not count, nor do default routes: of length 0, or such as VPN clients override
+ * one with, IPv4 of length 1, IPv6 of up to 7 (OpenVPN's fc00::/7). A route that only refuses traffic claims no host
+ * either, unless it lies inside the pod CIDR.
  * @throws NetworkError NETWORK_POD_CIDR_OVERLAP naming the pod CIDR and what it meets
  */
 export function refuseOverlap(podCIDR: string, gateway: string, state: HostState): void {
@@ -23,24 +24,37 @@ export function refuseOverlap(podCIDR: string, gateway: string, state: HostState
   const nameOf = (ifindex: number | undefined): string =>
     state.links.find((link) => link.ifindex === ifindex)?.name ?? `ifindex ${ifindex}`;
 
+  // The end of a VXLAN has an address of the pod network; of an IPv6 address the kernel makes a route, too.
+  const isOurs = (ifindex: number | undefined): boolean =>
+    state.links.some((link) => link.ifindex === ifindex && link.alias?.startsWith(aliasPrefix));
+  const isGateway = (prefix: string, ifindex: number | undefined): boolean =>
+    prefix === `${gateway}/${addressBits(pods.family)}` && nameOf(ifindex) === 'lo';
+
   for (const { prefix, ifindex } of state.addresses) {
-    const subnet = parseIpv4Prefix(prefix);
+    const subnet = parseIpPrefix(prefix);
     if (!subnet || !overlaps(pods, subnet)) continue;
-    if (prefix === `${gateway}/32` && nameOf(ifindex) === 'lo') continue;
-    // The end of a VXLAN has an address of the pod network.
-    if (state.links.some((link) => link.ifindex === ifindex && link.alias?.startsWith(aliasPrefix))) continue;
+    if (isGateway(prefix, ifindex) || isOurs(ifindex)) continue;
     throw overlap(podCIDR, `address ${prefix} of ${nameOf(ifindex)}`);
   }
   for (const route of state.routes) {
-    const destination = parseIpv4Prefix(route.destination);
-    if (!destination || destination.length <= 1 || route.protocol === keelsonRouteProtocol) continue;
+    const destination = parseIpPrefix(route.destination);
+    if (
+      !destination ||
+      destination.length <= longestDefault[destination.family] ||
+      route.protocol === keelsonRouteProtocol
+    )
+      continue;
+    if (isGateway(route.destination, route.ifindex) || isOurs(route.ifindex)) continue;
     if (!overlaps(pods, destination) || refusesAround(route, destination, pods)) continue;
     const via = route.ifindex === undefined ? route.type : `dev ${nameOf(route.ifindex)}`;
     throw overlap(podCIDR, `route ${route.destination} ${via}`);
   }
 }
 
-function refusesAround(route: Route, destination: Ipv4Prefix, pods: Ipv4Prefix): boolean {
+/** What stands for a default route has at most so many bits. */
+const longestDefault = { 4: 1, 6: 7 } as const;
+
+function refusesAround(route: Route, destination: IpPrefix, pods: IpPrefix): boolean {
   return ['blackhole', 'unreachable', 'prohibit'].includes(route.type) && destination.length < pods.length;
 }
 

@@ -4,14 +4,14 @@
  * Layer: network, over the rtnetlink edge. Must not touch what Keelson did not make.
  */
 
-import { formatIpv4 } from '../config/ip.ts';
 import type { Sysctls } from '../linux/host.ts';
 import { isNotFound, KernelError } from '../linux/kernel-error.ts';
 import { keelsonRouteProtocol, type Link, type Rtnetlink, type RtnetlinkOperation } from '../linux/rtnetlink.ts';
 import { errorLine } from '../observe/keelson-error.ts';
 import type { Logger } from '../observe/logger.ts';
 import { type HostState, refuseOverlap } from './host-conflict.ts';
-import { overlaps, parseIpv4Prefix } from './ipam/ipv4.ts';
+import { forwardIpv6 } from './host-ipv6.ts';
+import { familyOf, formatIpNumber, hostPrefixOf, type IpFamily, overlaps, parseIpPrefix } from './ipam/ip-prefix.ts';
 import { NetworkError } from './network-error.ts';
 
 /** A pod CIDR as the kernel remembers it: its refusing route carries our protocol, so a later process finds it. */
@@ -31,21 +31,24 @@ export interface FormerSetup extends HostSetup {
 }
 
 /**
- * Refuses a pod CIDR in use, then puts the gateway on `lo`. Safe to repeat.
+ * Refuses pod CIDRs in use, then puts the gateways on `lo`. Safe to repeat.
+ * @param setups one of each family
  * @returns former pod CIDRs that have to stay for now
  * @throws NetworkError NETWORK_POD_CIDR_OVERLAP, NETWORK_HOST_SETUP_FAILED
  */
-export async function setUpHost(edge: Rtnetlink, setup: HostSetup, log: Logger): Promise<FormerSetup[]> {
+export async function setUpHost(edge: Rtnetlink, setups: readonly HostSetup[], log: Logger): Promise<FormerSetup[]> {
   const state = await readHostState(edge);
-  refuseOverlap(setup.podCIDR, setup.gateway, state);
+  for (const { podCIDR, gateway } of setups) refuseOverlap(podCIDR, gateway, state);
   const lo = loopbackOf(state);
   await applyOrThrow(edge, [
     { op: 'linkSet', link: { ifindex: lo.ifindex }, up: true },
-    // Scope link: never picked as the source of anything but the routes that name it (ADR 0003).
-    { op: 'addressAdd', ifindex: lo.ifindex, prefix: `${setup.gateway}/32`, scope: 'link', replace: true },
-    { op: 'routeReplace', destination: setup.podCIDR, type: 'unreachable' },
+    ...setups.flatMap(({ podCIDR, gateway }): RtnetlinkOperation[] => [
+      { op: 'addressAdd', ifindex: lo.ifindex, prefix: hostPrefixOf(gateway), replace: true, ...neverSource(podCIDR) },
+      { op: 'routeReplace', destination: podCIDR, type: 'unreachable' },
+    ]),
   ]);
-  const kept = await removeUnusedSetups(edge, state, setup, log);
+  const current = setups.map(({ podCIDR }) => podCIDR);
+  const kept = await removeUnusedSetups(edge, state, current, log);
   for (const { podCIDR, pods } of kept)
     log.warn({ podCIDR, pods, fix: 'delete these pods' }, 'pods still have addresses of a former pod CIDR');
   return kept;
@@ -58,12 +61,12 @@ export async function setUpHost(edge: Rtnetlink, setup: HostSetup, log: Logger):
 export async function removeUnusedSetups(
   edge: Rtnetlink,
   state: HostState,
-  current: Pick<HostSetup, 'podCIDR'>,
+  current: readonly string[],
   log: Logger,
 ): Promise<FormerSetup[]> {
   const kept: FormerSetup[] = [];
   for (const former of formerSetups(state)) {
-    if (former.podCIDR === current.podCIDR) continue;
+    if (current.includes(former.podCIDR)) continue;
     const pods = podRoutes(state, former).length;
     if (pods > 0) kept.push({ ...former, pods });
     else {
@@ -79,20 +82,22 @@ export function formerSetups(state: HostState): HostSetup[] {
   return state.routes
     .filter((route) => route.protocol === keelsonRouteProtocol && route.type === 'unreachable')
     .flatMap(({ destination }) => {
-      const prefix = parseIpv4Prefix(destination);
-      return prefix ? [{ podCIDR: destination, gateway: formatIpv4(prefix.base + 1) }] : [];
+      const prefix = parseIpPrefix(destination);
+      return prefix
+        ? [{ podCIDR: destination, gateway: formatIpNumber({ family: prefix.family, value: prefix.base + 1n }) }]
+        : [];
     });
 }
 
 /** Removes gateway and refusing route; returns what was there, in words. @throws NetworkError NETWORK_HOST_SETUP_FAILED */
 export async function removeSetup(edge: Rtnetlink, lo: Link, setup: HostSetup): Promise<string[]> {
   const results = await edge.apply([
-    { op: 'addressDelete', ifindex: lo.ifindex, prefix: `${setup.gateway}/32` },
+    { op: 'addressDelete', ifindex: lo.ifindex, prefix: hostPrefixOf(setup.gateway) },
     { op: 'routeDelete', destination: setup.podCIDR, protocol: keelsonRouteProtocol },
   ]);
   const failed = results.find((error) => error !== undefined && !isGone(error));
   if (failed) throw setupFailed(`cannot remove pod CIDR ${setup.podCIDR}`, failed);
-  const words = [`address ${setup.gateway}/32 of lo`, `route unreachable ${setup.podCIDR}`];
+  const words = [`address ${hostPrefixOf(setup.gateway)} of lo`, `route unreachable ${setup.podCIDR}`];
   return words.filter((_, index) => results[index] === undefined);
 }
 
@@ -109,16 +114,23 @@ export function loopbackOf(state: HostState): Link {
  *
  * A link sends ICMP redirects when its own `send_redirects` is 1 or that of `all` is (IN_DEV_TX_REDIRECTS), so for pod
  * links (links/pod-links.ts) to be silent `all` has to be 0. Every other link has a value of its own, 1 unless somebody
- * chose otherwise, and goes on as before; `default` is left alone, since writing it would reach links that exist.
+ * chose otherwise, and goes on as before; `default` is left alone, since writing it would reach links that exist. Of IPv6
+ * there is no such value: a link without link-local address sends none.
  */
 const hostSysctls = [
   { name: 'net/ipv4/ip_forward', value: '1' },
   { name: 'net/ipv4/conf/all/send_redirects', value: '0' },
 ] as const;
 
-/** @throws NetworkError NETWORK_HOST_SETUP_FAILED */
-export async function setHostSysctls(sysctls: Pick<Sysctls, 'read' | 'write'>, log: Logger): Promise<void> {
-  for (const { name, value } of hostSysctls) {
+/** @param families that pods have @throws NetworkError NETWORK_HOST_SETUP_FAILED */
+export async function setHostSysctls(
+  sysctls: Pick<Sysctls, 'read' | 'write'>,
+  families: readonly IpFamily[],
+  state: HostState,
+  log: Logger,
+): Promise<void> {
+  if (families.includes(6)) await forwardIpv6(sysctls, state, log);
+  for (const { name, value } of families.includes(4) ? hostSysctls : []) {
     try {
       const before = await sysctls.read(name);
       if (before === value) continue;
@@ -130,10 +142,17 @@ export async function setHostSysctls(sysctls: Pick<Sysctls, 'read' | 'write'>, l
   }
 }
 
+/**
+ * A gateway is never picked as the source of anything but what names it (ADR 0003): IPv4 by its scope, IPv6 since it is
+ * deprecated. Nothing on `lo` is looked for on a network first.
+ */
+const neverSource = (podCIDR: string) =>
+  familyOf(podCIDR) === 4 ? ({ scope: 'link' } as const) : { deprecated: true, noDad: true };
+
 function podRoutes(state: HostState, setup: HostSetup): HostState['routes'] {
-  const pods = parseIpv4Prefix(setup.podCIDR);
+  const pods = parseIpPrefix(setup.podCIDR);
   return state.routes.filter((route) => {
-    const destination = parseIpv4Prefix(route.destination);
+    const destination = parseIpPrefix(route.destination);
     // With a gateway it is one to pods of another node.
     const ours = route.protocol === keelsonRouteProtocol && route.type === 'unicast' && route.gateway === undefined;
     return ours && pods !== undefined && destination !== undefined && overlaps(pods, destination);

@@ -1,5 +1,5 @@
 /**
- * The masquerade table while the role runs: there from the start, repaired, and changed as pod networks come and go.
+ * The masquerade table of one family while the role runs: there from the start, repaired, and changed as pod networks come and go.
  * Layer: network, over the nf_tables edge. What the table is, is masquerade.ts'.
  */
 import type { Clock } from '../base/clock.ts';
@@ -7,22 +7,32 @@ import type { Nftables } from '../linux/nftables/edge.ts';
 import { type KeptTable, keepTable } from '../linux/nftables/keep-table.ts';
 import { errorLine } from '../observe/keelson-error.ts';
 import type { Logger } from '../observe/logger.ts';
-import { parsePodCIDR } from './ipam/ipv4.ts';
-import { masqueradeTable, masqueradeTableText, networksOf, planMasquerade, planNetworkChange } from './masquerade.ts';
+import { type IpFamily, parsePodCIDR } from './ipam/ip-prefix.ts';
+import { masqueradeTableOf, masqueradeTableText, networksOf, planMasquerade, planNetworkChange } from './masquerade.ts';
 import { NetworkError } from './network-error.ts';
 import type { PeerNetworks } from './overlay/contract.ts';
 
+export interface MasqueradeContext {
+  family: IpFamily;
+  /** False: pods leave with their own addresses, and the table only remembers the networks. */
+  masquerades: boolean;
+  log: Logger;
+  clock: Clock;
+}
+
 export class KeptMasquerade implements PeerNetworks {
+  readonly #family: IpFamily;
   readonly #table: KeptTable;
   readonly #networks: Networks;
 
-  private constructor(table: KeptTable, networks: Networks) {
+  private constructor(family: IpFamily, table: KeptTable, networks: Networks) {
+    this.#family = family;
     this.#table = table;
     this.#networks = networks;
   }
 
   /**
-   * @param own of this node's pods, former ones too
+   * @param own of this node's pods, former ones too, all of `family`
    * @param mayInherit networks that a predecessor knew stay until `settle`, so that no connection of theirs is masqueraded
    * @throws NetworkError NETWORK_NFT_FAILED, NETWORK_POD_CIDR_INVALID
    */
@@ -30,18 +40,19 @@ export class KeptMasquerade implements PeerNetworks {
     nftables: Nftables,
     own: readonly string[],
     mayInherit: boolean,
-    context: { log: Logger; clock: Clock },
+    { family, masquerades, ...context }: MasqueradeContext,
   ): Promise<KeptMasquerade> {
     // Before anything is asked of the kernel.
-    planMasquerade({ own, peers: [] });
+    planMasquerade(family, { own, peers: [] });
+    const ref = masqueradeTableOf(family);
     try {
-      const inherited = mayInherit ? networksOf(await nftables.dump(masqueradeTable)) : [];
+      const inherited = mayInherit ? networksOf(family, await nftables.dump(ref)) : [];
       const networks = new Networks(own, inherited);
-      const table = await keepTable(nftables, masqueradeTable, () => planMasquerade(networks), context);
-      return new KeptMasquerade(table, networks);
+      const table = await keepTable(nftables, ref, () => planMasquerade(family, networks, masquerades), context);
+      return new KeptMasquerade(family, table, networks);
     } catch (cause) {
       throw new NetworkError('NETWORK_NFT_FAILED', `cannot make it: ${errorLine(cause)}`, {
-        object: masqueradeTableText,
+        object: masqueradeTableText(family),
         fix: 'check that the kernel has nf_tables with NAT and that Keelson runs as root',
         cause,
       });
@@ -66,19 +77,20 @@ export class KeptMasquerade implements PeerNetworks {
   add(podCIDRs: readonly string[]): Promise<void> {
     const lengths = this.#networks.lengths();
     const add = this.#networks.add(podCIDRs);
-    return add.length === 0 ? Promise.resolve() : this.#table.replan(planNetworkChange({ add }, lengths));
+    return add.length === 0 ? Promise.resolve() : this.#table.replan(planNetworkChange(this.#family, { add }, lengths));
   }
 
   remove(podCIDRs: readonly string[]): Promise<void> {
     const remove = this.#networks.remove(podCIDRs);
     return remove.length === 0
       ? Promise.resolve()
-      : this.#table.replan(planNetworkChange({ remove }, this.#networks.lengths()));
+      : this.#table.replan(planNetworkChange(this.#family, { remove }, this.#networks.lengths()));
   }
 
   async settle(): Promise<void> {
     const remove = this.#networks.forgetInherited();
-    if (remove.length > 0) await this.#table.replan(planNetworkChange({ remove }, this.#networks.lengths()));
+    if (remove.length > 0)
+      await this.#table.replan(planNetworkChange(this.#family, { remove }, this.#networks.lengths()));
   }
 
   /** See KeptTable. */

@@ -5,8 +5,12 @@
 import { type ErrorDetails, KeelsonError } from '../observe/keelson-error.ts';
 
 export type NetworkErrorCode =
-  /** The pod CIDR is no IPv4 prefix in canonical form, or of a size that holds no pods. */
+  /** A pod CIDR is no IP prefix in canonical form, of a size that holds no pods, or one more of its family. */
   | 'NETWORK_POD_CIDR_INVALID'
+  /** Pods are to have IPv6 addresses on a host whose IPv6 is switched off; the message names the switch. */
+  | 'NETWORK_IPV6_DISABLED'
+  /** The MTU is smaller than what every IPv6 link has to take. */
+  | 'NETWORK_MTU_TOO_SMALL'
   /** The pod CIDR overlaps an address or a route of the host that Keelson did not make. */
   | 'NETWORK_POD_CIDR_OVERLAP'
   /** Every address of the pod CIDR is held. */

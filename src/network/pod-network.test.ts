@@ -11,6 +11,7 @@ import { FakeRtnetlink } from '../linux/fake-rtnetlink.ts';
 import { KernelError } from '../linux/kernel-error.ts';
 import { silentLogger } from '../observe/logger.ts';
 import { cleanupPodNetwork } from './cleanup.ts';
+import { linkIdentity } from './links/link-identity.ts';
 import type { KnownSandbox } from './links/reconcile.ts';
 import { type PodNetwork, type PodNetworkOptions, startPodNetwork } from './pod-network.ts';
 
@@ -19,7 +20,7 @@ async function setUp(t: ExecutionContext) {
   t.teardown(() => rm(dir, { recursive: true, force: true }));
   await writeFile(join(dir, 'shim'), 'binary with keelsonSocket');
   const options: PodNetworkOptions = {
-    podCIDR: '10.1.0.0/24',
+    podCIDRs: ['10.1.0.0/24'],
     mtu: 1450,
     socketPath: join(dir, 'run/cni.sock'),
     cniConfDir: join(dir, 'net.d'),
@@ -100,6 +101,61 @@ test('starts, serves, reports and stops without taking anything down', async (t)
   t.is(nftables.generation, generation, 'a table that is right stays as it is');
 });
 
+test('both families: tables, sysctls and status of each; the order of the node’s list is kept', async (t) => {
+  const { options, kernel, sysctls, nftables, start } = await setUp(t);
+  for (const [name, value] of [
+    ['conf/all/disable_ipv6', '0'],
+    ['conf/lo/disable_ipv6', '0'],
+    ['conf/all/forwarding', '0'],
+  ])
+    sysctls.values.set(`net/ipv6/${name}`, value ?? '');
+  const { hostName } = linkIdentity('a', 'eth0');
+  for (const name of ['accept_ra', 'addr_gen_mode', 'disable_ipv6'])
+    sysctls.values.set(`net/ipv6/conf/${hostName}/${name}`, '?');
+  const podCIDRs = ['fd00:1::/64', '10.1.0.0/24'];
+  const network = await start({ podCIDRs });
+  t.is(sysctls.values.get('net/ipv6/conf/all/forwarding'), '1');
+  t.deepEqual([...nftables.tables.keys()].toSorted(), [
+    'ip keelson-hostports',
+    'ip keelson-network',
+    'ip6 keelson-hostports',
+    'ip6 keelson-network',
+  ]);
+  kernel.addNamespace('/run/netns/a');
+  t.regex(await cni(options, 'ADD', 'a'), /^\{"exit":0\}\n.*10\.1\.0\.2\/32.*fd00:1::2\/128/);
+  t.is(sysctls.inNetns.get('/run/netns/a')?.get('net/ipv6/conf/eth0/accept_ra'), '0');
+  const free = 2 ** 20 - 3;
+  t.deepEqual(network.status(), {
+    podCIDR: 'fd00:1::/64',
+    gateway: 'fd00:1::1',
+    allocated: 1,
+    free,
+    second: { podCIDR: '10.1.0.0/24', gateway: '10.1.0.1', allocated: 1, free: 252 },
+  });
+  await network.stop();
+
+  // One family less: its tables go, what pods have of it stays until they end.
+  const four = await start({ podCIDRs: ['10.1.0.0/24'] });
+  t.deepEqual(four.status().former, [{ podCIDR: 'fd00:1::/64', pods: 1 }]);
+  t.true(nftables.tables.has('ip6 keelson-network'), 'the pod still reaches the world');
+  await cni(options, 'DEL', 'a');
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  t.is(four.status().former, undefined);
+  await four.stop();
+  await start({ podCIDRs: ['10.1.0.0/24'] });
+  t.false(nftables.tables.has('ip6 keelson-network'));
+});
+
+test('a host without IPv6, and a small MTU: refused where pods are to have IPv6', async (t) => {
+  const { kernel, nftables, start } = await setUp(t);
+  const podCIDRs = ['10.1.0.0/24', 'fd00:1::/64'];
+  await t.throwsAsync(start({ podCIDRs }), { code: 'NETWORK_IPV6_DISABLED' });
+  await t.throwsAsync(start({ podCIDRs, mtu: 1279 }), { code: 'NETWORK_MTU_TOO_SMALL' });
+  t.is(kernel.applied.length, 0);
+  t.is(nftables.tables.size, 0);
+  t.is(kernel.openSockets, 0);
+});
+
 test('the abort signal stops it', async (t) => {
   const { options, kernel, controller, start } = await setUp(t);
   const network = await start();
@@ -138,12 +194,12 @@ test('another pod CIDR: new pods get its addresses, the others keep theirs until
   const first = await start();
   for (const id of ['a', 'b']) {
     kernel.addNamespace(`/run/netns/${id}`);
-    runtime.sandboxes.push({ containerID: id, ip: id === 'a' ? '10.1.0.2' : '10.1.0.3' });
+    runtime.sandboxes.push({ containerID: id, ips: [id === 'a' ? '10.1.0.2' : '10.1.0.3'] });
     t.regex(await cni(options, 'ADD', id), /10\.1\.0\.[23]\/32/);
   }
   await first.stop();
 
-  const network = await start({ podCIDR: '10.1.7.0/24' });
+  const network = await start({ podCIDRs: ['10.1.7.0/24'] });
   kernel.addNamespace('/run/netns/c');
   t.regex(await cni(options, 'ADD', 'c'), /10\.1\.7\.2\/32/);
   const of = (text: string): string[] => {
@@ -193,7 +249,7 @@ test('nothing listens and nothing stays open when the start fails', async (t) =>
   const refusing = new FakeNftables();
   refusing.intercept = () => new Error('no nft');
   const cases: [string, Partial<PodNetworkOptions>, Partial<typeof dependencies>, RegExp][] = [
-    ['a bad pod CIDR', { podCIDR: '10.1.0.1/24' }, {}, /host bits/],
+    ['a bad pod CIDR', { podCIDRs: ['10.1.0.1/24'] }, {}, /host bits/],
     ['a long socket path', { socketPath: `/${'x'.repeat(120)}` }, {}, /121 bytes/],
     ['no plugin', { shimPath: '/absent' }, {}, /does not exist/],
     ['no nf_tables', {}, { nftablesOpener: refusing }, /cannot make it: .*no nft/],
@@ -269,7 +325,7 @@ test('cleanup goes on after a failure and reports it', async (t) => {
   kernel.intercept = ({ op }) => (op === 'linkDelete' ? new KernelError(16, 'RTM_DELLINK', 'x') : undefined);
   nftables.intercept = () => new Error('nft broke');
   const report = await cleanupPodNetwork(options, dependencies);
-  t.is(report.failed.length, 4);
+  t.is(report.failed.length, 5);
   t.regex(report.failed.join(), /link kl.*EBUSY.*nft broke/);
   t.true(report.removed.includes('address 10.1.0.1/32 of lo'));
 });

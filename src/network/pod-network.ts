@@ -16,11 +16,15 @@ import { installShim, writeConflist } from './cni/install.ts';
 import { type CniServer, checkSocketPath, startCniServer } from './cni/server.ts';
 import { runVerb, type VerbsDependencies } from './cni/verbs.ts';
 import { FormerNetworks } from './former-networks.ts';
-import type { LegacyFilter } from './forward/legacy-program.ts';
-import { setHostSysctls, setUpHost } from './host-setup.ts';
+import type { LegacyFilters } from './forward/legacy-program.ts';
+import { requireIpv6 } from './host-ipv6.ts';
+import { readHostState, setHostSysctls, setUpHost } from './host-setup.ts';
 import { HostPorts } from './hostports/host-ports.ts';
 import { PodPorts } from './hostports/pod-ports.ts';
+import type { AddressPool } from './ipam/address-pool.ts';
+import type { IpFamily } from './ipam/ip-prefix.ts';
 import { Ipam } from './ipam/ipam.ts';
+import { requireMtu } from './links/link-mtu.ts';
 import type { PodExtension } from './links/pod-extension.ts';
 import { PodLinks } from './links/pod-links.ts';
 import { type KnownSandbox, type ReconcileGrace, type ReconcileReport, reconcileLinks } from './links/reconcile.ts';
@@ -29,12 +33,20 @@ import type { Overlay, OverlayDependencies, OverlayOptions, OverlayStatus } from
 import { startOverlay } from './overlay/overlay.ts';
 import type { PeerSource } from './overlay/peer.ts';
 import { PodFilters } from './pod-filters.ts';
+import { type FollowUplink, UplinkMtu } from './uplink-mtu.ts';
 
 export interface PodNetworkOptions {
-  /** IPv4 prefix of /8 to /30 for the pods of this node. */
-  podCIDR: string;
-  /** Bytes: the smallest MTU of the node's default-route links. */
+  /**
+   * For the pods of this node: an IPv4 prefix of /8 to /30, an IPv6 prefix of /48 to /126, or one of each in the order that
+   * the node's are listed in.
+   */
+  podCIDRs: readonly string[];
+  /** Families whose pods leave the pod network with the node's address; all when undefined. */
+  masqueraded?: readonly IpFamily[];
+  /** Bytes: the smallest MTU of the node's default-route links; with IPv6 at least 1280. */
   mtu: number;
+  /** New pods and the overlay get another MTU when the uplinks do; absent: `mtu` stays. */
+  followUplink?: FollowUplink;
   /** Absolute path of the CNI socket, at most 107 bytes. */
   socketPath: string;
   /** Where the runtime reads network configurations and plugin binaries (CRI `Status(verbose)` or flags). */
@@ -52,7 +64,7 @@ export interface PodNetworkOptions {
 
 export interface PodNetworkDependencies {
   rtnetlinkOpener: RtnetlinkOpener;
-  sysctls: Pick<Sysctls, 'read' | 'write'>;
+  sysctls: Pick<Sysctls, 'read' | 'write' | 'writeInNetns'>;
   nftablesOpener: NftablesOpener;
   /** To forget UDP flows to former hostPorts; without it they stay until nothing comes any more. */
   conntrackOpener?: ConntrackOpener;
@@ -62,7 +74,7 @@ export interface PodNetworkDependencies {
   /** What else pods get before anything passes: policies. */
   extensions?: readonly PodExtension[];
   /** Where iptables-legacy may be used: its chain FORWARD is looked at, too. */
-  legacyFilter?: LegacyFilter;
+  legacyFilter?: LegacyFilters;
   /** The nodes of the cluster; with `overlay`. */
   peers?: PeerSource;
   /** Stops the role when aborted. */
@@ -70,12 +82,17 @@ export interface PodNetworkDependencies {
   clock?: Clock;
 }
 
-export interface PodNetworkStatus {
+export interface PodCIDRStatus {
   podCIDR: string;
   gateway: string;
   /** Addresses held, and addresses left. */
   allocated: number;
   free: number;
+}
+
+export interface PodNetworkStatus extends PodCIDRStatus {
+  /** The other family of a node that has both. */
+  second?: PodCIDRStatus;
   /** Pod CIDRs of before, and how many pods still have addresses of each; absent when there are none. */
   former?: { podCIDR: string; pods: number }[];
   /** Ports of the node that lead to pods; absent when there are none. */
@@ -118,10 +135,13 @@ export async function startPodNetwork(
   const log = dependencies.log.child({ component: 'network' });
   const grace = { ...defaultGrace, ...options.grace };
   checkSocketPath(options.socketPath);
-  const ipam = new Ipam([options.podCIDR]);
-  const [pool] = ipam.families;
-  if (!pool) throw new Error('IPAM without a family');
+  const ipam = new Ipam(options.podCIDRs);
+  const pools = ipam.families;
+  const podCIDRs = options.podCIDRs;
+  requireMtu(options.mtu, pools);
   signal.throwIfAborted();
+  const six = pools.find(({ family }) => family === 6);
+  if (six !== undefined) await requireIpv6(sysctls, six.cidr);
 
   const netns = options.netnsPath === undefined ? {} : { netnsPath: options.netnsPath };
   const host = await rtnetlinkOpener.open(options.netnsPath);
@@ -132,17 +152,19 @@ export async function startPodNetwork(
   try {
     const remover = await rtnetlinkOpener.open(options.netnsPath);
     closers.push(() => remover.close());
-    const setups = await setUpHost(host, { podCIDR: pool.cidr, gateway: pool.gateway }, log);
-    await setHostSysctls(sysctls, log);
+    const wanted = pools.map(({ cidr, gateway }) => ({ podCIDR: cidr, gateway }));
+    const setups = await setUpHost(host, wanted, log);
+    const families = pools.map(({ family }) => family);
+    await setHostSysctls(sysctls, families, await readHostState(host), log);
     const nftables = await nftablesOpener.open(options.netnsPath);
     closers.push(() => nftables.close());
     const withFormer = (former: readonly { podCIDR: string }[]): string[] => [
-      pool.cidr,
+      ...podCIDRs,
       ...former.map(({ podCIDR }) => podCIDR),
     ];
     const { legacyFilter: legacy } = dependencies;
     const filters = await PodFilters.start(
-      { nftables, legacy, overlay: options.overlay, log, clock },
+      { nftables, legacy, overlay: options.overlay, masqueraded: options.masqueraded ?? [4, 6], log, clock },
       withFormer(setups),
     );
     closers.push(() => filters.stop());
@@ -150,7 +172,7 @@ export async function startPodNetwork(
     closers.push(() => overlay?.stop());
     const former = new FormerNetworks({
       host,
-      podCIDR: pool.cidr,
+      podCIDRs,
       setups,
       async onGone(remaining) {
         await filters.setOwn(withFormer(remaining));
@@ -186,7 +208,7 @@ export async function startPodNetwork(
     const isPodLink = (key: string): boolean => links.attachments.some(({ identity }) => identity.key === key);
     await shapers.load(new Set(links.attachments.map(({ identity }) => identity.key)));
     const hostPorts = await HostPorts.start(
-      { ...dependencies, nftables, host, conntrack: dependencies.conntrackOpener, ...netns, families: [4], log, clock },
+      { ...dependencies, nftables, host, conntrack: dependencies.conntrackOpener, ...netns, families, log, clock },
       (podIP) => [ipam.holderOf(podIP)].find((holder) => holder !== undefined && isPodLink(holder)),
     );
     closers.push(() => hostPorts.stop());
@@ -223,10 +245,16 @@ export async function startPodNetwork(
     // Before the first ADD: an address that only the runtime remembers is not to be given out.
     await reconcileAndLog();
 
+    const mtu = await UplinkMtu.start({ host, rtnetlinkOpener, podFamilies: families, clock, log }, options, (now) =>
+      overlay?.setMtu(now),
+    );
+    closers.push(() => mtu.stop());
     const verbs = {
       links,
-      mtu: options.mtu,
-      unavailable: () => unavailable(stopping !== undefined, pool),
+      get mtu() {
+        return mtu.bytes;
+      },
+      unavailable: () => unavailable(stopping !== undefined, pools),
       knownSandboxes,
       log,
     };
@@ -238,14 +266,11 @@ export async function startPodNetwork(
     signal.addEventListener('abort', onAbort, { once: true });
     closers.push(() => signal.removeEventListener('abort', onAbort));
     signal.throwIfAborted();
-    log.info({ podCIDR: pool.cidr, gateway: pool.gateway, pods: links.attachments.length }, 'pod network is ready');
+    log.info({ podCIDRs, pods: links.attachments.length }, 'pod network is ready');
     return {
       reconcile,
       status: () => ({
-        podCIDR: pool.cidr,
-        gateway: pool.gateway,
-        allocated: pool.allocated,
-        free: pool.free,
+        ...statusOf(podCIDRs, pools),
         ...(overlay && { overlay: overlay.status() }),
         ...(hostPorts.count > 0 && { hostPorts: hostPorts.count }),
         ...(filters.faults.length > 0 && { faults: filters.faults }),
@@ -297,9 +322,21 @@ async function serveCni(options: PodNetworkOptions, verbs: VerbsDependencies, lo
   }
 }
 
-function unavailable(stopping: boolean, pool: { free: number; cidr: string }): string | undefined {
+function statusOf(
+  podCIDRs: readonly string[],
+  pools: readonly AddressPool[],
+): PodCIDRStatus & Pick<PodNetworkStatus, 'second'> {
+  const [first, second] = podCIDRs
+    .flatMap((podCIDR) => pools.find(({ cidr }) => cidr === podCIDR) ?? [])
+    .map(({ cidr, gateway, allocated, free }) => ({ podCIDR: cidr, gateway, allocated, free }));
+  if (first === undefined) throw new Error('a pod network without a pod CIDR');
+  return second === undefined ? first : { ...first, second };
+}
+
+function unavailable(stopping: boolean, pools: readonly AddressPool[]): string | undefined {
   if (stopping) return 'Keelson is stopping';
-  return pool.free === 0 ? `every address of pod CIDR ${pool.cidr} is in use` : undefined;
+  const empty = pools.find(({ free }) => free === 0);
+  return empty && `every address of pod CIDR ${empty.cidr} is in use`;
 }
 
 /** Compares namespace files by device and inode (namespaces(7)); a path that cannot be read is left to the kernel edge. */

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import { exec, execResult } from '../support/exec.ts';
 import { createNetns } from '../support/netns.ts';
-import { gateway, mtu, type Node, type Report } from './pod-network-node.ts';
+import { gateway, mtu, type Node, podCIDR, type Report } from './pod-network-node.ts';
 import { ruleset, startedNode } from './started-node.ts';
 
 type Json = Record<string, unknown>;
@@ -40,41 +40,54 @@ function faultsOf(version: string, result: Json): string[] {
 
 const versions = ['0.3.0', '0.3.1', '0.4.0', '1.0.0', '1.1.0'];
 
-test('ADD, CHECK, DEL and VERSION in the form of each version', async (t) => {
-  const node = await startedNode(t);
-  for (const cniVersion of versions) {
-    const netns = await createNetns(node.run, `-v${cniVersion.replaceAll('.', '')}`);
-    const path = `/run/netns/${netns}`;
-    const env = (command: string) => node.env(command, `v${cniVersion}`, path);
-    const conf = node.conf({ cniVersion, dns: { nameservers: ['10.96.0.10'] } });
-    const { code, body } = await node.cni(env('ADD'), conf);
-    t.is(code, 0);
-    t.is(body.cniVersion, cniVersion);
-    t.deepEqual(faultsOf(cniVersion, body), []);
-    t.like(
-      (body.interfaces as Json[])[1],
-      cniVersion === '1.1.0' ? { name: 'eth0', mtu } : { name: 'eth0', sandbox: path },
-    );
-    t.deepEqual(body.dns, { nameservers: ['10.96.0.10'] });
-    const checked = await node.cni(env('CHECK'), node.conf({ cniVersion, prevResult: body }));
-    if (cniVersion < '0.4.0') t.like(checked, { code: 1, body: { cniVersion, code: 1 } }, 'no CHECK yet');
-    else t.deepEqual(checked, { code: 0, body: {} });
-    for (const command of ['STATUS', 'GC']) {
-      const answer = await node.cni(
-        env(command),
-        node.conf({ cniVersion, 'cni.dev/valid-attachments': [{ containerID: `v${cniVersion}`, ifname: 'eth0' }] }),
+for (const podCIDRs of [[podCIDR], [podCIDR, 'fd00:10:244:7::/64'], ['fd00:10:244:7::/64']])
+  test(`ADD, CHECK, DEL and VERSION in the form of each version, ${podCIDRs.join(' and ')}`, async (t) => {
+    const node = await startedNode(t, { podCIDRs });
+    for (const cniVersion of versions) {
+      const netns = await createNetns(node.run, `-v${cniVersion.replaceAll('.', '')}`);
+      const path = `/run/netns/${netns}`;
+      const env = (command: string) => node.env(command, `v${cniVersion}`, path);
+      const conf = node.conf({ cniVersion, dns: { nameservers: ['10.96.0.10'] } });
+      const { code, body } = await node.cni(env('ADD'), conf);
+      t.is(code, 0);
+      t.is(body.cniVersion, cniVersion);
+      t.deepEqual(faultsOf(cniVersion, body), []);
+      const families = podCIDRs.map((cidr) => (cidr.includes(':') ? '6' : '4'));
+      t.deepEqual(
+        (body.ips as Json[]).map(({ address, version }) => [String(address).includes(':') ? '6' : '4', version]),
+        families.map((family) => [family, cniVersion < '1.0.0' ? family : undefined]),
       );
-      if (cniVersion === '1.1.0') t.deepEqual(answer, { code: 0, body: {} });
-      else t.like(answer, { code: 1, body: { cniVersion, code: 1 } });
+      t.deepEqual(
+        (body.routes as Json[]).map(({ dst }) => dst),
+        families.map((family) => (family === '4' ? '0.0.0.0/0' : '::/0')),
+      );
+      t.like(
+        (body.interfaces as Json[])[1],
+        cniVersion === '1.1.0' ? { name: 'eth0', mtu } : { name: 'eth0', sandbox: path },
+      );
+      t.deepEqual(body.dns, { nameservers: ['10.96.0.10'] });
+      const checked = await node.cni(env('CHECK'), node.conf({ cniVersion, prevResult: body }));
+      if (cniVersion < '0.4.0') t.like(checked, { code: 1, body: { cniVersion, code: 1 } }, 'no CHECK yet');
+      else t.deepEqual(checked, { code: 0, body: {} });
+      for (const command of ['STATUS', 'GC']) {
+        const answer = await node.cni(
+          env(command),
+          node.conf({ cniVersion, 'cni.dev/valid-attachments': [{ containerID: `v${cniVersion}`, ifname: 'eth0' }] }),
+        );
+        if (cniVersion === '1.1.0') t.deepEqual(answer, { code: 0, body: {} });
+        else t.like(answer, { code: 1, body: { cniVersion, code: 1 } });
+      }
+      for (const withPath of [path, '']) {
+        const gone = await node.cni(
+          { ...env('DEL'), CNI_NETNS: withPath },
+          node.conf({ cniVersion, prevResult: body }),
+        );
+        t.deepEqual(gone, { code: 0, body: {} });
+      }
+      t.like((await node.cni(env('VERSION'), { cniVersion })).body, { cniVersion, supportedVersions: versions });
     }
-    for (const withPath of [path, '']) {
-      const gone = await node.cni({ ...env('DEL'), CNI_NETNS: withPath }, node.conf({ cniVersion, prevResult: body }));
-      t.deepEqual(gone, { code: 0, body: {} });
-    }
-    t.like((await node.cni(env('VERSION'), { cniVersion })).body, { cniVersion, supportedVersions: versions });
-  }
-  t.is((await node.status()).allocated, 0);
-});
+    t.is((await node.status()).allocated, 0);
+  });
 
 test('errors have the codes of the specification', async (t) => {
   const node = await startedNode(t);
@@ -152,7 +165,7 @@ test('in the middle of somebody else’s conflist: what came before is handed on
 });
 
 test('GC takes what is not valid any more, of its own network only; STATUS says when nothing can be served', async (t) => {
-  const node = await startedNode(t, { podCIDR: '10.244.7.0/29' });
+  const node = await startedNode(t, { podCIDRs: ['10.244.7.0/29'] });
   const [a, b] = [await node.addPod(), await node.addPod()];
   const other = await node.addPod({ name: 'other' });
   const gc = (name: string, pods: { containerID: string }[]) =>

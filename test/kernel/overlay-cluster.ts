@@ -27,20 +27,37 @@ export interface Member {
   name: string;
   number: number;
   pod: Pod;
+  /** As others hear of its pods of the first family. */
   peer: PeerNode;
+  /** Of every family. */
+  peers: readonly PeerNode[];
 }
 
 export const addressOf = (number: number): string => `192.0.2.${10 + number}`;
+export const addressOf6 = (number: number): string => `fd00:db8::${10 + number}`;
+export const podCIDR6 = (number: number): string => `fd00:244:0:${number}::/64`;
+
+/** What the nodes of a cluster have: pods of one family or both, and addresses of one or both between them. */
+export interface Families {
+  pods: readonly (4 | 6)[];
+  nodes: readonly (4 | 6)[];
+  mtu: number;
+  followUplink?: PodNetworkOptions['followUplink'];
+}
+
+export const ipv4Only: Families = { pods: [4], nodes: [4], mtu: podMtu };
 
 export class Cluster {
   readonly members: Member[] = [];
   readonly #t: ExecutionContext;
   readonly #run: RunDir = createRunDir();
   readonly #servers: ChildProcess[] = [];
+  readonly #families: Families;
   #wire = '';
 
-  constructor(t: ExecutionContext) {
+  constructor(t: ExecutionContext, families: Families = ipv4Only) {
     this.#t = t;
+    this.#families = families;
     t.teardown(() => this.#remove());
   }
 
@@ -49,8 +66,9 @@ export class Cluster {
     size: number,
     backend: Partial<Backend> = {},
     prepare: Prepare = async () => undefined,
+    families: Families = ipv4Only,
   ): Promise<Cluster> {
-    const cluster = new Cluster(t);
+    const cluster = new Cluster(t, families);
     cluster.#wire = await createNetns(cluster.#run, '-wire');
     await exec('ip', ['-n', cluster.#wire, 'link', 'add', 'br0', 'up', 'type', 'bridge']);
     for (let number = 1; number <= size; number++) await cluster.add(number, backend, prepare);
@@ -64,29 +82,38 @@ export class Cluster {
     await this.#plug(netns, number);
     await prepare(netns);
     const name = `node-${number}`;
-    const podCIDR = `10.244.${number}.0/24`;
+    const { pods, nodes, mtu, followUplink } = this.#families;
+    const podCIDRs = pods.map((family) => (family === 4 ? `10.244.${number}.0/24` : podCIDR6(number)));
+    const nodeIPs = nodes.map((family) => (family === 4 ? addressOf(number) : addressOf6(number)));
     const node = new Node(
       run,
       { netns, outside: '', nodeIp: addressOf(number), outsideIp: '' },
       {
-        podCIDR,
-        mtu: podMtu,
-        overlay: { ...vxlan, nodeName: name, nodeIP: addressOf(number), ...backend },
+        podCIDRs,
+        mtu,
+        ...(followUplink && { followUplink }),
+        overlay: { ...vxlan, nodeName: name, nodeIPs, ...backend },
       },
     );
-    const peer = { name, podCIDR, address: addressOf(number), createdAt: `2026-01-01T00:00:${10 + number}Z` };
-    const member: Member = { node, name, number, peer, pod: undefined as unknown as Pod };
+    const peers = podCIDRs.map((podCIDR) => {
+      const isSix = podCIDR.includes(':');
+      const address = nodeIPs.find((ip) => ip.includes(':') === isSix) ?? nodeIPs[0];
+      return { name, podCIDR, address, createdAt: `2026-01-01T00:00:${10 + number}Z` };
+    });
+    const [peer] = peers;
+    if (peer === undefined) throw new Error('no pod network');
+    const member: Member = { node, name, number, peer, peers, pod: undefined as unknown as Pod };
     this.members.push(member);
     const first = await node.start();
     if (!first.ready) throw new Error(JSON.stringify(first));
     await exec('/usr/sbin/nft', ['-f', '-'], { netns, input: captureTable });
     member.pod = await node.addPod();
-    await this.#serve(member.pod.netns, member.pod.ip, 80);
+    for (const ip of member.pod.ips) await this.#serve(member.pod.netns, ip, 80);
     await tell(
       member,
-      this.members.map((other) => other.peer),
+      this.members.flatMap((other) => other.peers),
     );
-    for (const other of this.members) if (other !== member) await tell(other, [peer]);
+    for (const other of this.members) if (other !== member) await tell(other, peers);
     return member;
   }
 
@@ -107,9 +134,12 @@ export class Cluster {
     const port = `p${number}`;
     await ip('link', 'add', 'eth0', 'mtu', '1500', 'type', 'veth', 'peer', 'name', port, 'netns', this.#wire);
     await exec('ip', ['-n', this.#wire, 'link', 'set', port, 'up', 'master', 'br0']);
-    await ip('addr', 'add', `${addressOf(number)}/24`, 'dev', 'eth0');
+    const { nodes } = this.#families;
+    if (nodes.includes(4)) await ip('addr', 'add', `${addressOf(number)}/24`, 'dev', 'eth0');
+    if (nodes.includes(6)) await ip('addr', 'add', `${addressOf6(number)}/64`, 'dev', 'eth0', 'nodad');
     await ip('link', 'set', 'eth0', 'up');
-    await ip('route', 'add', 'default', 'via', '192.0.2.1');
+    if (nodes.includes(4)) await ip('route', 'add', 'default', 'via', '192.0.2.1');
+    if (nodes.includes(6)) await ip('route', 'add', 'default', 'via', 'fd00:db8::1', 'dev', 'eth0');
   }
 
   member(number: number): Member {
@@ -151,7 +181,7 @@ export const tell = (member: Member, changes: readonly (PeerNode | string)[]): P
 
 /** What the server at the address says of the client, or that it is not reached. */
 export async function get(netns: string, ip: string, port = 80, seconds = 5): Promise<string> {
-  const url = `http://${ip}:${port}/`;
+  const url = `http://${ip.includes(':') ? `[${ip}]` : ip}:${port}/`;
   const args = ['-sS', '--max-time', String(seconds), '--noproxy', '*', url];
   const { code, stdout } = await execResult('curl', args, { netns });
   return code === 0 ? stdout : `curl ${code}`;
@@ -162,8 +192,11 @@ export async function meet(t: ExecutionContext, members: readonly Member[], what
   for (const from of members) {
     for (const to of members) {
       if (from === to) continue;
-      const say = () => get(from.pod.netns, to.pod.ip, 80, 1);
-      await eventually(`${from.name} to ${to.name} ${what}`, async () => (await say()) === from.pod.ip, 10_000, 20);
+      for (const [at, ip] of to.pod.ips.entries()) {
+        const say = () => get(from.pod.netns, ip, 80, 1);
+        const right = async (): Promise<boolean> => (await say()) === from.pod.ips[at];
+        await eventually(`${from.name} to ${to.name} at ${ip} ${what}`, right, 10_000, 20);
+      }
     }
   }
   t.pass();
@@ -175,6 +208,8 @@ const captureTable = `table inet capture {
     iifname eth0 ip frag-off & 0x3fff != 0 counter comment "fragments"
     iifname eth0 udp dport { 8472, 4789 } counter comment "encapsulated"
     iifname eth0 ip saddr 10.244.0.0/16 counter comment "plain"
+    iifname eth0 exthdr frag exists counter comment "fragments"
+    iifname eth0 ip6 saddr fd00:244::/32 counter comment "plain"
   }
 }
 `;

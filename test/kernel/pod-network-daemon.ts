@@ -13,36 +13,43 @@ import { kernelSysctls } from '../../src/kernel/sysctls.ts';
 import { cleanupPodNetwork } from '../../src/network/cleanup.ts';
 import { iptablesLegacy } from '../../src/network/forward/legacy-program.ts';
 import type { KnownSandbox } from '../../src/network/links/reconcile.ts';
-import type { PeerChange, PeerNode, PeerSource } from '../../src/network/overlay/peer.ts';
+import type { PeerChange, PeerListener, PeerNode, PeerSource } from '../../src/network/overlay/peer.ts';
 import { type PodNetworkOptions, startPodNetwork } from '../../src/network/pod-network.ts';
 import { errorLine } from '../../src/observe/keelson-error.ts';
 import { createLogger } from '../../src/observe/logger.ts';
 
 const [optionsText = '{}', sandboxesFile = ''] = process.argv.slice(2);
 const options = JSON.parse(optionsText) as PodNetworkOptions;
-/** Nodes as `peers` told them: a name alone is one that is gone. */
-const nodes = new Map<string, PeerNode>();
-const followers = new Set<Parameters<PeerSource['follow']>[0]>();
+/** Nodes as `peers` told them, by the family of their pod network: a name alone is one that is gone. */
+const families = { 4: new Map<string, PeerNode>(), 6: new Map<string, PeerNode>() };
+const followers = { 4: new Set<PeerListener>(), 6: new Set<PeerListener>() };
 let isComplete = false;
 const peers: PeerSource = {
-  follow(listener) {
-    followers.add(listener);
+  follow(family, listener) {
+    followers[family].add(listener);
     listener(
-      [...nodes.values()].map((peer) => ({ type: 'set', peer })),
+      [...families[family].values()].map((peer) => ({ type: 'set', peer })),
       isComplete,
     );
-    return () => followers.delete(listener);
+    return () => followers[family].delete(listener);
   },
 };
 
 function tell(changes: readonly (PeerNode | string)[]): void {
   isComplete = true;
-  const told = changes.map((change): PeerChange => {
-    if (typeof change === 'string') nodes.delete(change);
-    else nodes.set(change.name, change);
-    return typeof change === 'string' ? { type: 'deleted', name: change } : { type: 'set', peer: change };
-  });
-  for (const follower of followers) follower(told, true);
+  for (const family of [4, 6] as const) {
+    const nodes = families[family];
+    const told = changes.flatMap((change): PeerChange[] => {
+      if (typeof change === 'string') {
+        nodes.delete(change);
+        return [{ type: 'deleted', name: change }];
+      }
+      if ((change.podCIDR?.includes(':') ? 6 : 4) !== family) return [];
+      nodes.set(change.name, change);
+      return [{ type: 'set', peer: change }];
+    });
+    for (const follower of followers[family]) follower(told, true);
+  }
 }
 
 const answer = (value: unknown): void => console.log(JSON.stringify(value));

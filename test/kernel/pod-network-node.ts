@@ -58,7 +58,9 @@ export interface Pod {
   containerID: string;
   netns: string;
   path: string;
+  /** The first of `ips`. */
   ip: string;
+  ips: readonly string[];
   result: Record<string, unknown>;
 }
 
@@ -76,7 +78,7 @@ export class Node {
     this.network = network;
     this.sandboxes = join(run.path, 'sandboxes.json');
     this.options = {
-      podCIDR,
+      podCIDRs: [podCIDR],
       mtu,
       socketPath: join(run.path, 'run/cni.sock'),
       cniConfDir: join(run.path, 'net.d'),
@@ -93,7 +95,7 @@ export class Node {
   }
 
   listSandboxes(pods: readonly Pod[]): void {
-    writeFileSync(this.sandboxes, JSON.stringify(pods.map(({ containerID, ip }) => ({ containerID, ip }))));
+    writeFileSync(this.sandboxes, JSON.stringify(pods.map(({ containerID, ips }) => ({ containerID, ips }))));
   }
 
   /** Starts the daemon; resolves with its first answer. */
@@ -159,8 +161,8 @@ export class Node {
     const env = { ...this.env('ADD', containerID, path), CNI_ARGS: args };
     const { code, body } = await this.cni(env, this.conf(conf));
     if (code !== 0) throw new Error(`ADD: ${JSON.stringify(body)}`);
-    const [ip] = body.ips as { address: string }[];
-    return { containerID, netns, path, ip: ip!.address.replace('/32', ''), result: body };
+    const ips = (body.ips as { address: string }[]).map(({ address }) => address.replace(/\/(32|128)$/, ''));
+    return { containerID, netns, path, ip: ips[0]!, ips, result: body };
   }
 
   async deletePod(pod: Pod): Promise<void> {

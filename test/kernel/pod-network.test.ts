@@ -265,7 +265,7 @@ test('kill -9: the next daemon knows every address, disturbs no pod and removes 
 });
 
 test('an exhausted pod CIDR says so, with its name, and serves again after a DEL', async (t) => {
-  const node = await startedNode(t, { podCIDR: '10.244.8.0/30' });
+  const node = await startedNode(t, { podCIDRs: ['10.244.8.0/30'] });
   const pod = await node.addPod();
   const error = await t.throwsAsync(node.addPod());
   t.regex(error?.message ?? '', /"code":11.*10\.244\.8\.0\/30/);
@@ -277,7 +277,7 @@ test('a pod CIDR in use on the host is refused before anything is changed', asyn
   const node = await createNode(t);
   const before = await node.census();
   for (const overlapping of ['198.51.100.0/25', '198.51.0.0/16']) {
-    const { failed } = await node.start({ podCIDR: overlapping });
+    const { failed } = await node.start({ podCIDRs: [overlapping] });
     t.regex(failed ?? '', new RegExp(`${overlapping.replaceAll('.', '\\.')}.*198\\.51\\.100\\.2/24 of up0`));
   }
   t.is(await node.census(), before);
@@ -287,7 +287,7 @@ test('a pod CIDR in use on the host is refused before anything is changed', asyn
 test('another pod CIDR replaces a former one without pods', async (t) => {
   const node = await startedNode(t);
   t.deepEqual(await node.daemon!.ask('stop'), { stopped: true });
-  t.like(await node.start({ podCIDR: '10.245.0.0/24' }), { ready: true });
+  t.like(await node.start({ podCIDRs: ['10.245.0.0/24'] }), { ready: true });
   const state = await node.census();
   t.false(state.includes('10.244.7'));
   t.true(state.includes('10.245.0.1'));

@@ -12,6 +12,19 @@ import { createPolicyLab, type Flow, type PolicyLab } from '../support/policy-la
 import type { ModelPod, ModelPolicy } from '../support/policy-model.ts';
 import { endWith, type PolicyNode, podEvent, policyEvent, startPolicyNode } from '../support/policy-node.ts';
 
+/** The same in IPv6: each address and prefix in 2001:db8:4::/96. */
+function inSix<Value>(value: Value): Value {
+  const text = JSON.stringify(value).replaceAll(
+    /\b(\d+)\.(\d+)\.(\d+)\.(\d+)(?:\/(\d+))?/g,
+    (_, a: string, b: string, c: string, d: string, length?: string) => {
+      const [high, low] = [Number(a) * 256 + Number(b), Number(c) * 256 + Number(d)];
+      return `2001:db8:4::${high.toString(16)}:${low.toString(16)}${length === undefined ? '' : `/${96 + Number(length)}`}`;
+    },
+  );
+  return JSON.parse(text) as Value;
+}
+const bothFamilies = (ip: string): string[] => [ip, inSix(ip)];
+
 /** On the node: db (role=db) and web (role=frontend) of default. */
 const db = '10.244.1.2';
 const web = '10.244.1.3';
@@ -25,7 +38,7 @@ const far = {
 
 const pod = (key: string, ip: string, labels: Record<string, string>, ports: ModelPod['ports'] = []): ModelPod => {
   const [namespace = '', name = ''] = key.split('/');
-  return { namespace, name, labels, ips: [ip], ports };
+  return { namespace, name, labels, ips: bothFamilies(ip), ports };
 };
 const namespace = (name: string, labels: Record<string, string>): PolicyEvent => ({
   event: 'namespaceSet',
@@ -258,7 +271,7 @@ async function setUp(t: ExecutionContext): Promise<{ lab: PolicyLab; node: Polic
   const lab = endWith(
     t,
     await createPolicyLab({
-      pods: [[db], [web]],
+      pods: [bothFamilies(db), bothFamilies(web)],
       services: [{ ip: '10.96.0.1', port: 80, protocol: 'TCP', to: db, toPort: 8080 }],
     }),
   );
@@ -274,13 +287,18 @@ test('the examples of the documentation', async (t) => {
   const hasKnob = (await execResult('sysctl', ['-n', knob], { netns: lab.netns.node })).code === 0;
   for (const [index, [name, { policies, passes, dropped }]] of Object.entries(examples).entries()) {
     if (hasKnob) await exec('sysctl', ['-qw', `${knob}=${index % 2}`], { netns: lab.netns.node });
-    await node.tell(...policies.map(policyEvent));
-    const passed = await lab.pass(flows([...passes, ...dropped]));
-    t.deepEqual(
-      flows([...passes, ...dropped]).map((flow, at) => [flow, passed[at]]),
-      [...flows(passes).map((flow) => [flow, true]), ...flows(dropped).map((flow) => [flow, false])] as never,
-      name,
-    );
+    const wanted = [...flows(passes).map((flow) => [flow, true]), ...flows(dropped).map((flow) => [flow, false])];
+    for (const family of [4, 6]) {
+      const here = family === 4 ? <Value>(value: Value): Value => value : inSix;
+      await node.tell(...here(policies).map(policyEvent));
+      const asked = here(flows([...passes, ...dropped]));
+      const passed = await lab.pass(asked);
+      t.deepEqual(
+        asked.map((flow, at) => [flow, passed[at]]),
+        here(wanted) as never,
+        `${name}, IPv${family}`,
+      );
+    }
     await node.tell(
       ...policies.map(({ metadata }): PolicyEvent => ({ event: 'policyDeleted', key: `default/${metadata.name}` })),
     );
@@ -414,4 +432,92 @@ test('1,000 policies on a pod: each allows its own', async (t) => {
   t.deepEqual(node.enforcement.status().troubles, []);
   await node.tell({ event: 'policyDeleted', key: 'default/p999' });
   t.deepEqual(await lab.pass(flows(list)), [true, false, false, false]);
+});
+
+test('an ipBlock means no address of the other family, though it be the whole of its own', async (t) => {
+  const { lab, node } = await setUp(t);
+  const from = (cidr: string): PolicyEvent =>
+    policyEvent(
+      policy('block', {
+        podSelector: {},
+        policyTypes: ['Ingress', 'Egress'],
+        ingress: [{ from: [{ ipBlock: { cidr } }] }],
+        egress: [{ to: [{ ipBlock: { cidr } }] }],
+      }),
+    );
+  const list = flows([
+    ['203.0.113.9', db, 80],
+    [db, '203.0.113.9', 80],
+    [web, db, 80],
+  ]);
+  await node.tell(from('0.0.0.0/0'));
+  t.deepEqual(await lab.pass([...list, ...inSix(list)]), [true, true, true, false, false, false]);
+  await node.tell(from('::/0'));
+  t.deepEqual(await lab.pass([...list, ...inSix(list)]), [false, false, false, true, true, true]);
+  // Written as an IPv4 address in IPv6: of IPv6, and nobody's here.
+  await node.tell(from('::ffff:0:0/96'));
+  t.deepEqual(await lab.pass([...list, ...inSix(list)]), [false, false, false, false, false, false]);
+});
+
+test('fragments and extension headers hide no port', async (t) => {
+  const { lab, node } = await setUp(t);
+  await node.tell(
+    policyEvent(
+      policy('ports', {
+        podSelector: role('db'),
+        ingress: [{ ports: (['TCP', 'UDP', 'SCTP'] as const).map((protocol) => ({ protocol, port: 80 })) }],
+      }),
+    ),
+  );
+  const asked: Flow[] = (['TCP', 'UDP', 'SCTP'] as const).flatMap((protocol) =>
+    [80, 81].flatMap((port) => {
+      const flow = { protocol, from: far.stranger, to: db, port };
+      const six = inSix(flow);
+      return [{ ...flow, shape: 'f' as const }, ...(['f', 'd', 'h', 'a'] as const).map((shape) => ({ ...six, shape }))];
+    }),
+  );
+  const passed = await lab.pass(asked);
+  t.deepEqual(
+    asked.map((flow, index) => [flow, passed[index]]),
+    asked.map((flow) => [flow, flow.port === 80]) as never,
+  );
+  // The ports come in the second fragment only: no kernel has to take that, and none may let it to another port.
+  const hidden = asked.filter(({ to, port, shape }) => to.includes(':') && port === 81 && shape === 'f');
+  t.deepEqual(await lab.pass(hidden.map((flow) => ({ ...flow, shape: 's' }))), [false, false, false]);
+});
+
+test('neighbours on a bridge of another CNI find each other, whatever policies say', async (t) => {
+  const { lab, node } = await setUp(t);
+  const knob = 'net.bridge.bridge-nf-call-ip6tables';
+  if ((await execResult('sysctl', ['-n', knob], { netns: lab.netns.node })).code !== 0) {
+    t.log('this kernel shows bridged packets to no table');
+    t.pass();
+    return;
+  }
+  const ip = (netns: string, ...args: string[]): Promise<string> => exec('ip', ['-n', netns, ...args]);
+  await ip(lab.netns.node, 'link', 'add', 'cni0', 'type', 'bridge', 'mcast_snooping', '0');
+  await ip(lab.netns.node, 'link', 'set', 'cni0', 'up');
+  await exec('sysctl', ['-qw', `${knob}=1`], { netns: lab.netns.node });
+  const [one = '', two = ''] = lab.netns.pods;
+  const ips = ['fd00:b::1', 'fd00:b::2'];
+  for (const [index, netns] of [one, two].entries()) {
+    await ip(lab.netns.node, 'link', 'add', `br-${index}`, 'type', 'veth', 'peer', 'name', 'br0', 'netns', netns);
+    await ip(lab.netns.node, 'link', 'set', `br-${index}`, 'master', 'cni0', 'up');
+    await ip(netns, 'link', 'set', 'br0', 'up');
+    await ip(netns, 'addr', 'add', `${ips[index]}/64`, 'dev', 'br0', 'nodad');
+    const bridged = { ...pod(`default/bridged-${index}`, '10.244.3.1', { role: 'bridged' }), ips: [ips[index] ?? ''] };
+    await node.tell(...podEvent(bridged, true));
+  }
+  await node.tell(denyAll);
+  /** Refused by the other end, which has no such port. */
+  const isAnswered = async (): Promise<boolean> =>
+    (await execResult('timeout', ['1', 'bash', '-c', `exec 3<>/dev/tcp/${ips[1]}/7`], { netns: one })).code === 1;
+  t.false(await isAnswered(), 'denied');
+  t.regex(await ip(one, 'neigh', 'show', ips[1] ?? ''), /lladdr/, 'but found');
+  await node.tell(
+    policyEvent(
+      policy('open', { podSelector: role('bridged'), policyTypes: ['Ingress', 'Egress'], ingress: [{}], egress: [{}] }),
+    ),
+  );
+  t.true(await isAnswered());
 });

@@ -12,7 +12,8 @@ import { createTestNetwork } from '../support/netns.ts';
 import { createRunDir } from '../support/run-dir.ts';
 import { Node } from './pod-network-node.ts';
 
-export async function startedNode(t: ExecutionContext, options: Partial<PodNetworkOptions> = {}): Promise<Node> {
+/** Not started yet. */
+export async function createdNode(t: ExecutionContext, options: Partial<PodNetworkOptions> = {}): Promise<Node> {
   const run = createRunDir();
   const node = new Node(run, await createTestNetwork(run), options);
   t.teardown(async () => {
@@ -20,6 +21,11 @@ export async function startedNode(t: ExecutionContext, options: Partial<PodNetwo
     if (!t.passed && existsSync(node.logFile)) t.log(readFileSync(node.logFile, 'utf8').slice(-4000));
     await run.remove();
   });
+  return node;
+}
+
+export async function startedNode(t: ExecutionContext, options: Partial<PodNetworkOptions> = {}): Promise<Node> {
+  const node = await createdNode(t, options);
   const first = await node.start();
   if (!first.ready) throw new Error(JSON.stringify(first));
   return node;
@@ -32,7 +38,8 @@ async function serve(t: ExecutionContext, netns: string, program: string): Promi
     child.kill('SIGKILL');
     await once(child, 'exit');
   });
-  if (child.stdout) await once(child.stdout, 'data');
+  const up = child.stdout && once(child.stdout, 'data').then(() => true);
+  if (!(await Promise.race([up, once(child, 'exit').then(() => false)]))) throw new Error(`no server in ${netns}`);
   return child;
 }
 

@@ -15,7 +15,7 @@ import { randomNumbers, randomPlan, randomTable } from '../../src/linux/nftables
 import { planTableDifference } from '../../src/linux/nftables/table-difference.ts';
 import type { NftablesOperation, TableRef } from '../../src/linux/nftables/types.ts';
 import { type ForeignChange, watchTable } from '../../src/linux/nftables/watch-table.ts';
-import { masqueradeTable, planMasquerade, removeMasquerade } from '../../src/network/masquerade.ts';
+import { masqueradeTableOf, planMasquerade, removeMasquerade } from '../../src/network/masquerade.ts';
 import { silentLogger } from '../../src/observe/logger.ts';
 import { planReplacement } from '../../src/proxy/nftables/plan.ts';
 import { aService, aSlice } from '../../src/proxy/services/fake-objects.ts';
@@ -137,14 +137,14 @@ test.serial('what nft does to a table is told, once for each transaction', async
 
 test.serial('the masquerade table outlives nft, other tables and a restart see nothing of it', async (t) => {
   const { path, nftables, nft } = await setUp(t);
-  const plan = planMasquerade({ own: ['10.244.7.0/24'], peers: ['10.244.8.0/24', '10.245.0.0/22'] });
+  const plan = planMasquerade(4, { own: ['10.244.7.0/24'], peers: ['10.244.8.0/24', '10.245.0.0/22'] });
   const dependencies = { log: silentLogger, clock: systemClock };
   // Of a former version, which had it made by nft.
   nft('table ip keelson-network { chain postrouting { type nat hook postrouting priority srcnat; }; }');
   nft('table ip theirs { chain c { counter; }; }');
   const theirs = nft('list table ip theirs');
-  const first = await keepTable(nftables, masqueradeTable, () => plan, dependencies);
-  t.deepEqual(await left(nftables, masqueradeTable, plan), []);
+  const first = await keepTable(nftables, masqueradeTableOf(4), () => plan, dependencies);
+  t.deepEqual(await left(nftables, masqueradeTableOf(4), plan), []);
   t.is(nft('list table ip theirs'), theirs);
 
   const listed = nft('list table ip keelson-network');
@@ -160,7 +160,7 @@ test.serial('the masquerade table outlives nft, other tables and a restart see n
   )?.[1];
   const repaired = async (script: string): Promise<void> => {
     nft(script);
-    const isRepaired = await eventually(async () => (await left(nftables, masqueradeTable, plan)).length === 0);
+    const isRepaired = await eventually(async () => (await left(nftables, masqueradeTableOf(4), plan)).length === 0);
     t.true(isRepaired, script);
   };
   await repaired(`delete rule ip keelson-network postrouting handle ${handle}`);
@@ -174,10 +174,10 @@ test.serial('the masquerade table outlives nft, other tables and a restart see n
   await first.stop();
 
   const generation = await nftables.generation();
-  const again = await keepTable(nftables, masqueradeTable, () => plan, dependencies);
+  const again = await keepTable(nftables, masqueradeTableOf(4), () => plan, dependencies);
   t.is(await nftables.generation(), generation);
   await again.stop();
-  t.true(await removeMasquerade(kernelNftables, path));
-  t.false(await removeMasquerade(kernelNftables, path));
+  t.true(await removeMasquerade(kernelNftables, 4, path));
+  t.false(await removeMasquerade(kernelNftables, 4, path));
   t.is(nft('list tables'), '');
 });

@@ -20,22 +20,30 @@ export interface ControlPlaneSettings {
   schedulerKubeconfig: string;
   /** Tokens from Secrets, as before 1.21. */
   secretTokens: boolean;
+  /** Pods and Services of both families, IPv4 first. */
+  dualStack: boolean;
 }
 
 /** A small one: the API server rewrites a bitmap of the range whenever a Service comes. */
 const serviceCidr = '10.96.0.0/16';
 const clusterCidr = '10.244.0.0/16';
+const serviceCidr6 = 'fd00:96::/112';
+/** At most 16 bits longer than what a node gets of it. */
+export const clusterCidr6 = 'fd00:244::/48';
 export const kubernetesServiceIp = '10.96.0.1';
 
 export type Component = 'etcd' | 'kube-apiserver' | 'kube-controller-manager' | 'nodeipam' | 'kube-scheduler';
 
 /** Program and arguments of each. */
 export function controlPlaneCommands(settings: ControlPlaneSettings): Record<Component, [string, ...string[]]> {
-  const { dir, address, ports, pki, serving, kubeletClient, secretTokens } = settings;
+  const { dir, address, ports, pki, serving, kubeletClient, secretTokens, dualStack } = settings;
   const minor = Number(settings.version.split('.')[1]);
   // Off by default in 1.20; always on in current releases, where the gates are gone.
   const bound = `BoundServiceAccountTokenVolume=${!secretTokens}`;
-  const gates = minor < 22 ? [`--feature-gates=${bound},EndpointSliceTerminatingCondition=true`] : [];
+  // Alpha in 1.20, on from 1.21; locked from 1.23.
+  const both = dualStack ? ',IPv6DualStack=true' : '';
+  const gates = minor < 22 ? [`--feature-gates=${bound},EndpointSliceTerminatingCondition=true${both}`] : [];
+  const serviceCidrs = dualStack ? `${serviceCidr},${serviceCidr6}` : serviceCidr;
   // The insecure ports, on by default until they went.
   const insecurePortOff = minor < 24 ? ['--port=0'] : [];
   const etcdUrl = `http://127.0.0.1:${ports.etcd}`;
@@ -80,7 +88,7 @@ export function controlPlaneCommands(settings: ControlPlaneSettings): Record<Com
       '--service-account-issuer=https://kubernetes.default.svc.cluster.local',
       `--service-account-key-file=${pki.serviceAccountKeyFile}`,
       `--service-account-signing-key-file=${pki.serviceAccountKeyFile}`,
-      `--service-cluster-ip-range=${serviceCidr}`,
+      `--service-cluster-ip-range=${serviceCidrs}`,
       '--authorization-mode=Node,RBAC',
       '--enable-admission-plugins=NodeRestriction',
       '--enable-bootstrap-token-auth=true',
@@ -102,8 +110,9 @@ export function controlPlaneCommands(settings: ControlPlaneSettings): Record<Com
       ...controllers,
       '--controllers=nodeipam',
       '--allocate-node-cidrs=true',
-      `--cluster-cidr=${clusterCidr}`,
-      `--service-cluster-ip-range=${serviceCidr}`,
+      `--cluster-cidr=${dualStack ? `${clusterCidr},${clusterCidr6}` : clusterCidr}`,
+      `--service-cluster-ip-range=${serviceCidrs}`,
+      ...(dualStack ? ['--node-cidr-mask-size-ipv4=24', '--node-cidr-mask-size-ipv6=64'] : []),
     ],
     'kube-scheduler': [
       'kube-scheduler',

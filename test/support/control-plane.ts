@@ -24,6 +24,8 @@ export interface ControlPlaneOptions {
   controllers?: boolean;
   /** The tokens of Kubernetes before 1.21, from Secrets, where the server still can. */
   secretTokens?: boolean;
+  /** Pods and Services of both families, IPv4 first. */
+  dualStack?: boolean;
   /** Added to ours; of two the last counts. */
   flags?: { apiServer?: readonly string[]; controllerManager?: readonly string[]; scheduler?: readonly string[] };
 }
@@ -98,7 +100,15 @@ async function freePorts(count: number): Promise<number[]> {
 
 /** Starts it and waits until pods can be created. On failure everything is ended before the error is thrown. */
 export async function startControlPlane(options: ControlPlaneOptions): Promise<ControlPlane> {
-  const { run, netns, address = '127.0.0.1', controllers = true, secretTokens = false, flags = {} } = options;
+  const {
+    run,
+    netns,
+    address = '127.0.0.1',
+    controllers = true,
+    secretTokens = false,
+    dualStack = false,
+    flags = {},
+  } = options;
   const bin = await binaries();
   const dir = join(run.path, 'control-plane');
   mkdirSync(join(dir, 'home'), { recursive: true });
@@ -131,6 +141,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
     controllerManagerKubeconfig: controllerManagerIdentity.kubeconfig,
     schedulerKubeconfig: schedulerIdentity.kubeconfig,
     secretTokens,
+    dualStack,
   });
   const component = (name: keyof typeof commands, more: readonly string[] = []): ControlPlaneProcess => {
     const [program, ...args] = commands[name];

@@ -22,7 +22,12 @@ export interface Flow {
   /** May be the address of a Service. */
   to: string;
   port: number;
+  /** How the packet looks, where not plain: as policy-peer.c calls it. `f`: fragments. */
+  shape?: PacketShape;
 }
+
+/** `f` of both families, the others of IPv6. */
+export type PacketShape = 'f' | 'd' | 'h' | 'a' | 's';
 
 export interface PolicyLabOptions {
   /** Addresses of each pod of the node. */
@@ -189,11 +194,12 @@ export async function createPolicyLab({ pods, services = [] }: PolicyLabOptions)
       while (performance.now() - lastArrival < quietMs) await sleep(20);
     };
     const once_ = async (flows: readonly Flow[]): Promise<boolean[]> => {
-      const ids = flows.map(({ protocol, from, to, port }) => {
+      const ids = flows.map(({ protocol, from, to, port, shape }) => {
         const id = nextId++;
         // Conntrack has seen no port before.
         nextPort = nextPort >= 60_000 ? 10_000 : nextPort + 1;
-        peerOf(from).write(`${id} ${protocol.toLowerCase()} ${from} ${to} ${nextPort} ${port}\n`);
+        const kind = `${protocol.toLowerCase()}${shape === undefined ? '' : `+${shape}`}`;
+        peerOf(from).write(`${id} ${kind} ${from} ${to} ${nextPort} ${port}\n`);
         return id;
       });
       await Promise.all(peers.map((peer) => peer.mark()));

@@ -3,7 +3,9 @@
  * packets arrive. Layer: test. No listener is needed, so that a forbidden connection costs no waiting.
  *
  *   policy-peer <link>
- *   stdin:   <id> tcp|udp|sctp <source> <destination> <source port> <destination port>    sends one
+ *   stdin:   <id> tcp|udp|sctp[+<shape>] <source> <destination> <source port> <destination port>    sends one
+ *            shapes: f two fragments; of IPv6 also d a header of destination options, h of hop-by-hop options, a a
+ *            fragment that is the whole, s fragments of which the second has the transport header
  *            go <count>                        sends that very packet so many times each millisecond, until "stop"
  *            .                                 answers "." when all before it was sent
  *   stdout:  <id>                              one arrived here
@@ -63,7 +65,8 @@ static void put16(uint8_t *at, uint16_t value) {
 
 /* Returns the length of the transport packet; addresses are for its checksum. */
 static int transport(uint8_t *p, int protocol, uint32_t id, int sport, int dport, const void *from, const void *to, int bytes) {
-  int length = protocol == IPPROTO_TCP ? 20 : protocol == IPPROTO_UDP ? 12 : 32;
+  /* Enough for two fragments, of which the first has the id. */
+  int length = protocol == IPPROTO_TCP ? 20 : protocol == IPPROTO_UDP ? 20 : 32;
   memset(p, 0, length);
   put16(p, sport);
   put16(p + 2, dport);
@@ -99,12 +102,58 @@ static int transport(uint8_t *p, int protocol, uint32_t id, int sport, int dport
 }
 
 static int raw4, raw6;
+/* Length of the first of two fragments: has the id of the protocol in it, and divides by 8. */
+static int first_part(int protocol) {
+  return protocol == IPPROTO_SCTP ? 24 : 16;
+}
+
+static void emit(int raw, const uint8_t *packet, int length, const void *to, socklen_t size) {
+  if (sendto(raw, packet, length, 0, to, size) != length && errno != ENOBUFS) fail("sendto");
+}
+
+/* The header before the transport header at `at`, as the shape has it. Returns its length, or 0. */
+static int extension(uint8_t *at, char shape, int next, uint32_t id, int offset, int more) {
+  if (shape == 0) return 0;
+  at[0] = next;
+  if (shape == 'd' || shape == 'h') {
+    /* Six bytes of padding. */
+    at[2] = 1;
+    at[3] = 4;
+  } else {
+    put16(at + 2, offset | more);
+    put32(at + 4, id);
+  }
+  return 8;
+}
+
+static void send_six(uint8_t *packet, char shape, int protocol, const uint8_t *body, int length, uint32_t id, const struct sockaddr_in6 *to) {
+  int numbers[] = {['d'] = IPPROTO_DSTOPTS, ['h'] = IPPROTO_HOPOPTS, ['a'] = IPPROTO_FRAGMENT, ['f'] = IPPROTO_FRAGMENT, ['s'] = IPPROTO_FRAGMENT};
+  uint8_t whole[128] = {0};
+  int next = protocol, size = 0;
+  if (shape == 's') {
+    size = extension(whole, 'd', protocol, id, 0, 0);
+    next = IPPROTO_DSTOPTS;
+  }
+  memcpy(whole + size, body, length);
+  size += length;
+  int is_split = shape == 'f' || shape == 's', first = shape == 's' ? 8 : first_part(protocol);
+  packet[6] = shape == 0 ? protocol : numbers[(int)shape];
+  for (int at = 0; at < size;) {
+    int part = is_split && at == 0 ? first : size - at;
+    memset(packet + 40, 0, 8);
+    int before = extension(packet + 40, shape, next, id, at, at + part < size);
+    memcpy(packet + 40 + before, whole + at, part);
+    put16(packet + 4, before + part);
+    emit(raw6, packet, 40 + before + part, to, sizeof *to);
+    at += part;
+  }
+}
 
 static void send_one(uint32_t id, const char *kind, const char *source, const char *destination, int sport, int dport) {
-  int protocol = strcmp(kind, "tcp") == 0 ? IPPROTO_TCP : strcmp(kind, "udp") == 0 ? IPPROTO_UDP : IPPROTO_SCTP;
-  uint8_t packet[128] = {0};
-  ssize_t sent;
-  int length;
+  int protocol = strncmp(kind, "tcp", 3) == 0 ? IPPROTO_TCP : strncmp(kind, "udp", 3) == 0 ? IPPROTO_UDP : IPPROTO_SCTP;
+  const char *plus = strchr(kind, '+');
+  char shape = plus == NULL ? 0 : plus[1];
+  uint8_t packet[192] = {0}, body[64];
   if (strchr(destination, ':') == NULL) {
     struct sockaddr_in to = {.sin_family = AF_INET};
     if (inet_pton(AF_INET, source, packet + 12) != 1 || inet_pton(AF_INET, destination, packet + 16) != 1) fail(source);
@@ -112,22 +161,26 @@ static void send_one(uint32_t id, const char *kind, const char *source, const ch
     packet[0] = 0x45;
     packet[8] = 64;
     packet[9] = protocol;
-    length = 20 + transport(packet + 20, protocol, id, sport, dport, packet + 12, packet + 16, 4);
-    put16(packet + 2, length);
-    sent = sendto(raw4, packet, length, 0, (struct sockaddr *)&to, sizeof to);
+    int length = transport(body, protocol, id, sport, dport, packet + 12, packet + 16, 4);
+    /* The kernel would take another than 0 for its own. */
+    if (shape == 'f') put16(packet + 4, id % 65535 + 1);
+    for (int at = 0; at < length;) {
+      int part = shape == 'f' && at == 0 ? first_part(protocol) : length - at;
+      put16(packet + 6, at / 8 | (at + part < length ? 0x2000 : 0));
+      put16(packet + 2, 20 + part);
+      memcpy(packet + 20, body + at, part);
+      emit(raw4, packet, 20 + part, &to, sizeof to);
+      at += part;
+    }
   } else {
     struct sockaddr_in6 to = {.sin6_family = AF_INET6};
     if (inet_pton(AF_INET6, source, packet + 8) != 1 || inet_pton(AF_INET6, destination, packet + 24) != 1) fail(source);
     memcpy(&to.sin6_addr, packet + 24, 16);
     packet[0] = 0x60;
-    packet[6] = protocol;
     packet[7] = 64;
-    length = transport(packet + 40, protocol, id, sport, dport, packet + 8, packet + 24, 16);
-    put16(packet + 4, length);
-    length += 40;
-    sent = sendto(raw6, packet, length, 0, (struct sockaddr *)&to, sizeof to);
+    int length = transport(body, protocol, id, sport, dport, packet + 8, packet + 24, 16);
+    send_six(packet, shape, protocol, body, length, id, &to);
   }
-  if (sent != length && errno != ENOBUFS) fail("sendto");
 }
 
 /* Tells of what came in over the link and carries an id. */
@@ -140,9 +193,17 @@ static void hear(int sniffer) {
   int is6 = p[0] >> 4 == 6, protocol = is6 ? p[6] : p[9];
   uint8_t *t = p + (is6 ? 40 : (p[0] & 15) * 4);
   uint32_t id;
+  /* Of fragments the first has the id. */
+  if (!is6 && (p[6] & 0x1f || p[7])) return;
+  while (is6 && (protocol == IPPROTO_DSTOPTS || protocol == IPPROTO_HOPOPTS || protocol == IPPROTO_FRAGMENT)) {
+    if (protocol == IPPROTO_FRAGMENT && (t[2] || t[3] & 0xf8)) return;
+    protocol = t[0];
+    t += 8;
+    if (t + 16 > p + length) return;
+  }
   if (protocol == IPPROTO_TCP && t[13] == 2) memcpy(&id, t + 4, 4);
-  else if (protocol == IPPROTO_UDP && t[4] == 0 && t[5] == 12) memcpy(&id, t + 8, 4);
-  else if (protocol == IPPROTO_SCTP && t[12] == 1) memcpy(&id, t + 16, 4);
+  else if (protocol == IPPROTO_UDP && t[4] == 0 && t[5] == 20) memcpy(&id, t + 8, 4);
+  else if (protocol == IPPROTO_SCTP && t + 20 <= p + length && t[12] == 1) memcpy(&id, t + 16, 4);
   else return;
   printf("%u\n", ntohl(id));
 }
@@ -163,7 +224,7 @@ int main(int argc, char **argv) {
   puts("ready");
   static char input[1 << 16];
   size_t have = 0;
-  char kind[8], source[64] = "", destination[64];
+  char kind[8] = "", source[64] = "", destination[64];
   unsigned id = 0;
   int sport = 0, dport = 0, flood = 0, flood_port = 1024;
   for (;;) {

@@ -87,11 +87,18 @@ export class PolicyWorld implements ModelCluster {
       const [from, to] = [random.pick(ips), random.pick(ips)];
       if (random.chance(0.15)) {
         const service = random.pick(services);
-        if (service.ip.includes(':') === (family === 6)) return { ...service, from, to: service.ip };
+        if (service.ip.includes(':') === (family === 6))
+          return { ...service, from, to: service.ip, ...this.#shape(family) };
       }
       if (from === to || !(this.local.has(from) || this.local.has(to))) continue;
-      return { protocol: random.pick(protocols), from, to, port: random.pick(ports) };
+      return { protocol: random.pick(protocols), from, to, port: random.pick(ports), ...this.#shape(family) };
     }
+  }
+
+  /** Some come in fragments or, in IPv6, behind other headers, which changes nothing. */
+  #shape(family: 4 | 6): Pick<Flow, 'shape'> {
+    if (!this.#random.chance(0.2)) return {};
+    return { shape: family === 4 ? 'f' : this.#random.pick(['f', 'd', 'h', 'a'] as const) };
   }
 
   #namespace(name: string): WorldChange {

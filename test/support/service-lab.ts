@@ -58,6 +58,8 @@ export interface ServiceLab {
   /** Path of the node's namespace, and of one that is empty but for what a test puts there. */
   node: string;
   scratch: string;
+  /** The name of a place's namespace, for what a test runs there itself. */
+  netns(place: Place): string;
   /** Asks all at once (128 at a time) and answers in the same order. */
   ask(source: Source, questions: readonly Question[]): Promise<Answer[]>;
   /** Packets for Service addresses that left the node as they came. */
@@ -163,6 +165,7 @@ async function build(run: RunDir, unserved: 'drop' | 'send'): Promise<ServiceLab
   return {
     node: `/run/netns/${netns('node')}`,
     scratch: `/run/netns/${netns('scratch')}`,
+    netns,
     ask: (source, questions) => clients.get(source)?.ask(questions) ?? Promise.reject(new Error(source)),
     unNated: async () =>
       countersOf(await exec('/usr/sbin/nft', ['-j', 'list', 'table', 'ip', 'foreign'], { netns: netns('node') })),

@@ -84,6 +84,33 @@ test('who may not read policies is told so, and when that changes', async (t) =>
   t.deepEqual(source.troubles(), []);
 });
 
+test('who was never given the right is told at once, not after the time that a starting server may take', async (t) => {
+  const server = await startFakeApiServer();
+  t.teardown(() => server.close());
+  const client = createApiClient({ access: server.access(), userAgent: 'keelson/test' });
+  t.teardown(() => client.close());
+  let isLacking = true;
+  server.script(({ path, body }) => {
+    if (path.endsWith('/selfsubjectaccessreviews')) {
+      const { resource } = (body as { spec: { resourceAttributes: { resource: string } } }).spec.resourceAttributes;
+      return { status: 201, body: { status: { allowed: resource !== 'networkpolicies' } } };
+    }
+    return path === policies && isLacking ? { status: 403, body: failure(403, 'Forbidden', 'no') } : undefined;
+  });
+  const scope = new AbortController();
+  t.teardown(() => scope.abort());
+  // Time stands still: nothing but the answer tells.
+  const clock: Clock = { now: () => 0, after: (ms, run) => systemClock.after(ms > 60_000 ? ms : ms / 20, run) };
+  const source = createApiPolicySource({ client, clock, log: silentLogger });
+  const started = source.start(() => undefined, scope.signal);
+  await until(() => source.forbidden() !== undefined);
+  t.is(source.forbidden(), 'this identity may not list networkpolicies (apply deploy/network-policy.yaml)');
+  t.deepEqual(source.troubles(), [], 'the list may still be allowed');
+  isLacking = false;
+  await started;
+  t.is(source.forbidden(), undefined);
+});
+
 test('a daemon without policies says that it has none to explain', (t) => {
   t.throws(() => explainPolicy(undefined, new URLSearchParams()), { code: 'NETWORK_POLICY_QUESTION' });
 });

@@ -13,6 +13,7 @@ import { livePods, projectPolicyPod } from '../../network/policy/policy-pod.ts';
 import type { PolicyEvent, PolicySource } from '../../network/policy/policy-source.ts';
 import { errorLine } from '../../observe/keelson-error.ts';
 import type { Logger } from '../../observe/logger.ts';
+import { MissingRights } from './missing-rights.ts';
 
 export function createApiPolicySource({
   client,
@@ -25,14 +26,23 @@ export function createApiPolicySource({
   log: Logger;
 }): PolicySource {
   const errors = new Map<string, ApiError>();
+  /** Refused for good, though the reflector still hopes. */
+  let lacks: string | undefined;
   return {
     troubles: () => Array.from(errors, ([resource, error]) => `${resource}: ${errorLine(error)}`),
     forbidden() {
       // Not found: a server without this group.
       const refused = Array.from(errors).find(([, error]) => isApiError(error, 'API_FORBIDDEN', 'API_NOT_FOUND'));
-      return refused && `${refused[0]}: ${errorLine(refused[1])} (apply deploy/network-policy.yaml)`;
+      const reason = refused && `${refused[0]}: ${errorLine(refused[1])}`;
+      return reason === undefined && lacks === undefined
+        ? undefined
+        : `${reason ?? lacks} (apply deploy/network-policy.yaml)`;
     },
     async start(listener, signal) {
+      const rights = new MissingRights(client, (missing) => {
+        lacks = missing;
+        listener([]);
+      });
       const follow = <T>(
         resource: Resource,
         options: Pick<ReflectorOptions<T>, 'project' | 'fieldSelector'>,
@@ -49,6 +59,8 @@ export function createApiPolicySource({
               else errors.set(resource.name, error);
               listener([]);
             },
+            synced: () => rights.granted(resource),
+            refused: () => void rights.refused(resource),
           },
           signal,
           clock,

@@ -6,7 +6,7 @@ import { type Clock, systemClock } from '../../base/clock.ts';
 import { silentLogger } from '../../observe/logger.ts';
 import type { ServiceEvent } from '../../proxy/service-source.ts';
 import { createApiServiceSource } from './api-service-source.ts';
-import { followOwnNode, podCIDROf } from './own-node.ts';
+import { followOwnNode, podCIDRsOf } from './own-node.ts';
 
 const meta = (name: string, labels: Record<string, string> = {}) => ({ name, namespace: 'shop', labels });
 const service = (name: string, labels = {}) => ({
@@ -98,7 +98,7 @@ test('what is forbidden or lost is told, also before the first list and after it
   t.pass();
 });
 
-test('the own Node: its podCIDR is waited for, of the family that pods have', async (t) => {
+test('the own Node: its podCIDRs are waited for, one of each family in the Node’s order', async (t) => {
   const server = await startFakeApiServer();
   t.teardown(() => server.close());
   const client = createApiClient({ access: server.access(), userAgent: 'keelson/test' });
@@ -109,16 +109,16 @@ test('the own Node: its podCIDR is waited for, of the family that pods have', as
   server.put('/api/v1/nodes', node({}));
   const own = followOwnNode({ client, nodeName: 'node-a', clock: systemClock, log: silentLogger }, scope.signal);
   const waiting = new AbortController();
-  const asked = own.podCIDR(waiting.signal);
-  const given = own.podCIDR(scope.signal);
+  const asked = own.podCIDRs(waiting.signal);
+  const given = own.podCIDRs(scope.signal);
   waiting.abort(new Error('enough'));
   await t.throwsAsync(asked, { message: 'enough' });
-  server.put('/api/v1/nodes', node({ podCIDR: 'fd00::/64', podCIDRs: ['fd00::/64', '10.244.3.0/24'] }));
-  t.is(await given, '10.244.3.0/24');
-  t.is(await own.podCIDR(scope.signal), '10.244.3.0/24');
+  server.put('/api/v1/nodes', node({ podCIDR: 'fd00::/64', podCIDRs: ['fd00::/64', '10.244.3.0/24', '10.9.0.0/24'] }));
+  t.deepEqual(await given, ['fd00::/64', '10.244.3.0/24']);
+  t.deepEqual(await own.podCIDRs(scope.signal), ['fd00::/64', '10.244.3.0/24']);
 
-  const seen: (string | undefined)[] = [];
-  const unfollow = own.onChange(() => seen.push(podCIDROf(own.node)));
+  const seen: (readonly string[])[] = [];
+  const unfollow = own.onChange(() => seen.push(podCIDRsOf(own.node)));
   const until = async (length: number): Promise<void> => {
     while (seen.length < length) await new Promise((resolve) => setTimeout(resolve, 5));
   };
@@ -126,8 +126,8 @@ test('the own Node: its podCIDR is waited for, of the family that pods have', as
   await until(1);
   server.put('/api/v1/nodes', node({ podCIDR: '10.244.9.0/24' }));
   await until(2);
-  t.deepEqual(seen, [undefined, '10.244.9.0/24'], 'a Node made anew has another one');
-  t.is(await own.podCIDR(scope.signal), '10.244.9.0/24');
+  t.deepEqual(seen, [[], ['10.244.9.0/24']], 'a Node made anew has another one');
+  t.deepEqual(await own.podCIDRs(scope.signal), ['10.244.9.0/24']);
   unfollow();
   t.is(own.error, undefined);
 });

@@ -1,20 +1,21 @@
 /**
- * The pod network role of a node in a cluster: its addresses are the Node's spec.podCIDR, waited for and followed.
+ * The pod network role of a node in a cluster: its addresses are the Node's spec.podCIDRs, waited for and followed.
  * Layer: agent/cluster (composition). Decides nothing about addresses.
  *
- * The API server lets nobody change spec.podCIDR, but a Node that was deleted and made anew gets another one, and the former
- * may be another node's by then. So the role begins anew with the new one at once: new pods get addresses that the cluster
+ * The API server lets nobody change spec.podCIDRs, but a Node that was deleted and made anew gets others, and the former may
+ * be another node's by then. So the role begins anew with the new ones at once: new pods get addresses that the cluster
  * sends here; those that have former ones keep them, and are told until they are gone.
  */
 import { systemClock } from '../../base/clock.ts';
 import type { ClusterMode, RunOptions } from '../../config/flags.ts';
+import { addressFor, familyOf } from '../../network/overlay/family.ts';
 import type { PeerSource } from '../../network/overlay/peer.ts';
 import { vxlanOverheadBytes } from '../../network/overlay/vtep.ts';
 import type { PodNetwork } from '../../network/pod-network.ts';
 import type { Logger } from '../../observe/logger.ts';
-import { type NetworkRoleOptions, startNetworkRole } from '../network-role.ts';
+import { followUplink, type NetworkRoleOptions, startNetworkRole } from '../network-role.ts';
 import type { MachineFacts } from '../node-facts.ts';
-import { type OwnNode, podCIDROf } from './own-node.ts';
+import { type OwnNode, podCIDRsOf } from './own-node.ts';
 import { RoleStart, type SayWaiting } from './role-start.ts';
 import { type RuntimeRole, runtimeOf } from './runtime-start.ts';
 
@@ -46,10 +47,10 @@ export function startClusterNetwork({
   onChange,
   log,
 }: ClusterNetworkContext): RoleStart<PodNetwork> {
-  const way = { overlay: overlayOf(options.mode, machine), mtu: podMtu(options, machine.mtu, log), peers, extensions };
-  const given = options.mode.podCIDR;
+  const way = { overlay: overlayOf(options.mode, machine), peers, extensions };
+  const given = options.mode.podCIDRs;
   /** Of the try or the life under way. */
-  let used: string | undefined;
+  let used: readonly string[] | undefined;
   const network = new RoleStart<PodNetwork>({
     name: 'network',
     onChange,
@@ -58,31 +59,49 @@ export function startClusterNetwork({
     async start(starting, say) {
       used = undefined;
       const { runtime: service } = await runtimeOf(runtime, starting, say);
-      used = given ?? (await assignedPodCIDR(ownNode, log, starting, say));
-      return startNetworkRole(options, { podCIDR: used, ...way }, service, log, starting);
+      const podCIDRs = given ?? (await assignedPodCIDRs(ownNode, log, starting, say));
+      used = podCIDRs;
+      const overhead = overheadBytes(options.mode, machine, podCIDRs);
+      const mtu = {
+        mtu: podMtu(options, machine.mtu, overhead, log),
+        ...(options.mtu === undefined && { followUplink: followUplink(machine, overhead) }),
+      };
+      return startNetworkRole(options, { podCIDRs, ...mtu, ...way }, service, log, starting);
     },
   });
   if (given !== undefined) return network;
   ownNode.onChange(() => {
-    const now = podCIDROf(ownNode.node);
-    if (now !== undefined && used !== undefined && now !== used)
-      network.restart(`spec.podCIDR of the Node is ${now} now, it was ${used}`);
+    const now = podCIDRsOf(ownNode.node).join();
+    const before = used?.join();
+    if (now !== '' && before !== undefined && now !== before)
+      network.restart(`spec.podCIDRs of the Node is ${now} now, it was ${before}`);
   });
   return network;
 }
 
 function overlayOf(
   { network }: ClusterMode,
-  { nodeName, hostIPs: [nodeIP] }: ClusterNetworkContext['machine'],
+  { nodeName, hostIPs: nodeIPs }: ClusterNetworkContext['machine'],
 ): NonNullable<NetworkRoleOptions['overlay']> {
   const { backend, ...settings } = network;
   // With `none` this role is not there.
-  return { ...settings, backend: backend === 'none' ? 'alloc' : backend, nodeName, nodeIP };
+  return { ...settings, backend: backend === 'none' ? 'alloc' : backend, nodeName, nodeIPs };
+}
+
+/** What encapsulation takes of each packet on the wire: of the families that go over it the most, since a pod has one MTU. */
+export function overheadBytes(
+  { network }: Pick<ClusterMode, 'network'>,
+  { hostIPs }: Pick<ClusterNetworkContext['machine'], 'hostIPs'>,
+  podCIDRs: readonly string[],
+): number {
+  if (network.backend !== 'vxlan') return 0;
+  const between = podCIDRs.map((cidr) => familyOf(addressFor(hostIPs, familyOf(cidr)) ?? cidr));
+  return Math.max(...between.map((family) => vxlanOverheadBytes[family]));
 }
 
 /** What is encapsulated needs room for it on the wire. */
-function podMtu({ mtu, mode }: RunOptions<ClusterMode>, wireMtu: number, log: Logger): number {
-  const room = mode.network.backend === 'vxlan' ? wireMtu - vxlanOverheadBytes : wireMtu;
+function podMtu({ mtu }: RunOptions<ClusterMode>, wireMtu: number, overhead: number, log: Logger): number {
+  const room = wireMtu - overhead;
   if (mtu !== undefined && mtu > room) {
     const fix = `give --mtu ${room} or less, or nothing`;
     log.warn({ mtu, room, fix }, 'packets of pods to other nodes may be too large for the wire');
@@ -90,7 +109,12 @@ function podMtu({ mtu, mode }: RunOptions<ClusterMode>, wireMtu: number, log: Lo
   return mtu ?? room;
 }
 
-async function assignedPodCIDR(ownNode: OwnNode, log: Logger, signal: AbortSignal, say: SayWaiting): Promise<string> {
+async function assignedPodCIDRs(
+  ownNode: OwnNode,
+  log: Logger,
+  signal: AbortSignal,
+  say: SayWaiting,
+): Promise<readonly string[]> {
   say(() => `waits for the API server and for spec.podCIDR of the Node${because(ownNode.error)}`);
   const cancel = systemClock.after(podCIDRPatienceMs, () =>
     log.warn(
@@ -99,7 +123,7 @@ async function assignedPodCIDR(ownNode: OwnNode, log: Logger, signal: AbortSigna
     ),
   );
   try {
-    return await ownNode.podCIDR(signal);
+    return await ownNode.podCIDRs(signal);
   } finally {
     cancel();
     say(undefined);

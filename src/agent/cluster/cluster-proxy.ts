@@ -17,7 +17,7 @@ import type { ServiceSource } from '../../proxy/service-source.ts';
 import { cleanupModes, modeDataplane } from '../proxy-modes.ts';
 import { type ServiceProxyEdges, startServiceProxy } from '../service-proxy.ts';
 import { createApiServiceSource } from './api-service-source.ts';
-import { type OwnNode, podCIDROf } from './own-node.ts';
+import { type OwnNode, podCIDRsOf } from './own-node.ts';
 import { applyConntrackSettings } from './proxy-conntrack-settings.ts';
 import { ProxyHealthChecks } from './proxy-health-checks.ts';
 import type { ProxyMetrics } from './proxy-metrics.ts';
@@ -69,7 +69,7 @@ export function startClusterProxy(context: ClusterProxyContext): RoleStart<Clust
       }
       const source = createApiServiceSource({ client, sliceVersion, clock: systemClock, log });
       const podCIDRs = await nodePodCIDRs(options, ownNode, starting, say);
-      usedPodCIDR = podCIDRs.find((cidr) => !cidr.includes(':'));
+      usedPodCIDR = podCIDRs.join() || undefined;
       say(() => ['waits for Services and EndpointSlices of the API server', ...source.troubles()].join(': '));
       await Promise.race([ownNode.told, sleep(nodePatienceMs, starting)]);
       await applyConntrackSettings(options.proxy.conntrack, {
@@ -140,9 +140,9 @@ export function startClusterProxy(context: ClusterProxyContext): RoleStart<Clust
     },
   });
   ownNode.onChange(() => {
-    const now = podCIDROf(ownNode.node);
-    if (options.mode.podCIDR === undefined && usedPodCIDR !== undefined && now !== undefined && now !== usedPodCIDR)
-      proxy.restart(`spec.podCIDR of the Node is ${now} now, it was ${usedPodCIDR}`);
+    const now = podCIDRsOf(ownNode.node).join();
+    if (options.mode.podCIDRs === undefined && usedPodCIDR !== undefined && now !== '' && now !== usedPodCIDR)
+      proxy.restart(`spec.podCIDRs of the Node is ${now} now, it was ${usedPodCIDR}`);
     const ips = internalIps(ownNode.node).join();
     // Else they only count for who may send to load-balancer IPs, and that at the next start.
     if (options.proxy.nodePortAddresses === 'primary' && usedIps !== undefined && ips !== '' && ips !== usedIps)
@@ -186,8 +186,9 @@ async function nodePodCIDRs(
   say: SayWaiting,
 ): Promise<readonly string[]> {
   if (proxy.detectLocal.mode !== 'NodeCIDR') return [];
-  if (mode.podCIDR !== undefined) return [mode.podCIDR];
-  say(() => ['waits for spec.podCIDR of the Node', ...(ownNode.error === undefined ? [] : [ownNode.error])].join(': '));
-  const first = await ownNode.podCIDR(signal);
-  return [...new Set([first, ...(ownNode.node?.spec?.podCIDRs ?? [])])];
+  if (mode.podCIDRs !== undefined) return [...mode.podCIDRs];
+  say(() =>
+    ['waits for spec.podCIDRs of the Node', ...(ownNode.error === undefined ? [] : [ownNode.error])].join(': '),
+  );
+  return ownNode.podCIDRs(signal);
 }

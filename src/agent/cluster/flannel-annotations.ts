@@ -9,7 +9,9 @@ import type { ApiClient } from '../../api/client.ts';
 import { nodes, objectPath } from '../../api/resource.ts';
 import { type BackoffLimits, nextDelay } from '../../base/backoff.ts';
 import type { CancelTimer, Clock } from '../../base/clock.ts';
+import type { IpFamily } from '../../network/ipam/ip-prefix.ts';
 import type { OverlayBackend } from '../../network/overlay/contract.ts';
+import { familyOf, ofFamily } from '../../network/overlay/family.ts';
 import { flannelAnnotations, isSameFlannel, parseFlannel } from '../../network/overlay/flannel.ts';
 import type { PeerNode, PeerSource } from '../../network/overlay/peer.ts';
 import { vtepMac } from '../../network/overlay/vtep.ts';
@@ -20,8 +22,8 @@ export interface FlannelPublication {
   nodeName: string;
   backend: OverlayBackend;
   vni: number;
-  /** Of the machine; used while the Node has no InternalIP. */
-  nodeIP: string | undefined;
+  /** Of the machine; used while the Node has no InternalIP of the family. */
+  nodeIPs: readonly string[];
   peers: PeerSource;
   /** Merges annotations into the own Node. */
   write: (annotations: Readonly<Record<string, string>>, signal: AbortSignal) => Promise<void>;
@@ -29,6 +31,7 @@ export interface FlannelPublication {
   log: Logger;
 }
 
+const families = [4, 6] as const;
 const retryLimits: BackoffLimits = { initialMs: 1_000, maxMs: 300_000 };
 
 /** PATCH nodes/<name>/status, as flannel does; a node's own credential may. */
@@ -45,27 +48,35 @@ export const annotationWriter =
 
 /** Until `signal` is aborted. */
 export function publishFlannel(publication: FlannelPublication, signal: AbortSignal): void {
-  const { nodeName, backend, vni, nodeIP, peers, write, clock, log } = publication;
+  const { nodeName, backend, vni, nodeIPs, peers, write, clock, log } = publication;
   const neighbours = new Set<string>();
-  let own: PeerNode | undefined;
+  const own = new Map<IpFamily, PeerNode>();
   let isComplete = false;
   let isWriting = false;
   let delayMs = 0;
   let hasTold = false;
   let cancelRetry: CancelTimer | undefined;
 
-  const wanted = (): Record<string, string> | undefined => {
-    const overwritten = own?.flannel?.isOverwritten ? own.flannel.publicIP : undefined;
-    const address = overwritten ?? own?.address ?? nodeIP;
-    if (address === undefined || (neighbours.size === 0 && own?.flannel === undefined)) return undefined;
-    return flannelAnnotations({ backend, vni, mac: vtepMac(nodeName), address });
+  const wanted = (family: IpFamily): Record<string, string> | undefined => {
+    const node = own.get(family);
+    if (node === undefined || (neighbours.size === 0 && node.flannel === undefined)) return undefined;
+    // What is said for IPv6 keeps flannel's IPv4-only nodes from nothing, but is for nodes with such pods.
+    if (family === 6 && node.podCIDR === undefined) return undefined;
+    const overwritten = node.flannel?.isOverwritten ? node.flannel.publicIP : undefined;
+    const told = node.address !== undefined && familyOf(node.address) === family ? node.address : undefined;
+    const address = overwritten ?? told ?? ofFamily(nodeIPs, family);
+    return flannelAnnotations({ backend, vni, mac: vtepMac(nodeName), address }, family);
   };
   const look = async (): Promise<void> => {
-    if (isWriting || signal.aborted || own === undefined || !isComplete || cancelRetry !== undefined) return;
-    const annotations = wanted();
-    if (annotations === undefined) return;
-    const said = own.flannel && { ...own.flannel, isOverwritten: false };
-    if (isSameFlannel(said, parseFlannel(annotations))) return;
+    if (isWriting || signal.aborted || own.size === 0 || !isComplete || cancelRetry !== undefined) return;
+    const annotations: Record<string, string> = {};
+    for (const family of families) {
+      const mine = wanted(family);
+      const flannel = own.get(family)?.flannel;
+      const said = flannel && { ...flannel, isOverwritten: false };
+      if (mine !== undefined && !isSameFlannel(said, parseFlannel(mine, family))) Object.assign(annotations, mine);
+    }
+    if (Object.keys(annotations).length === 0) return;
     isWriting = true;
     try {
       await write(annotations, signal);
@@ -90,19 +101,23 @@ export function publishFlannel(publication: FlannelPublication, signal: AbortSig
     });
   };
 
-  const unfollow = peers.follow((changes, complete) => {
-    isComplete ||= complete;
-    for (const change of changes) {
-      const name = change.type === 'set' ? change.peer.name : change.name;
-      const peer = change.type === 'set' ? change.peer : undefined;
-      if (name === nodeName) own = peer;
-      else if (peer?.flannel !== undefined) neighbours.add(name);
-      else neighbours.delete(name);
-    }
-    void look();
-  });
+  const unfollow = families.map((family) =>
+    peers.follow(family, (changes, complete) => {
+      isComplete ||= complete;
+      for (const change of changes) {
+        const name = change.type === 'set' ? change.peer.name : change.name;
+        const peer = change.type === 'set' ? change.peer : undefined;
+        if (name === nodeName) {
+          if (peer === undefined) own.delete(family);
+          else own.set(family, peer);
+        } else if (peer?.flannel !== undefined) neighbours.add(name);
+        else neighbours.delete(name);
+      }
+      void look();
+    }),
+  );
   const end = (): void => {
-    unfollow();
+    for (const end of unfollow) end();
     cancelRetry?.();
   };
   if (signal.aborted) end();

@@ -5,6 +5,7 @@ import type { OverlayStatus } from '../../network/overlay/contract.ts';
 import { networkState } from './network-state.ts';
 
 const overlay = (change: Partial<OverlayStatus> = {}): OverlayStatus => ({
+  family: 4,
   backend: 'vxlan',
   vxlan: 1,
   direct: 0,
@@ -48,6 +49,19 @@ test('a VNI that is taken: no way to other nodes', (t) => {
   const { condition, warnings } = networkState(standing({ down, faults: [down] }));
   t.deepEqual(condition, { isUp: false, reason: 'OverlayIsDown', message: down });
   t.deepEqual(warnings, [{ reason: 'NetworkUnavailable', message: down }]);
+});
+
+test('one family of two is down: so is the node, and it says which', (t) => {
+  const down = 'link keelson-vxlan6: takes no IPv6 address';
+  const claim = 'podCIDR fd00::/64 of node b, which is older, overlaps what this node has';
+  const second = overlay({ family: 6, down, faults: [down, claim] });
+  const { condition, warnings } = networkState(standing({ second }));
+  t.deepEqual(condition, { isUp: false, reason: 'OverlayIsDown', message: down });
+  t.deepEqual(warnings, [
+    { reason: 'NetworkUnavailable', message: down },
+    { reason: 'PodNetworkFault', message: claim },
+  ]);
+  t.true(networkState(standing({ second: overlay({ family: 6 }) })).condition?.isUp);
 });
 
 test('what a peer claims is a warning, and keeps no pods away', (t) => {

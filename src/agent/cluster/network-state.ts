@@ -29,12 +29,15 @@ export function networkState({ role, failure }: NetworkRoleState): NetworkState 
     return down('PodNetworkNotStarted', errorLine(failure));
   }
   const { overlay, faults = [] } = role.status();
-  const all = [...(overlay?.faults ?? []), ...faults];
+  const overlays = [overlay, overlay?.second].filter((one) => one !== undefined);
+  const reasons = overlays.flatMap((one) => one.down ?? []);
+  const all = [...new Set([...overlays.flatMap((one) => one.faults), ...faults])];
   const warnings = all
-    .filter((fault) => fault !== overlay?.down)
+    .filter((fault) => !reasons.includes(fault))
     .map((message) => ({ reason: 'PodNetworkFault', message }));
-  if (overlay?.down !== undefined) {
-    const { condition, warnings: first } = down('OverlayIsDown', overlay.down);
+  // One family that is down is enough: pods are promised addresses of both.
+  if (reasons.length > 0) {
+    const { condition, warnings: first } = down('OverlayIsDown', [...new Set(reasons)].join('; '));
     return { condition, warnings: [...first, ...warnings] };
   }
   const backend = overlay === undefined ? '' : ` (${overlay.backend})`;

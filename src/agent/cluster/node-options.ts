@@ -25,7 +25,7 @@ export function nodeOptions(options: RunOptions<ClusterMode>, machine: MachineFa
       providerID: config.providerID,
       enableControllerAttachDetach: config.enableControllerAttachDetach,
       externalCloudProvider: mode.externalCloudProvider,
-      givenNodeIPs: options.nodeIP === undefined ? [] : [options.nodeIP],
+      givenNodeIPs: options.nodeIPs,
     },
     nodeIPs: machine.hostIPs,
     resources: {

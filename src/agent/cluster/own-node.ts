@@ -1,5 +1,5 @@
 /**
- * This node's Node object, watched by roles that do not write it: for its podCIDR and its zone, which may change when it is
+ * This node's Node object, watched by roles that do not write it: for its podCIDRs and its zone, which may change when it is
  * made anew, and for whether load balancers should still send to it.
  * Layer: agent/cluster.
  */
@@ -9,6 +9,7 @@ import { projectNode } from '../../api/project-node.ts';
 import { startReflector } from '../../api/reflector.ts';
 import { collectionPath, nodes } from '../../api/resource.ts';
 import type { Clock } from '../../base/clock.ts';
+import { familyOf, ofFamily } from '../../network/overlay/family.ts';
 import { errorLine } from '../../observe/keelson-error.ts';
 import type { Logger } from '../../observe/logger.ts';
 
@@ -21,8 +22,8 @@ export interface OwnNode {
   readonly error: string | undefined;
   /** Called after each change. Returns a function that ends the listening. */
   onChange(listener: () => void): () => void;
-  /** Resolves with the IPv4 network that the controllers gave the node; waits for it. Rejects with the signal's reason. */
-  podCIDR(signal: AbortSignal): Promise<string>;
+  /** Resolves with what podCIDRsOf says once that is something. Rejects with the signal's reason. */
+  podCIDRs(signal: AbortSignal): Promise<readonly string[]>;
 }
 
 /** Until `signal` is aborted. */
@@ -63,13 +64,13 @@ export function followOwnNode(
       listeners.add(listener);
       return () => listeners.delete(listener);
     },
-    podCIDR(waiting) {
+    podCIDRs(waiting) {
       return new Promise((resolve, reject) => {
         const look = (): void => {
-          const cidr = podCIDROf(node);
-          if (cidr === undefined) return;
+          const podCIDRs = podCIDRsOf(node);
+          if (podCIDRs.length === 0) return;
           end();
-          resolve(cidr);
+          resolve(podCIDRs);
         };
         const abort = (): void => {
           end();
@@ -88,8 +89,9 @@ export function followOwnNode(
   };
 }
 
-/** The IPv4 network of the node's pods; undefined while it has none. */
-export function podCIDROf(node: Node | undefined): string | undefined {
-  const { podCIDR, podCIDRs = [] } = node?.spec ?? {};
-  return [...podCIDRs, podCIDR].find((cidr) => cidr !== undefined && !cidr.includes(':'));
+/** The networks of the node's pods, in the Node's order, the first of each family; empty while it has none. */
+export function podCIDRsOf(node: Node | undefined): readonly string[] {
+  const { podCIDR = '', podCIDRs = [] } = node?.spec ?? {};
+  const all = podCIDRs.length > 0 ? podCIDRs : [podCIDR];
+  return all.filter((cidr) => cidr !== '' && cidr === ofFamily(all, familyOf(cidr)));
 }

@@ -5,7 +5,7 @@ import { failure, startFakeApiServer } from '../../api/fake-api-server.ts';
 import { systemClock } from '../../base/clock.ts';
 import type { PeerChange } from '../../network/overlay/peer.ts';
 import { silentLogger } from '../../observe/logger.ts';
-import { followPeerNodes, projectPeer } from './peer-nodes.ts';
+import { followPeerNodes, projectPeers } from './peer-nodes.ts';
 
 const path = '/api/v1/nodes';
 const node = (name: string, podCIDR: string, address: string, more: object = {}) => ({
@@ -25,14 +25,14 @@ const said = (change: PeerChange): string =>
   change.type === 'set' ? `${change.peer.name} ${change.peer.podCIDR} ${change.peer.address}` : `- ${change.name}`;
 
 test('what a Node says of the way to its pods', (t) => {
-  t.deepEqual(projectPeer(node('a', '10.244.1.0/24', '192.0.2.11')), {
+  t.deepEqual(projectPeers(node('a', '10.244.1.0/24', '192.0.2.11'))[4], {
     name: 'a',
     createdAt: '2026-01-01T00:00:00Z',
     podCIDR: '10.244.1.0/24',
     address: '192.0.2.11',
   });
   const fresh = { metadata: { name: 'b' }, spec: {}, status: null };
-  t.deepEqual(projectPeer(fresh), { name: 'b', createdAt: '', podCIDR: undefined, address: undefined });
+  t.deepEqual(projectPeers(fresh)[4], { name: 'b', createdAt: '', podCIDR: undefined, address: undefined });
   const six = {
     metadata: { name: 'c' },
     spec: { podCIDR: 'fd00:1::/64', podCIDRs: ['fd00:1::/64', '10.244.3.0/24'] },
@@ -44,9 +44,14 @@ test('what a Node says of the way to its pods', (t) => {
       ],
     },
   };
-  t.like(projectPeer(six), { podCIDR: '10.244.3.0/24', address: '192.0.2.13' });
+  t.like(projectPeers(six), {
+    4: { podCIDR: '10.244.3.0/24', address: '192.0.2.13' },
+    6: { podCIDR: 'fd00:1::/64', address: 'fd00::3' },
+  });
+  // With one address it is that of both families.
+  t.is(projectPeers(node('a', '10.244.1.0/24', '192.0.2.11'))[6].address, '192.0.2.11');
   for (const bad of [{}, { metadata: { name: '' } }, { metadata: { name: 'x' }, spec: { podCIDR: 7 } }, [], null])
-    t.throws(() => projectPeer(bad), { code: 'OBJECT_SHAPE' });
+    t.throws(() => projectPeers(bad), { code: 'OBJECT_SHAPE' });
 });
 
 test('every Node, then each change that matters; who comes later is told the same', async (t) => {
@@ -64,7 +69,7 @@ test('every Node, then each change that matters; who comes later is told the sam
   const until = async (condition: () => boolean): Promise<void> => {
     while (!condition()) await new Promise((resolve) => setTimeout(resolve, 5));
   };
-  const unfollow = peers.follow((changes, complete) => {
+  const unfollow = peers.follow(4, (changes, complete) => {
     heard.push(...changes.map(said));
     isComplete = complete;
   });
@@ -78,7 +83,7 @@ test('every Node, then each change that matters; who comes later is told the sam
   await until(() => heard.length >= 4);
   t.deepEqual(heard.slice(2), ['b 10.244.2.0/24 192.0.2.99', '- a']);
   const later: string[] = [];
-  peers.follow((changes, complete) => later.push(...changes.map(said), String(complete)));
+  peers.follow(4, (changes, complete) => later.push(...changes.map(said), String(complete)));
   t.deepEqual(later, ['b 10.244.2.0/24 192.0.2.99', 'true']);
   unfollow();
   server.put(path, node('c', '10.244.3.0/24', '192.0.2.13'));
@@ -106,5 +111,5 @@ test('who may not list them hears nothing, and the reason is told', async (t) =>
   const peers = followPeerNodes({ client, clock, log: silentLogger }, scope.signal);
   while (peers.error === undefined) await new Promise((resolve) => setTimeout(resolve, 5));
   t.regex(peers.error, /nodes is forbidden/);
-  peers.follow((changes, complete) => t.deepEqual([changes, complete], [[], false]));
+  peers.follow(4, (changes, complete) => t.deepEqual([changes, complete], [[], false]));
 });

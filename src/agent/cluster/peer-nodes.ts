@@ -11,8 +11,10 @@ import { RawObject } from '../../api/raw-object.ts';
 import { startReflector } from '../../api/reflector.ts';
 import { collectionPath, nodes } from '../../api/resource.ts';
 import type { Clock } from '../../base/clock.ts';
+import type { IpFamily } from '../../network/ipam/ip-prefix.ts';
+import { addressFor, ofFamily } from '../../network/overlay/family.ts';
 import { isSameFlannel, parseFlannel } from '../../network/overlay/flannel.ts';
-import type { PeerChange, PeerNode, PeerSource } from '../../network/overlay/peer.ts';
+import type { PeerChange, PeerListener, PeerNode, PeerSource } from '../../network/overlay/peer.ts';
 import { errorLine } from '../../observe/keelson-error.ts';
 import type { Logger } from '../../observe/logger.ts';
 
@@ -21,42 +23,49 @@ export interface PeerNodes extends PeerSource {
   readonly error: string | undefined;
 }
 
-type Listener = Parameters<PeerSource['follow']>[0];
+/** What one Node says for its pods of each family. */
+export type PeerOfFamilies = Readonly<Record<IpFamily, PeerNode>>;
+
+const families = [4, 6] as const;
 
 /** Until `signal` is aborted. */
 export function followPeerNodes(
   { client, clock, log }: { client: ApiClient; clock: Clock; log: Logger },
   signal: AbortSignal,
 ): PeerNodes {
-  const known = new Map<string, PeerNode>();
-  const listeners = new Set<Listener>();
+  const known = { 4: new Map<string, PeerNode>(), 6: new Map<string, PeerNode>() };
+  const listeners = { 4: new Set<PeerListener>(), 6: new Set<PeerListener>() };
   let error: string | undefined;
   let complete = false;
-  const tell = (changes: readonly PeerChange[]): void => {
-    for (const listener of [...listeners]) listener(changes, complete);
+  const tell = (family: IpFamily, changes: readonly PeerChange[]): void => {
+    for (const listener of [...listeners[family]]) listener(changes, complete);
   };
-  startReflector<PeerNode>({
+  startReflector<PeerOfFamilies>({
     client,
     path: collectionPath(nodes),
-    project: projectPeer,
+    project: projectPeers,
     listener: {
       events(batch) {
-        const changes: PeerChange[] = [];
-        for (const event of batch) {
-          if (event.type === 'deleted') {
-            known.delete(event.key);
-            changes.push({ type: 'deleted', name: event.key });
-          } else if (!isSame(known.get(event.key), event.object)) {
-            known.set(event.key, event.object);
-            changes.push({ type: 'set', peer: event.object });
+        for (const family of families) {
+          const changes: PeerChange[] = [];
+          for (const event of batch) {
+            if (event.type === 'deleted') {
+              known[family].delete(event.key);
+              changes.push({ type: 'deleted', name: event.key });
+              continue;
+            }
+            const peer = event.object[family];
+            if (isSame(known[family].get(event.key), peer)) continue;
+            known[family].set(event.key, peer);
+            changes.push({ type: 'set', peer });
           }
+          if (changes.length > 0) tell(family, changes);
         }
-        if (changes.length > 0) tell(changes);
       },
       synced() {
         if (complete) return;
         complete = true;
-        tell([]);
+        for (const family of families) tell(family, []);
       },
       status(trouble) {
         error = trouble && errorLine(trouble);
@@ -70,35 +79,35 @@ export function followPeerNodes(
     get error() {
       return error;
     },
-    follow(listener) {
-      listeners.add(listener);
+    follow(family, listener) {
+      listeners[family].add(listener);
       listener(
-        [...known.values()].map((peer) => ({ type: 'set', peer })),
+        [...known[family].values()].map((peer) => ({ type: 'set', peer })),
         complete,
       );
-      return () => listeners.delete(listener);
+      return () => listeners[family].delete(listener);
     },
   };
 }
 
 /** @throws ObjectShapeError */
-export function projectPeer(value: unknown): PeerNode {
+export function projectPeers(value: unknown): PeerOfFamilies {
   const raw = new RawObject(value);
   const metadata = raw.object('metadata') ?? new RawObject({}, 'metadata');
   const spec = raw.object('spec');
-  const addresses = raw.object('status')?.objects('addresses') ?? [];
-  const isIpv4 = (text: string | undefined): text is string => text !== undefined && text !== '' && !text.includes(':');
-  const flannel = parseFlannel(metadata.textMap('annotations'));
-  return {
-    name: metadata.requiredText('name'),
-    createdAt: metadata.text('creationTimestamp') ?? '',
-    podCIDR: [...(spec?.texts('podCIDRs') ?? []), spec?.text('podCIDR')].find(isIpv4),
-    address: addresses
-      .filter((address) => address.text('type') === 'InternalIP')
-      .map((address) => address.text('address'))
-      .find(isIpv4),
-    ...(flannel && { flannel }),
+  const podCIDRs = [...(spec?.texts('podCIDRs') ?? []), spec?.text('podCIDR') ?? ''];
+  const addresses = (raw.object('status')?.objects('addresses') ?? [])
+    .filter((address) => address.text('type') === 'InternalIP')
+    .map((address) => address.text('address') ?? '');
+  const name = metadata.requiredText('name');
+  const createdAt = metadata.text('creationTimestamp') ?? '';
+  const annotations = metadata.textMap('annotations');
+  const of = (family: IpFamily): PeerNode => {
+    const flannel = parseFlannel(annotations, family);
+    const [podCIDR, address] = [ofFamily(podCIDRs, family), addressFor(addresses, family)];
+    return { name, createdAt, podCIDR, address, ...(flannel && { flannel }) };
   };
+  return { 4: of(4), 6: of(6) };
 }
 
 const isSame = (a: PeerNode | undefined, b: PeerNode): boolean =>

@@ -23,6 +23,7 @@ import type { EventLoopLag } from '../../observe/event-loop-lag.ts';
 import type { Logger } from '../../observe/logger.ts';
 import type { NodeEligibility } from '../../proxy/proxy-health.ts';
 import { serveControl } from '../control-socket.ts';
+import { followHostIPs } from '../follow-host-ips.ts';
 import { cniDirectories } from '../network-role.ts';
 import { refuseCgroupV1 } from '../node-cgroups.ts';
 import { aborted, readMachine, readVersion, refuseSwap } from '../node-start.ts';
@@ -157,6 +158,11 @@ export async function runCluster(
       network: roles.has('network') ? networkCondition : undefined,
       events,
       clientCertificate: access.certificate,
+      // Where there is a proxy, they are with the proxy's.
+      registerMetrics:
+        roles.has('network') && !roles.has('proxy')
+          ? (registry) => registerPolicyMetrics(registry, () => policies)
+          : undefined,
       log,
     });
     kubelet = started;
@@ -172,7 +178,7 @@ export async function runCluster(
         nodeName,
         backend: backend === 'none' ? 'alloc' : backend,
         vni,
-        nodeIP: machine.hostIPs[0],
+        nodeIPs: machine.hostIPs,
         peers,
         // A node's own credential may write to its Node; the network's reads only, unless it was given more.
         write: annotationWriter(roles.has('kubelet') ? access.node : client, nodeName),
@@ -189,6 +195,12 @@ export async function runCluster(
     const started = startClusterNetwork({ options, machine, peers, runtime, ownNode, extensions, onChange, log });
     network = started;
     cleanup.defer(() => started.stop());
+  }
+  if (options.nodeIPs.length === 0) {
+    const { hostIPs } = machine;
+    const [read, onChange] = [() => readMachine(options), () => kubelet?.role?.node.wake()];
+    const edges = { rtnetlinkOpener: kernelRtnetlink, clock: systemClock, log };
+    cleanup.defer(await followHostIPs({ hostIPs, read, onChange, ...edges }));
   }
   const failed = Promise.race([
     aborted(signal),

@@ -155,7 +155,7 @@ function shownFlags(options: RunOptions<ClusterMode>): Record<string, string> {
     config: options.configFile ?? '',
     'hostname-override': options.hostnameOverride ?? '',
     kubeconfig: mode.kubeconfig,
-    'node-ip': options.nodeIP ?? '',
+    'node-ip': options.nodeIPs.join(','),
     'pod-log-dir': options.podLogDir,
     roles: [...mode.roles].join(','),
     'root-dir': options.rootDir,

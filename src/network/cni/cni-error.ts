@@ -56,6 +56,8 @@ const codeOf: Record<NetworkErrorCode, number> = {
   NETWORK_LINK_FAILED: cniErrorCode.kernelRefused,
   NETWORK_POD_CIDR_EXHAUSTED: cniErrorCode.tryAgainLater,
   NETWORK_POD_CIDR_INVALID: cniErrorCode.internal,
+  NETWORK_MTU_TOO_SMALL: cniErrorCode.invalidConfig,
+  NETWORK_IPV6_DISABLED: cniErrorCode.internal,
   NETWORK_POD_CIDR_OVERLAP: cniErrorCode.internal,
   NETWORK_SOCKET_PATH_TOO_LONG: cniErrorCode.internal,
   NETWORK_SOCKET_IN_USE: cniErrorCode.internal,

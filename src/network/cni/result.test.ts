@@ -54,3 +54,24 @@ test('a previous result comes first and indexes still point at the right interfa
   );
   t.deepEqual(result.dns, { nameservers: ['192.168.0.1'] });
 });
+
+test('both families: IPv4 first, each with its default route, in the form of each version', (t) => {
+  const addresses = [
+    { family: 4 as const, ip: '10.1.0.5', gateway: '10.1.0.1' },
+    { family: 6 as const, ip: 'fd00::5', gateway: 'fd00::1' },
+  ];
+  for (const version of ['0.3.0', '0.3.1', '0.4.0', '1.0.0', '1.1.0'] as const) {
+    const text = renderResult(version, { ...attached, addresses }, '/run/netns/x', {});
+    const result = JSON.parse(text) as { ips: unknown[]; routes: unknown[] };
+    const of = (family: string): object => (version < '1.0.0' ? { version: family } : {});
+    t.deepEqual(result.ips, [
+      { ...of('4'), address: '10.1.0.5/32', gateway: '10.1.0.1', interface: 1 },
+      { ...of('6'), address: 'fd00::5/128', gateway: 'fd00::1', interface: 1 },
+    ]);
+    t.deepEqual(result.routes, [
+      { dst: '0.0.0.0/0', gw: '10.1.0.1' },
+      { dst: '::/0', gw: 'fd00::1' },
+    ]);
+    t.not(typeof parseResult(JSON.parse(text)), 'string');
+  }
+});

@@ -2,6 +2,7 @@
  * The ADD result: ours, one that came before it in a chain, and the form each CNI version writes.
  * Layer: network/cni (pure). Source: CNI SPEC.md section 5 of versions 0.3.0, 0.4.0, 1.0.0 and 1.1.0.
  */
+import { everywhere, hostPrefixOf } from '../ipam/ip-prefix.ts';
 import type { Attached } from '../links/pod-links.ts';
 import { isObject, type JsonObject } from './json-object.ts';
 import { type CniVersion, isAtLeast } from './version.ts';
@@ -51,12 +52,15 @@ export function renderResult(
       ...addresses.map(({ family, ip, gateway }) => ({
         // Dropped in 1.0.0.
         ...(isAtLeast(version, '1.0.0') ? {} : { version: String(family) }),
-        address: `${ip}/32`,
+        address: hostPrefixOf(ip),
         gateway,
         interface: before.length + 1,
       })),
     ],
-    routes: [...(previous?.routes ?? []), ...addresses.map(({ gateway }) => ({ dst: '0.0.0.0/0', gw: gateway }))],
+    routes: [
+      ...(previous?.routes ?? []),
+      ...addresses.map(({ family, gateway }) => ({ dst: everywhere[family], gw: gateway })),
+    ],
     dns: ownDns ?? previous?.dns ?? {},
   });
 }

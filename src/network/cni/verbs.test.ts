@@ -14,7 +14,7 @@ async function setUp(podCIDR = '10.1.0.0/24') {
   const kernel = new FakeRtnetlink();
   const [host, remover] = [await kernel.open(), await kernel.open()];
   const ipam = new Ipam([podCIDR]);
-  await setUpHost(host, { podCIDR, gateway: ipam.families[0]?.gateway ?? '' }, silentLogger);
+  await setUpHost(host, [{ podCIDR, gateway: ipam.families[0]?.gateway ?? '' }], silentLogger);
   const shared = { host, remover, opener: kernel, sysctls: new FakeSysctls(), ipam, log: silentLogger };
   const links = new PodLinks({ ...shared, isHostNetns: async () => false });
   let unavailable: string | undefined;

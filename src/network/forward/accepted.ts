@@ -6,10 +6,10 @@
  * is final. So the rules have to be in the very chain; a jump to a chain of ours at its end is all that others see. Being
  * last, it is asked where no rule of the host has decided: Keelson overrides the policy, never a rule.
  */
-import { formatIpv4Prefix, type Ipv4Prefix, parsePodCIDR } from '../ipam/ipv4.ts';
+import { formatIpPrefix, type IpPrefix, parsePodCIDR, prefixAt } from '../ipam/ip-prefix.ts';
 
 export interface Accepted {
-  /** Pod networks: of this node, and of nodes that packets are routed to as they are. */
+  /** Pod networks of one family: of this node, and of nodes that packets are routed to as they are. */
   networks: readonly string[];
   /** Links that only packets of pods pass: that of a VXLAN. */
   links: readonly string[];
@@ -18,7 +18,7 @@ export interface Accepted {
 /** Ours in table `filter`, in the style of others' there. At most 28 bytes (XT_EXTENSION_MAXNAMELEN). */
 export const forwardChain = 'KEELSON-FORWARD';
 
-export type Match = { field: 'source' | 'destination'; prefix: Ipv4Prefix } | { field: 'in' | 'out'; link: string };
+export type Match = { field: 'source' | 'destination'; prefix: IpPrefix } | { field: 'in' | 'out'; link: string };
 
 /** One rule each. @throws NetworkError NETWORK_POD_CIDR_INVALID */
 export function matchesOf({ networks, links }: Accepted): Match[] {
@@ -35,11 +35,13 @@ export function matchesOf({ networks, links }: Accepted): Match[] {
 }
 
 /** As few prefixes as name exactly the same addresses: rules are walked one by one. In ascending order. */
-export function joinPrefixes(prefixes: readonly Ipv4Prefix[]): Ipv4Prefix[] {
-  const joined: Ipv4Prefix[] = [];
-  for (const prefix of prefixes.toSorted((a, b) => a.base - b.base || a.length - b.length)) {
+export function joinPrefixes(prefixes: readonly IpPrefix[]): IpPrefix[] {
+  const joined: IpPrefix[] = [];
+  for (const prefix of prefixes.toSorted(
+    (a, b) => a.family - b.family || compare(a.base, b.base) || a.length - b.length,
+  )) {
     const last = joined.at(-1);
-    if (last !== undefined && prefix.last <= last.last) continue;
+    if (last?.family === prefix.family && prefix.last <= last.last) continue;
     joined.push(prefix);
     // Two halves of a wider one become it, and that may be a half itself.
     for (let pair = halves(joined); pair !== undefined; pair = halves(joined)) joined.splice(-2, 2, pair);
@@ -48,16 +50,18 @@ export function joinPrefixes(prefixes: readonly Ipv4Prefix[]): Ipv4Prefix[] {
 }
 
 /** The prefix that the last two make up together. */
-function halves(joined: readonly Ipv4Prefix[]): Ipv4Prefix | undefined {
+function halves(joined: readonly IpPrefix[]): IpPrefix | undefined {
   const [low, high] = joined.slice(-2);
-  if (low === undefined || high === undefined || low.length !== high.length || low.last + 1 !== high.base)
+  if (low === undefined || high === undefined || low.family !== high.family || low.length !== high.length)
     return undefined;
-  const length = low.length - 1;
-  return low.base % 2 ** (32 - length) === 0 ? { base: low.base, length, last: high.last } : undefined;
+  const both = prefixAt({ family: low.family, value: low.base }, low.length - 1);
+  return low.last + 1n === high.base && both.base === low.base ? both : undefined;
 }
 
 /** As iptables writes it. */
 export const matchText = (match: Match): string =>
   'prefix' in match
-    ? `${match.field === 'source' ? '-s' : '-d'} ${formatIpv4Prefix(match.prefix)}`
+    ? `${match.field === 'source' ? '-s' : '-d'} ${formatIpPrefix(match.prefix)}`
     : `${match.field === 'in' ? '-i' : '-o'} ${match.link}`;
+
+const compare = (a: bigint, b: bigint): number => (a < b ? -1 : a > b ? 1 : 0);

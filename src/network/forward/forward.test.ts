@@ -6,15 +6,16 @@ import { FakeNftables } from '../../linux/fake-nftables.ts';
 import { describe } from '../../linux/nftables/describe.ts';
 import type { NftablesOperation } from '../../linux/nftables/types.ts';
 import { silentLogger } from '../../observe/logger.ts';
-import { formatIpv4Prefix, type Ipv4Prefix, parseIpv4Prefix } from '../ipam/ipv4.ts';
+import { formatIpPrefix, type IpPrefix, parseIpPrefix } from '../ipam/ip-prefix.ts';
 import { type Accepted, joinPrefixes } from './accepted.ts';
 import { KeptForward, removeForward } from './kept-forward.ts';
 import { planLegacyForward } from './legacy-filter.ts';
 import type { LegacyFilter } from './legacy-program.ts';
-import { filterTable, planNftForward } from './nft-filter.ts';
+import { filterTableOf, planNftForward } from './nft-filter.ts';
 
 const accepted: Accepted = { networks: ['10.244.1.0/24'], links: ['keelson-vxlan'] };
 const at = { family: 'ip', table: 'filter' } as const;
+const filterTable = filterTableOf(4);
 const forward = (policy: 'accept' | 'drop'): NftablesOperation => ({
   op: 'chainAdd',
   chain: { ...at, name: 'FORWARD', base: { type: 'filter', hook: 'forward', priority: 0, policy } },
@@ -34,8 +35,8 @@ const docker: NftablesOperation[] = [
   dockerRule,
 ];
 
-const prefix = (text: string): Ipv4Prefix => {
-  const parsed = parseIpv4Prefix(text);
+const prefix = (text: string): IpPrefix => {
+  const parsed = parseIpPrefix(text);
   if (!parsed) throw new Error(text);
   return parsed;
 };
@@ -53,7 +54,7 @@ test('networks are named with as few prefixes as possible', (t) => {
     [['10.1.0.0/16', '10.1.7.0/24'], ['10.1.0.0/16']],
     [['255.255.255.0/25', '255.255.255.128/25'], ['255.255.255.0/24']],
   ] as const)
-    t.deepEqual(joinPrefixes(given.map(prefix)).map(formatIpv4Prefix), expected);
+    t.deepEqual(joinPrefixes(given.map(prefix)).map(formatIpPrefix), expected);
 });
 
 test('property: joined prefixes name the same addresses, without overlap or a pair that could be one', (t) => {
@@ -63,15 +64,15 @@ test('property: joined prefixes name the same addresses, without overlap or a pa
   fc.assert(
     fc.property(fc.array(some, { maxLength: 20 }), (prefixes) => {
       const joined = joinPrefixes(prefixes);
-      for (let address = prefix('10.0.0.0/32').base, end = address + 80; address < end; address++) {
-        const isIn = (list: readonly Ipv4Prefix[]): number =>
+      for (let address = prefix('10.0.0.0/32').base, end = address + 80n; address < end; address++) {
+        const isIn = (list: readonly IpPrefix[]): number =>
           list.filter(({ base, last }) => base <= address && address <= last).length;
         t.is(isIn(joined), isIn(prefixes) > 0 ? 1 : 0);
       }
       for (const [index, one] of joined.entries()) {
         const next = joined[index + 1];
-        if (next?.length === one.length && next.base === one.last + 1)
-          t.not(one.base % (2 * (one.last - one.base + 1)), 0);
+        if (next?.length === one.length && next.base === one.last + 1n)
+          t.not(one.base % (2n * (one.last - one.base + 1n)), 0n);
       }
     }),
   );
@@ -83,7 +84,7 @@ async function setUp(t: ExecutionContext, table: readonly NftablesOperation[] = 
   await admin.apply(table);
   const clock = new FakeClock();
   const start = async (legacy?: LegacyFilter, what = accepted): Promise<KeptForward> => {
-    const kept = await KeptForward.start({ nftables, legacy, log: silentLogger, clock }, what);
+    const kept = await KeptForward.start({ family: 4, nftables, legacy, log: silentLogger, clock }, what);
     t.teardown(() => kept.stop());
     return kept;
   };
@@ -127,12 +128,12 @@ test('nft: nothing where nothing drops, and without such a table', async (t) => 
   const empty = new FakeNftables();
   const socket = await empty.open();
   const kept = await KeptForward.start(
-    { nftables: socket, legacy: undefined, log: silentLogger, clock: new FakeClock() },
+    { family: 4, nftables: socket, legacy: undefined, log: silentLogger, clock: new FakeClock() },
     accepted,
   );
   await kept.stop();
   t.is(empty.tables.size, 0);
-  t.deepEqual(planNftForward(undefined, accepted), []);
+  t.deepEqual(planNftForward(4, undefined, accepted), []);
 });
 
 test('nft: follows what others change: Docker that starts later, a flush, another policy', async (t) => {
@@ -152,6 +153,28 @@ test('nft: follows what others change: Docker that starts later, a flush, anothe
   await admin.apply(docker);
   await clock.advance(2_000);
   t.is((await rules('FORWARD')).length, 2);
+});
+
+test('nft: what the host appends later is asked before ours, and ours is there once', async (t) => {
+  const { admin, clock, start, rules } = await setUp(t);
+  await start();
+  const later = (jump: string): NftablesOperation => ({
+    op: 'ruleAdd',
+    rule: { ...at, chain: 'FORWARD', expressions: [{ expr: 'counter' }, { expr: 'verdict', verdict: { jump } }] },
+  });
+  await admin.apply([
+    { op: 'chainAdd', chain: { ...at, name: 'ufw-before-forward' } },
+    later('ufw-before-forward'),
+    later('KEELSON-FORWARD'),
+    later('ufw-before-forward'),
+  ]);
+  await clock.advance(2_000);
+  t.deepEqual(plain(await rules('FORWARD')), [
+    'counter jump DOCKER-USER',
+    'counter jump ufw-before-forward',
+    'counter jump ufw-before-forward',
+    'counter jump KEELSON-FORWARD',
+  ]);
 });
 
 test('other networks are taken up, others’ chains are no reason to look', async (t) => {
@@ -218,6 +241,9 @@ test('legacy: what is to be restored', (t) => {
   t.is(planLegacyForward(right.replace(`${jump}\n`, ''), accepted), batch(chain, ...legacyRules, jump));
   t.is(planLegacyForward(right.replace('10.244.1.0', '10.244.9.0'), accepted), batch(chain, ...legacyRules));
   t.is(planLegacyForward(listing().replace('FORWARD DROP', 'FORWARD ACCEPT'), accepted), undefined);
+  const behind = right.replace(jump, `${jump}\n-A FORWARD -j ufw-before-forward`);
+  const moved = batch(chain, ...legacyRules, '-D FORWARD -j KEELSON-FORWARD', jump);
+  t.is(planLegacyForward(behind, accepted), moved, 'what the host appended later is asked first');
   const removal = batch('-D FORWARD -j KEELSON-FORWARD', '-F KEELSON-FORWARD', '-X KEELSON-FORWARD');
   t.is(planLegacyForward(right, undefined), removal);
   t.is(planLegacyForward(right.replace('FORWARD DROP', 'FORWARD ACCEPT'), accepted), removal);
@@ -255,4 +281,47 @@ test('legacy: asked only where it is used, and again once a minute', async (t) =
   await clock.advance(300_000);
   await settle();
   t.is(asked.length, count);
+});
+
+test('IPv6: its own table and chain, not touching those of IPv4', async (t) => {
+  const kernel = new FakeNftables();
+  const [nftables, admin] = [await kernel.open(), await kernel.open()];
+  const table = filterTableOf(6);
+  const of6 = { family: 'ip6', table: 'filter' } as const;
+  await admin.apply([
+    ...docker,
+    { op: 'tableAdd', table },
+    {
+      op: 'chainAdd',
+      chain: { ...of6, name: 'FORWARD', base: { type: 'filter', hook: 'forward', priority: 0, policy: 'drop' } },
+    },
+  ]);
+  const clock = new FakeClock();
+  const what = { networks: ['fd00:10:244:1::/64'], links: ['keelson-vxlan6'] };
+  const kept = await KeptForward.start({ family: 6, nftables, legacy: undefined, log: silentLogger, clock }, what);
+  t.teardown(() => kept.stop());
+  const rules = async (): Promise<string[]> =>
+    ((await admin.dump(table))?.rules ?? []).map((rule) =>
+      describe({ op: 'ruleAdd', rule }).replace(/counter( packets \d+ bytes \d+)?/, 'counter'),
+    );
+  const expected = [
+    'add rule ip6 filter FORWARD counter jump KEELSON-FORWARD',
+    'add rule ip6 filter KEELSON-FORWARD ip6 saddr & ffff:ffff:ffff:ffff:: fd00:10:244:1:: counter accept',
+    'add rule ip6 filter KEELSON-FORWARD ip6 daddr & ffff:ffff:ffff:ffff:: fd00:10:244:1:: counter accept',
+    'add rule ip6 filter KEELSON-FORWARD iifname "keelson-vxlan6" counter accept',
+    'add rule ip6 filter KEELSON-FORWARD oifname "keelson-vxlan6" counter accept',
+  ];
+  t.deepEqual((await rules()).toSorted(), expected.toSorted());
+  t.is(
+    (await admin.dump(filterTable))?.chains.some(({ name }) => name === 'KEELSON-FORWARD'),
+    false,
+  );
+  await admin.apply([{ op: 'ruleFlush', ...of6, chain: 'FORWARD' }]);
+  await clock.advance(2_000);
+  t.deepEqual((await rules()).toSorted(), expected.toSorted());
+  t.deepEqual(await removeForward(admin, undefined), ['chain KEELSON-FORWARD of ip6tables-nft']);
+  t.is(
+    planLegacyForward('-P FORWARD DROP', what)?.split('\n')[2],
+    '-A KEELSON-FORWARD -s fd00:10:244:1::/64 -j ACCEPT',
+  );
 });

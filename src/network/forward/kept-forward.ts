@@ -1,5 +1,6 @@
 /**
- * Lets packets of pods through chain FORWARD of iptables where its policy is drop, in both flavours, while the role runs.
+ * Lets packets of pods of one family through chain FORWARD of iptables (ip6tables) where its policy is drop, in both flavours,
+ * while the role runs.
  * Layer: network/forward, over the nf_tables edge and, where there is one, the program of iptables-legacy.
  *
  * iptables-nft is followed by notifications. iptables-legacy tells nobody of changes: whether it is used at all is a small
@@ -9,12 +10,14 @@ import type { CancelTimer, Clock } from '../../base/clock.ts';
 import { isGenerationOver, type Nftables, type NftablesNotification } from '../../linux/nftables/edge.ts';
 import { errorLine } from '../../observe/keelson-error.ts';
 import type { Logger } from '../../observe/logger.ts';
+import type { IpFamily } from '../ipam/ip-prefix.ts';
 import type { Accepted } from './accepted.ts';
 import { planLegacyForward } from './legacy-filter.ts';
-import type { LegacyFilter } from './legacy-program.ts';
-import { filterTable, planNftForward, watchedChains } from './nft-filter.ts';
+import type { LegacyFilter, LegacyFilters } from './legacy-program.ts';
+import { filterTableOf, planNftForward, watchedChains } from './nft-filter.ts';
 
 export interface ForwardContext {
+  family: IpFamily;
   nftables: Nftables;
   /** Undefined where iptables-legacy is not to be looked at. */
   legacy: LegacyFilter | undefined;
@@ -108,10 +111,11 @@ export class KeptForward {
   #hear(notification: NftablesNotification): void {
     if (notification.event === 'transaction') {
       if (notification.own) return;
+      const table = filterTableOf(this.#context.family);
       const concerns = notification.changes.some(
         (change) =>
-          change.family === filterTable.family &&
-          change.table === filterTable.name &&
+          change.family === table.family &&
+          change.table === table.name &&
           (!('name' in change) || watchedChains.has(change.name)) &&
           (!('chain' in change) || watchedChains.has(change.chain)),
       );
@@ -151,12 +155,15 @@ export class KeptForward {
   }
 
   async #lookAtLegacy(): Promise<void> {
-    const { legacy, log } = this.#context;
+    const { family, legacy, log } = this.#context;
     if (this.#stopped || legacy === undefined || !(await legacy.isUsed())) return;
     const commands = planLegacyForward(await legacy.list(), this.#accepted);
     if (commands === undefined) return;
     await legacy.restore(commands);
-    log.info({ ...this.#accepted }, 'pods pass chain FORWARD of iptables-legacy, as far as its policy is concerned');
+    log.info(
+      { ...this.#accepted },
+      `pods pass chain FORWARD of ${nameOf(family)}-legacy, as far as its policy is concerned`,
+    );
   }
 
   async #try(flavour: string, work: () => Promise<void>): Promise<void> {
@@ -164,22 +171,28 @@ export class KeptForward {
       await work();
       this.#faults.delete(flavour);
     } catch (error) {
-      const line = `packets of pods may be dropped by chain FORWARD: ${errorLine(error)}`;
+      const of6 = this.#context.family === 4 ? '' : ' of ip6tables';
+      const line = `packets of pods may be dropped by chain FORWARD${of6}: ${errorLine(error)}`;
       if (!this.#stopped && this.#faults.get(flavour) !== line)
-        this.#context.log.warn({ flavour, error: errorLine(error) }, 'chain FORWARD cannot be looked at or changed');
+        this.#context.log.warn(
+          { flavour, program: nameOf(this.#context.family), error: errorLine(error) },
+          'chain FORWARD cannot be looked at or changed',
+        );
       this.#faults.set(flavour, line);
     }
   }
 }
 
-async function applyToNft({ nftables, log }: ForwardContext, accepted: Accepted): Promise<void> {
+const nameOf = (family: IpFamily): 'iptables' | 'ip6tables' => (family === 4 ? 'iptables' : 'ip6tables');
+
+async function applyToNft({ family, nftables, log }: ForwardContext, accepted: Accepted): Promise<void> {
   for (let attempt = 1; ; attempt++) {
-    const dump = await nftables.dump(filterTable, { elementsOf: () => false });
-    const operations = planNftForward(dump, accepted);
+    const dump = await nftables.dump(filterTableOf(family), { elementsOf: () => false });
+    const operations = planNftForward(family, dump, accepted);
     if (dump === undefined || operations.length === 0) return;
     try {
       await nftables.apply(operations, { generation: dump.generation });
-      log.info({ ...accepted }, 'pods pass chain FORWARD of iptables-nft, as far as its policy is concerned');
+      log.info({ ...accepted }, `pods pass chain FORWARD of ${nameOf(family)}-nft, as far as its policy is concerned`);
       return;
     } catch (error) {
       if (!isGenerationOver(error) || attempt === attempts) throw error;
@@ -187,19 +200,27 @@ async function applyToNft({ nftables, log }: ForwardContext, accepted: Accepted)
   }
 }
 
-/** For cleanup: takes the rules out of both flavours. @returns what is gone, in words @throws KernelError, NetworkError */
-export async function removeForward(nftables: Nftables, legacy: LegacyFilter | undefined): Promise<string[]> {
+/**
+ * For cleanup: takes the rules of both families out of both flavours. @returns what is gone, in words
+ * @throws KernelError, NetworkError
+ */
+export async function removeForward(nftables: Nftables, legacy: LegacyFilters | undefined): Promise<string[]> {
+  return [...(await removeOf(4, nftables, legacy?.[4])), ...(await removeOf(6, nftables, legacy?.[6]))];
+}
+
+async function removeOf(family: IpFamily, nftables: Nftables, legacy: LegacyFilter | undefined): Promise<string[]> {
   const removed: string[] = [];
-  const operations = planNftForward(await nftables.dump(filterTable, { elementsOf: () => false }), undefined);
+  const dump = await nftables.dump(filterTableOf(family), { elementsOf: () => false });
+  const operations = planNftForward(family, dump, undefined);
   if (operations.length > 0) {
     await nftables.apply(operations);
-    removed.push('chain KEELSON-FORWARD of iptables-nft');
+    removed.push(`chain KEELSON-FORWARD of ${nameOf(family)}-nft`);
   }
   if (legacy === undefined || !(await legacy.isUsed())) return removed;
   const commands = planLegacyForward(await legacy.list(), undefined);
   if (commands !== undefined) {
     await legacy.restore(commands);
-    removed.push('chain KEELSON-FORWARD of iptables-legacy');
+    removed.push(`chain KEELSON-FORWARD of ${nameOf(family)}-legacy`);
   }
   return removed;
 }

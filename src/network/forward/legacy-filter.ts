@@ -16,18 +16,21 @@ const jump = `-A FORWARD -j ${forwardChain}`;
 export function planLegacyForward(listing: string, accepted: Accepted | undefined): string | undefined {
   const lines = listing.split('\n').map((line) => line.trim());
   const exists = lines.includes(`-N ${forwardChain}`);
-  const jumps = lines.filter((line) => line === jump).length;
+  const present = lines.filter((line) => line.startsWith('-A FORWARD '));
+  const jumps = present.filter((line) => line === jump).length;
+  const noJumps = Array<string>(jumps).fill(`-D FORWARD -j ${forwardChain}`);
   if (accepted === undefined || !lines.includes('-P FORWARD DROP')) {
     if (!exists) return undefined;
-    const removals = Array<string>(jumps).fill(`-D FORWARD -j ${forwardChain}`);
-    return batch([...removals, `-F ${forwardChain}`, `-X ${forwardChain}`]);
+    return batch([...noJumps, `-F ${forwardChain}`, `-X ${forwardChain}`]);
   }
   const rules = matchesOf(accepted).map((match) => `-A ${forwardChain} ${matchText(match)} -j ACCEPT`);
-  const present = lines.filter((line) => line.startsWith(`-A ${forwardChain} `));
-  const isRight = exists && present.length === rules.length && present.every((line, index) => line === rules[index]);
-  if (isRight && jumps > 0) return undefined;
+  const ours = lines.filter((line) => line.startsWith(`-A ${forwardChain} `));
+  const isRight = exists && ours.length === rules.length && ours.every((line, index) => line === rules[index]);
+  // As in nft-filter.ts: what the host appends later comes before it again.
+  const isOneAndLast = jumps === 1 && present.at(-1) === jump;
+  if (isRight && isOneAndLast) return undefined;
   // Naming a chain makes it, or empties it when it is there.
-  return batch([`:${forwardChain} - [0:0]`, ...rules, ...(jumps > 0 ? [] : [jump])]);
+  return batch([`:${forwardChain} - [0:0]`, ...rules, ...(isOneAndLast ? [] : [...noJumps, jump])]);
 }
 
 const batch = (commands: readonly string[]): string => `${['*filter', ...commands, 'COMMIT'].join('\n')}\n`;

@@ -6,6 +6,7 @@
 import { execFile } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
 import { hasErrorCode } from '../../base/errors.ts';
+import type { IpFamily } from '../ipam/ip-prefix.ts';
 import { NetworkError } from '../network-error.ts';
 
 export interface LegacyFilter {
@@ -17,27 +18,37 @@ export interface LegacyFilter {
   restore(commands: string): Promise<void>;
 }
 
+export type LegacyFilters = Readonly<Record<IpFamily, LegacyFilter>>;
+
 const environment = { PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin', LC_ALL: 'C' };
 /** Others hold the lock for moments; -w has the program wait for them. */
 const waitSeconds = '5';
 const timeoutMs = 15_000;
 
-export const iptablesLegacy: LegacyFilter = {
-  async isUsed() {
-    try {
-      const names = await readFile('/proc/self/net/ip_tables_names', 'utf8');
-      return names.split('\n').includes('filter');
-    } catch (error) {
-      // A kernel without iptables-legacy.
-      if (hasErrorCode(error, 'ENOENT')) return false;
-      throw error;
-    }
-  },
-  list: () => run('iptables-legacy', ['-w', waitSeconds, '-S'], ''),
-  async restore(commands) {
-    await run('iptables-legacy-restore', ['-w', waitSeconds, '--noflush'], commands);
-  },
+export const iptablesLegacy: LegacyFilters = {
+  4: legacyFilter('iptables', '/proc/self/net/ip_tables_names'),
+  6: legacyFilter('ip6tables', '/proc/self/net/ip6_tables_names'),
 };
+
+/** @param namesPath where the kernel lists the tables of this namespace */
+function legacyFilter(program: string, namesPath: string): LegacyFilter {
+  return {
+    async isUsed() {
+      try {
+        const names = await readFile(namesPath, 'utf8');
+        return names.split('\n').includes('filter');
+      } catch (error) {
+        // A kernel without iptables-legacy.
+        if (hasErrorCode(error, 'ENOENT')) return false;
+        throw error;
+      }
+    },
+    list: () => run(`${program}-legacy`, ['-w', waitSeconds, '-S'], ''),
+    async restore(commands) {
+      await run(`${program}-legacy-restore`, ['-w', waitSeconds, '--noflush'], commands);
+    },
+  };
+}
 
 function run(program: string, args: readonly string[], input: string): Promise<string> {
   return new Promise((resolve, reject) => {

@@ -1,37 +1,49 @@
 /**
- * The rules for pods in chain FORWARD of iptables-nft: nf_tables table `ip filter`, which belongs to iptables. What is put
- * there is written as iptables-nft writes it, so that iptables still lists the table.
+ * The rules for pods in chain FORWARD of iptables-nft: nf_tables tables `ip filter` and `ip6 filter`, which belong to
+ * iptables. What is put there is written as iptables-nft writes it, so that iptables still lists the table.
  * Layer: network/forward (pure). Touches our own chain and the jump to it, and no table that does not drop.
  */
 import { comparableRule } from '../../linux/nftables/comparable.ts';
 import type { Expression } from '../../linux/nftables/expression.ts';
 import type { InstalledRule, NftablesOperation, Rule, TableDump, TableRef } from '../../linux/nftables/types.ts';
+import { addressBits, bytesOf, type IpFamily, maskOf } from '../ipam/ip-prefix.ts';
 import { type Accepted, forwardChain, type Match, matchesOf } from './accepted.ts';
 
-export const filterTable = { family: 'ip', name: 'filter' } as const satisfies TableRef;
+export const filterTableOf = (family: IpFamily): TableRef & { family: 'ip' | 'ip6' } => ({
+  family: family === 4 ? 'ip' : 'ip6',
+  name: 'filter',
+});
 /** Chains in which a change may concern us. */
 export const watchedChains: ReadonlySet<string> = new Set(['FORWARD', forwardChain]);
 
-const inTable = { family: filterTable.family, table: filterTable.name } as const;
+const placeOf = (family: IpFamily) => ({ family: filterTableOf(family).family, table: filterTableOf(family).name });
 
 /**
- * @param dump undefined when there is no such table
+ * @param dump of the family's table; undefined when there is none
  * @param accepted undefined: nothing of ours is to be there
  * @throws NetworkError NETWORK_POD_CIDR_INVALID
  */
-export function planNftForward(dump: TableDump | undefined, accepted: Accepted | undefined): NftablesOperation[] {
+export function planNftForward(
+  family: IpFamily,
+  dump: TableDump | undefined,
+  accepted: Accepted | undefined,
+): NftablesOperation[] {
   if (dump === undefined) return [];
-  const jumps = dump.rules.filter((rule) => rule.chain === 'FORWARD' && isJump(rule));
+  const inTable = placeOf(family);
+  const present = dump.rules.filter(({ chain }) => chain === 'FORWARD');
+  const jumps = present.filter(isJump);
   const ours = dump.rules.filter(({ chain }) => chain === forwardChain);
   const exists = dump.chains.some(({ name }) => name === forwardChain);
-  if (accepted === undefined || !drops(dump)) return exists ? planRemoval(jumps) : [];
-  const rules = matchesOf(accepted).map(acceptRule);
+  if (accepted === undefined || !drops(dump)) return exists ? planRemoval(family, jumps) : [];
+  const rules = matchesOf(accepted).map((match) => acceptRule(family, match));
   const isRight = ours.length === rules.length && ours.every((rule, index) => isSame(rule, rules[index]));
   return [
     ...(exists ? [] : [{ op: 'chainAdd', chain: { ...inTable, name: forwardChain } } as const]),
     ...(isRight || ours.length === 0 ? [] : [{ op: 'ruleFlush', ...inTable, chain: forwardChain } as const]),
     ...(isRight ? [] : rules.map((rule): NftablesOperation => ({ op: 'ruleAdd', rule }))),
-    ...(jumps.length > 0 ? [] : [{ op: 'ruleAdd', rule: jumpRule } as const]),
+    ...(isOneAndLast(present)
+      ? []
+      : [...planNoJumps(family, jumps), { op: 'ruleAdd', rule: jumpRule(family) } as const]),
   ];
 }
 
@@ -39,11 +51,21 @@ export function planNftForward(dump: TableDump | undefined, accepted: Accepted |
 export const drops = ({ chains }: TableDump): boolean =>
   chains.some(({ name, base }) => name === 'FORWARD' && base?.hook === 'forward' && base.policy === 'drop');
 
-const planRemoval = (jumps: readonly InstalledRule[]): NftablesOperation[] => [
-  ...jumps.map(({ handle }) => ({ op: 'ruleDelete', ...inTable, chain: 'FORWARD', handle }) as const),
-  { op: 'ruleFlush', ...inTable, chain: forwardChain },
-  { op: 'chainDelete', ...inTable, name: forwardChain },
-];
+/** What the host appends later (ufw when it is reloaded) comes before it again: its rules are asked first. */
+const isOneAndLast = (present: readonly InstalledRule[]): boolean =>
+  present.findIndex(isJump) === present.length - 1 && present.length > 0;
+
+const planNoJumps = (family: IpFamily, jumps: readonly InstalledRule[]): NftablesOperation[] =>
+  jumps.map(({ handle }) => ({ op: 'ruleDelete', ...placeOf(family), chain: 'FORWARD', handle }));
+
+function planRemoval(family: IpFamily, jumps: readonly InstalledRule[]): NftablesOperation[] {
+  const inTable = placeOf(family);
+  return [
+    ...planNoJumps(family, jumps),
+    { op: 'ruleFlush', ...inTable, chain: forwardChain },
+    { op: 'chainDelete', ...inTable, name: forwardChain },
+  ];
+}
 
 const isSame = (a: Rule, b: Rule | undefined): boolean => b !== undefined && comparableRule(a) === comparableRule(b);
 
@@ -56,20 +78,20 @@ const isJump = ({ expressions }: Rule): boolean =>
       expression.verdict.jump === forwardChain,
   );
 
-const jumpRule: Rule = {
-  ...inTable,
+const jumpRule = (family: IpFamily): Rule => ({
+  ...placeOf(family),
   chain: 'FORWARD',
   expressions: [{ expr: 'counter' }, { expr: 'verdict', verdict: { jump: forwardChain } }],
-};
+});
 
-const acceptRule = (match: Match): Rule => ({
-  ...inTable,
+const acceptRule = (family: IpFamily, match: Match): Rule => ({
+  ...placeOf(family),
   chain: forwardChain,
   expressions: [...expressionsOf(match), { expr: 'counter' }, { expr: 'verdict', verdict: 'accept' }],
 });
 
-/** Of the IPv4 header, bytes; of a link's name with its NULs. */
-const offsets = { source: 12, destination: 16 } as const;
+/** Of the IP header, bytes; of a link's name with its NULs. */
+const offsets = { 4: { source: 12, destination: 16 }, 6: { source: 8, destination: 24 } } as const;
 const nameBytes = 16;
 
 function expressionsOf(match: Match): Expression[] {
@@ -81,12 +103,11 @@ function expressionsOf(match: Match): Expression[] {
       { expr: 'cmp', sreg: 1, op: '==', data: Uint8Array.from(data) },
     ];
   }
-  const { base, length } = match.prefix;
+  const { family, base, length } = match.prefix;
+  const bytes = addressBits(family) / 8;
   return [
-    { expr: 'payload', base: 'network', offset: offsets[match.field], length: 4, dreg: 1 },
-    { expr: 'bitwise', sreg: 1, dreg: 1, mask: word(-1 << (32 - length)), xor: word(0) },
-    { expr: 'cmp', sreg: 1, op: '==', data: word(base) },
+    { expr: 'payload', base: 'network', offset: offsets[family][match.field], length: bytes, dreg: 1 },
+    { expr: 'bitwise', sreg: 1, dreg: 1, mask: maskOf(family, length), xor: new Uint8Array(bytes) },
+    { expr: 'cmp', sreg: 1, op: '==', data: bytesOf({ family, value: base }) },
   ];
 }
-
-const word = (value: number): Uint8Array => Uint8Array.of(value >>> 24, value >>> 16, value >>> 8, value);

@@ -115,3 +115,62 @@ test('a holder that asks again keeps what it has', (t) => {
   t.deepEqual(ipam.release('a'), []);
   t.is(ipam.families[0]?.allocated, 0);
 });
+
+test('IPv6: the first address and the gateway are never given out, the last one is', (t) => {
+  const pool = new AddressPool('fd00:1::4/126');
+  t.is(pool.gateway, 'fd00:1::5');
+  t.is(pool.capacity, 2);
+  const given = [pool.allocate('a'), pool.allocate('b'), pool.allocate('c')];
+  t.deepEqual(given, ['fd00:1::6', 'fd00:1::7', undefined]);
+  for (const ip of ['fd00:1::4', 'fd00:1::5', 'fd00:1::8', '10.0.0.1', '::ffff:10.0.0.1', 'x'])
+    t.is(pool.hold(ip, 'x'), 'outside', ip);
+});
+
+for (const cidr of ['fd00:1::/64', 'fd00:1::/48', 'fd00:1::/108', 'fd00:1::/107'])
+  test(`${cidr}: little memory, many addresses, and any of them can be held`, (t) => {
+    const pool = new AddressPool(cidr);
+    t.is(pool.capacity, 2 ** 20 - 2);
+    t.is(pool.allocate('a'), 'fd00:1::2');
+    const far = cidr.endsWith('/108') ? 'fd00:1::f:ffff' : 'fd00:1::1f:ffff';
+    t.is(pool.hold(far, 'b'), 'held');
+    t.is(pool.hold(far.replace('fd00:', 'FD00:0:').replace('::', ':0:0:0:0:'), 'b'), 'outside', 'one of seven groups');
+    t.is(pool.hold(far.toUpperCase(), 'b'), 'held', 'another spelling is the same address');
+    t.is(pool.hold(far, 'c'), 'conflict');
+    t.is(pool.holderOf(far), 'b');
+    t.is(pool.allocated, 2);
+    t.is(pool.free, pool.capacity - (cidr.endsWith('/108') ? 2 : 1));
+    t.true(pool.release(far, 'b'));
+    t.is(pool.free, pool.capacity - 1);
+    t.is(pool.allocated, 1);
+  });
+
+test('both families: one address each, IPv4 first whatever the order, all or nothing', (t) => {
+  for (const podCIDRs of [
+    ['10.0.0.0/29', 'fd00::/126'],
+    ['fd00::/126', '10.0.0.0/29'],
+  ]) {
+    const ipam = new Ipam(podCIDRs);
+    t.deepEqual(
+      ipam.allocate('a').map(({ ip }) => ip),
+      ['10.0.0.2', 'fd00::2'],
+    );
+    t.is(ipam.hold('fd00::3', 'b'), 'held');
+    t.deepEqual(
+      ipam.allocate('b').map(({ ip }) => ip),
+      ['10.0.0.3', 'fd00::3'],
+      'what it has, and what it lacks',
+    );
+    t.throws(() => ipam.allocate('c'), { instanceOf: NetworkError, message: /fd00::\/126/ });
+    t.is(ipam.holderOf('10.0.0.4'), undefined, 'and of the other family nothing stays held');
+    t.deepEqual(ipam.release('b'), ['10.0.0.3', 'fd00::3']);
+    t.is(ipam.holderOf('fd00::3'), undefined);
+    t.is(ipam.allocate('c').length, 2);
+  }
+});
+
+test('none, two of one family, and three are refused', (t) => {
+  for (const podCIDRs of [[], ['10.0.0.0/24', '10.0.1.0/24'], ['fd00::/64', 'fd00:1::/64', '10.0.0.0/24']]) {
+    const error = t.throws(() => new Ipam(podCIDRs), { instanceOf: NetworkError });
+    t.is(error?.code, 'NETWORK_POD_CIDR_INVALID');
+  }
+});

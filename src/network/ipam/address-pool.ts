@@ -2,9 +2,18 @@
  * The addresses of one pod CIDR: which are held, by whom, and which comes next.
  * Layer: network/ipam (pure). Keeps no file: the state is rebuilt from the kernel and the runtime at every start, so this
  * class must not assume that it has seen every allocation itself.
+ *
+ * Addresses are given out of the first 2^24 of the CIDR (IPv4: all there are) or 2^20 (IPv6), so that memory does not grow
+ * with a /64. One further behind, which somebody else gave to a pod, can be held all the same.
  */
-import { formatIpv4, parseIpv4 } from '../../config/ip.ts';
-import { formatIpv4Prefix, type Ipv4Prefix, parsePodCIDR } from './ipv4.ts';
+import {
+  formatIpNumber,
+  formatIpPrefix,
+  type IpFamily,
+  type IpPrefix,
+  parseIpNumber,
+  parsePodCIDR,
+} from './ip-prefix.ts';
 
 /** Who holds an address; opaque here. */
 export type Holder = string;
@@ -12,32 +21,43 @@ export type Holder = string;
 /** What `hold` found: now held by the holder, held by somebody else, or no address of this pool. */
 export type HoldResult = 'held' | 'conflict' | 'outside';
 
+/** How many addresses from the first one on are given out. */
+const givenOut = { 4: 2 ** 24, 6: 2 ** 20 } as const;
+
 export class AddressPool {
-  readonly family = 4;
+  readonly family: IpFamily;
   /** Canonical text of the prefix. */
   readonly cidr: string;
   /** First address after the network address; never given out. */
   readonly gateway: string;
-  /** Addresses that pods can have: all but network, gateway and broadcast. */
+  /** Addresses that are given out: without the network address, the gateway and, IPv4 only, the broadcast address. */
   readonly capacity: number;
-  readonly #prefix: Ipv4Prefix;
-  readonly #holders = new Map<number, Holder>();
+  readonly #prefix: IpPrefix;
+  /** Last address that a pod can have, as an offset. */
+  readonly #lastOffset: bigint;
+  readonly #holders = new Map<bigint, Holder>();
   /** One bit an address, set when it cannot be given out; 32 addresses are skipped at once when a word is full. */
   readonly #taken: Uint32Array;
+  /** Held ones that are not among those given out. */
+  #heldBehind = 0;
   /** Offset at which the next search begins (next fit: a freed address rests until the search has come round). */
   #cursor: number;
 
   /** @throws NetworkError NETWORK_POD_CIDR_INVALID */
   constructor(cidr: string) {
     this.#prefix = parsePodCIDR(cidr);
-    this.cidr = formatIpv4Prefix(this.#prefix);
-    const size = this.#prefix.last - this.#prefix.base + 1;
-    this.#taken = new Uint32Array(Math.ceil(size / 32));
+    const { family, base, last } = this.#prefix;
+    this.family = family;
+    this.cidr = formatIpPrefix(this.#prefix);
+    this.#lastOffset = last - base - (family === 4 ? 1n : 0n);
+    const end = Math.min(Number(last - base) + 1, givenOut[family]);
+    this.#taken = new Uint32Array(Math.ceil(end / 32));
     // A pool of fewer than 32 addresses leaves bits that belong to nobody.
-    for (let offset = size; offset < this.#taken.length * 32; offset++) this.#mark(offset);
-    for (const reserved of [0, 1, size - 1]) this.#mark(reserved);
-    this.gateway = formatIpv4(this.#prefix.base + 1);
-    this.capacity = size - 3;
+    for (let offset = end; offset < this.#taken.length * 32; offset++) this.#mark(offset);
+    const reserved = family === 4 ? [0, 1, end - 1] : [0, 1];
+    for (const offset of reserved) this.#mark(offset);
+    this.gateway = formatIpNumber({ family, value: base + 1n });
+    this.capacity = end - reserved.length;
     this.#cursor = 2;
   }
 
@@ -46,15 +66,16 @@ export class AddressPool {
   }
 
   get free(): number {
-    return this.capacity - this.#holders.size;
+    return this.capacity - (this.#holders.size - this.#heldBehind);
   }
 
   /** The next free address, now held by `holder`; undefined when there is none. */
   allocate(holder: Holder): string | undefined {
     const offset = this.#nextFree();
     if (offset === undefined) return undefined;
-    this.#take(offset, holder);
-    return formatIpv4(this.#prefix.base + offset);
+    const exact = BigInt(offset);
+    this.#take(exact, holder);
+    return formatIpNumber({ family: this.family, value: this.#prefix.base + exact });
   }
 
   /** Takes one certain address; repeating it for the same holder is harmless. Reserved addresses are `outside`. */
@@ -72,8 +93,12 @@ export class AddressPool {
     const offset = this.#offsetOf(ip);
     if (offset === undefined || this.#holders.get(offset) !== holder) return false;
     this.#holders.delete(offset);
-    const word = offset >>> 5;
-    this.#taken[word] = (this.#taken[word] ?? 0) & ~(1 << (offset & 31));
+    if (!this.#isGivenOut(offset)) {
+      this.#heldBehind--;
+      return true;
+    }
+    const bit = Number(offset);
+    this.#taken[bit >>> 5] = (this.#taken[bit >>> 5] ?? 0) & ~(1 << (bit & 31));
     return true;
   }
 
@@ -82,11 +107,19 @@ export class AddressPool {
     return offset === undefined ? undefined : this.#holders.get(offset);
   }
 
-  #take(offset: number, holder: Holder): void {
+  #take(offset: bigint, holder: Holder): void {
     this.#holders.set(offset, holder);
-    this.#mark(offset);
+    if (!this.#isGivenOut(offset)) {
+      this.#heldBehind++;
+      return;
+    }
+    this.#mark(Number(offset));
     // Also after a rebuild the search goes on behind the addresses in use instead of reusing the ones just freed.
-    this.#cursor = offset + 1;
+    this.#cursor = Number(offset) + 1;
+  }
+
+  #isGivenOut(offset: bigint): boolean {
+    return offset < BigInt(this.#taken.length * 32);
   }
 
   #mark(offset: number): void {
@@ -95,10 +128,11 @@ export class AddressPool {
   }
 
   /** Offset of an address that a pod can have. */
-  #offsetOf(ip: string): number | undefined {
-    const value = parseIpv4(ip);
-    if (value === undefined || value <= this.#prefix.base + 1 || value >= this.#prefix.last) return undefined;
-    return value - this.#prefix.base;
+  #offsetOf(ip: string): bigint | undefined {
+    const address = parseIpNumber(ip);
+    if (address?.family !== this.family) return undefined;
+    const offset = address.value - this.#prefix.base;
+    return offset > 1n && offset <= this.#lastOffset ? offset : undefined;
   }
 
   #nextFree(): number | undefined {

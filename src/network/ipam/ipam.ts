@@ -1,13 +1,15 @@
 /**
  * The addresses of attachments over every address family of the node: one pool a family, all or nothing.
- * Layer: network/ipam (pure). Only IPv4 has a pool today; callers already see lists, so that a second family is one more
- * entry and not another shape.
+ * Layer: network/ipam (pure). Addresses of a holder are IPv4 first, whatever the order of the pod CIDRs: that is how CNI
+ * results list them, and the first IPv4 one is what runtimes report as the pod's address.
  */
 import { NetworkError } from '../network-error.ts';
 import { AddressPool, type Holder, type HoldResult } from './address-pool.ts';
+import type { IpFamily } from './ip-prefix.ts';
 
 export interface AssignedAddress {
-  family: 4;
+  family: IpFamily;
+  /** Canonical text. */
   ip: string;
   gateway: string;
 }
@@ -17,11 +19,17 @@ export class Ipam {
   readonly #addresses = new Map<Holder, AssignedAddress[]>();
 
   /**
-   * @param podCIDRs one prefix a family
+   * @param podCIDRs one or two, of a family each
    * @throws NetworkError NETWORK_POD_CIDR_INVALID
    */
   constructor(podCIDRs: readonly string[]) {
-    this.families = podCIDRs.map((cidr) => new AddressPool(cidr));
+    this.families = podCIDRs.map((cidr) => new AddressPool(cidr)).sort((a, b) => a.family - b.family);
+    const [first, second, ...more] = this.families;
+    if (first !== undefined && more.length === 0 && first.family !== second?.family) return;
+    throw new NetworkError('NETWORK_POD_CIDR_INVALID', 'must be one, or one IPv4 and one IPv6 prefix', {
+      object: `pod CIDRs ${podCIDRs.join(', ').slice(0, 200)}`,
+      fix: 'write them like 10.244.0.0/24 or 10.244.0.0/24,fd00:10:244::/64',
+    });
   }
 
   /** Every holder with what it holds. */
@@ -81,6 +89,9 @@ export class Ipam {
   #record(holder: Holder, pool: AddressPool, ip: string): void {
     const addresses = this.#addresses.get(holder) ?? [];
     addresses.push({ family: pool.family, ip, gateway: pool.gateway });
-    this.#addresses.set(holder, addresses);
+    this.#addresses.set(
+      holder,
+      addresses.sort((a, b) => a.family - b.family),
+    );
   }
 }

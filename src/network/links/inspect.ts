@@ -3,6 +3,7 @@
  * Layer: network/links, reads only. Must not repair: the runtime decides what a damaged pod is worth.
  */
 import type { Rtnetlink } from '../../linux/rtnetlink.ts';
+import { hostPrefixOf } from '../ipam/ip-prefix.ts';
 import type { AssignedAddress } from '../ipam/ipam.ts';
 import type { LinkIdentity } from './link-identity.ts';
 
@@ -40,7 +41,7 @@ async function hostFaults(
   const faults = link.up ? [] : [`host link ${identity.hostName} is down`];
   const [routes, neighbours] = await Promise.all([host.routes(), host.neighbours()]);
   for (const { ip } of addresses) {
-    if (!routes.some((route) => route.destination === `${ip}/32` && route.ifindex === link.ifindex)) {
+    if (!routes.some((route) => route.destination === hostPrefixOf(ip) && route.ifindex === link.ifindex)) {
       faults.push(`host route to ${ip} is missing`);
     }
     const known = neighbours.some(
@@ -64,7 +65,7 @@ async function podFaults(
   if (link.mac !== identity.podMac) faults.push(`interface ${identity.ifname} has another MAC address`);
   const [present, routes, neighbours] = await Promise.all([pod.addresses(), pod.routes(), pod.neighbours()]);
   for (const { ip, gateway } of addresses) {
-    if (!present.some((address) => address.ifindex === link.ifindex && address.prefix === `${ip}/32`)) {
+    if (!present.some((address) => address.ifindex === link.ifindex && address.prefix === hostPrefixOf(ip))) {
       faults.push(`interface ${identity.ifname} lacks address ${ip}`);
     }
     const known = neighbours.some((entry) => entry.ip === gateway && entry.mac === identity.hostMac);

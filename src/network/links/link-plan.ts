@@ -4,6 +4,7 @@
  * Layer: network/links (pure). Must not talk to the kernel.
  */
 import type { RtnetlinkOperation } from '../../linux/rtnetlink.ts';
+import { everywhere, hostPrefixOf } from '../ipam/ip-prefix.ts';
 import type { AssignedAddress } from '../ipam/ipam.ts';
 import type { LinkIdentity } from './link-identity.ts';
 
@@ -22,7 +23,7 @@ export function planCreate(identity: LinkIdentity, netnsPath: string, mtu: numbe
   ];
 }
 
-/** The host end up, a /32 route to each address and the pod's MAC, so that no ARP is ever needed. */
+/** The host end up, a route to each address alone and the pod's MAC, so that no ARP or neighbour discovery is needed. */
 export function planHostSide(
   identity: LinkIdentity,
   ifindex: number,
@@ -31,13 +32,16 @@ export function planHostSide(
   return [
     { op: 'linkSet', link: { ifindex }, up: true },
     ...addresses.flatMap(({ ip, gateway }): RtnetlinkOperation[] => [
-      { op: 'routeReplace', destination: `${ip}/32`, ifindex, scope: 'link', source: gateway },
+      { op: 'routeReplace', destination: hostPrefixOf(ip), ifindex, scope: 'link', source: gateway },
       { op: 'neighReplace', ifindex, ip, mac: identity.podMac },
     ]),
   ];
 }
 
-/** Inside the pod: address, on-link gateway with its MAC, default route. */
+/**
+ * Inside the pod: address, on-link gateway with its MAC, default route. An IPv6 address is not looked for on the link first
+ * (which takes a second, in which nobody can bind it): IPAM gives each out once.
+ */
 export function planPodSide(
   identity: LinkIdentity,
   ifindex: number,
@@ -45,10 +49,10 @@ export function planPodSide(
 ): RtnetlinkOperation[] {
   return [
     { op: 'linkSet', link: { ifindex }, up: true },
-    ...addresses.flatMap(({ ip, gateway }): RtnetlinkOperation[] => [
-      { op: 'addressAdd', ifindex, prefix: `${ip}/32` },
-      { op: 'routeReplace', destination: `${gateway}/32`, ifindex, scope: 'link' },
-      { op: 'routeReplace', destination: '0.0.0.0/0', gateway, ifindex },
+    ...addresses.flatMap(({ family, ip, gateway }): RtnetlinkOperation[] => [
+      { op: 'addressAdd', ifindex, prefix: hostPrefixOf(ip), ...(family === 6 && { noDad: true }) },
+      { op: 'routeReplace', destination: hostPrefixOf(gateway), ifindex, scope: 'link' },
+      { op: 'routeReplace', destination: everywhere[family], gateway, ifindex },
       { op: 'neighReplace', ifindex, ip: gateway, mac: identity.hostMac },
     ]),
   ];

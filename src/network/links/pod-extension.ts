@@ -27,7 +27,16 @@ export interface StartingPod {
   wishes: PodWishes;
 }
 
+/** A link that a predecessor made. */
+export interface FoundLink {
+  identity: LinkIdentity;
+  /** As its routes say, also of a former pod CIDR; none when it has lost them. */
+  ips: readonly string[];
+}
+
 export interface PodExtension {
+  /** All of them; once, before the first `beforeUp`. Must not reject. */
+  found?(links: readonly FoundLink[]): void;
   /** Both ends are there and down, the addresses are taken. Rejecting refuses the pod; `afterGone` is called then, too. */
   beforeUp(pod: StartingPod): Promise<void>;
   /** The link is gone, its addresses are still held. Also for pods that `beforeUp` was not called for. Must not reject. */

@@ -24,7 +24,7 @@ interface Daemon {
 
 async function startDaemon(kernel: FakeRtnetlink): Promise<Daemon> {
   const [host, remover] = [await kernel.open(), await kernel.open()];
-  await setUpHost(host, { podCIDR, gateway }, silentLogger);
+  await setUpHost(host, [{ podCIDR, gateway }], silentLogger);
   const ipam = new Ipam([podCIDR]);
   const links = new PodLinks({
     host,
@@ -294,4 +294,184 @@ test('random ADD, DEL, destroyed namespaces, failures and restarts: no address t
     }),
     { numRuns: 100 },
   );
+});
+
+interface Written {
+  path: string;
+  value: string;
+}
+
+async function startDual(
+  kernel: FakeRtnetlink,
+  written: Written[] = [],
+  podCIDRs = [podCIDR, 'fd00:1::/64'],
+  refuse = async (_path: string): Promise<void> => undefined,
+) {
+  const [host, remover] = [await kernel.open(), await kernel.open()];
+  const ipam = new Ipam(podCIDRs);
+  const setups = ipam.families.map((pool) => ({ podCIDR: pool.cidr, gateway: pool.gateway }));
+  await setUpHost(host, setups, silentLogger);
+  const found: unknown[] = [];
+  const sysctls = {
+    async write(path: string, value: string) {
+      await refuse(path);
+      written.push({ path, value });
+    },
+    async writeInNetns(netns: string, path: string, value: string) {
+      await refuse(path);
+      written.push({ path: `${netns}:${path}`, value });
+    },
+  };
+  const extension = {
+    found: (links: readonly { identity: { key: string }; ips: readonly string[] }[]) =>
+      void found.push(...links.map(({ identity, ips }) => [identity.key, ips])),
+    beforeUp: async () => undefined,
+    afterGone: async () => undefined,
+  };
+  const links = new PodLinks({
+    host,
+    remover,
+    opener: kernel,
+    sysctls,
+    ipam,
+    log: silentLogger,
+    extensions: [extension],
+    isHostNetns: async () => false,
+    clock: new FakeClock(),
+  });
+  await links.load();
+  return { links, ipam, found };
+}
+
+test('both families: routes, neighbours and addresses of each, and no advertisement is taken anywhere', async (t) => {
+  const kernel = new FakeRtnetlink();
+  const written: Written[] = [];
+  const { links } = await startDual(kernel, written);
+  kernel.addNamespace(netnsOf('a'));
+  kernel.applied.length = 0;
+  const request = { containerID: 'a', ifname: 'eth0', netnsPath: netnsOf('a'), mtu: 1400 };
+  const { addresses } = await links.attach(request);
+  t.deepEqual(
+    addresses.map(({ ip }) => ip),
+    ['10.1.0.2', 'fd00:1::2'],
+  );
+  const { hostName, hostMac, podMac } = linkIdentity('a', 'eth0');
+  const host = kernel.namespace();
+  const pod = kernel.namespace(netnsOf('a'));
+  t.like(
+    host.routes.find(({ destination }) => destination === 'fd00:1::2/128'),
+    { source: 'fd00:1::1', gateway: undefined, protocol: 75 },
+  );
+  t.like(
+    host.neighbours.find(({ ip }) => ip === 'fd00:1::2'),
+    { mac: podMac, permanent: true },
+  );
+  t.true(pod.addresses.some(({ prefix }) => prefix === 'fd00:1::2/128'));
+  t.like(
+    pod.routes.find(({ destination }) => destination === '::/0'),
+    { gateway: 'fd00:1::1', protocol: 75 },
+  );
+  t.like(
+    pod.neighbours.find(({ ip }) => ip === 'fd00:1::1'),
+    { mac: hostMac, permanent: true },
+  );
+  const added = kernel.applied.flatMap(({ operation }) => (operation.op === 'addressAdd' ? operation : []));
+  t.deepEqual(
+    added.map(({ prefix, noDad }) => [prefix, noDad]),
+    [
+      ['10.1.0.2/32', undefined],
+      ['fd00:1::2/128', true],
+    ],
+  );
+  const ofHost = `net/ipv6/conf/${hostName}`;
+  const ofPod = `${netnsOf('a')}:net/ipv6/conf/eth0`;
+  t.deepEqual(
+    Object.fromEntries(written.filter(({ path }) => path.includes('ipv6')).map((one) => [one.path, one.value])),
+    {
+      [`${ofHost}/accept_ra`]: '0',
+      [`${ofHost}/addr_gen_mode`]: '1',
+      [`${ofHost}/disable_ipv6`]: '0',
+      [`${ofPod}/accept_ra`]: '0',
+      [`${ofPod}/disable_ipv6`]: '0',
+    },
+  );
+  await t.notThrowsAsync(
+    links.check('a', 'eth0', netnsOf('a'), {
+      ips: ['10.1.0.2', 'fd00:1::2'],
+      routes: [{ destination: '::/0', gateway: 'fd00:1::1' }],
+    }),
+  );
+  await links.detach('a', 'eth0');
+  t.false(host.routes.some(({ destination }) => destination === 'fd00:1::2/128'));
+});
+
+test('both families: whichever operation or sysctl fails, nothing stays and both addresses are free', async (t) => {
+  const kernel = new FakeRtnetlink();
+  const { links, ipam } = await startDual(kernel);
+  kernel.addNamespace(netnsOf('a'));
+  const request = { containerID: 'a', ifname: 'eth0', netnsPath: netnsOf('a'), mtu: 1400 };
+  const before = residue(kernel);
+  let operations = 0;
+  kernel.intercept = () => {
+    operations++;
+    return undefined;
+  };
+  await links.attach(request);
+  await links.detach('a', 'eth0');
+  t.is(--operations, 16);
+  for (let failing = 0; failing < operations; failing++) {
+    let count = 0;
+    kernel.intercept = ({ op }) => (count++ === failing ? new KernelError(1, 'RTM_TEST', op) : undefined);
+    const error = await t.throwsAsync(links.attach(request), { instanceOf: NetworkError });
+    t.is(error?.code, 'NETWORK_LINK_FAILED');
+    kernel.intercept = undefined;
+    t.deepEqual(residue(kernel), before, `operation ${failing}`);
+    t.is(ipam.holders.size, 0);
+  }
+  // Without its guard no link of the kind comes up.
+  for (const failing of ['accept_ra', 'addr_gen_mode', 'eth0/disable_ipv6']) {
+    const refusing = new FakeRtnetlink();
+    refusing.addNamespace(netnsOf('a'));
+    const refuse = async (path: string): Promise<void> => {
+      if (path.endsWith(failing)) throw new KernelError(2, 'open', path);
+    };
+    const other = await startDual(refusing, [], undefined, refuse);
+    await t.throwsAsync(other.links.attach(request), { code: 'NETWORK_LINK_FAILED' }, failing);
+    t.is(refusing.namespace().links.size, 1, failing);
+    t.is(other.ipam.holders.size, 0);
+  }
+});
+
+test('extensions are told of the links that are found, with the addresses of both families and of former networks', async (t) => {
+  const kernel = new FakeRtnetlink();
+  const first = await startDual(kernel);
+  t.deepEqual(first.found, []);
+  for (const id of ['a', 'b']) {
+    kernel.addNamespace(netnsOf(id));
+    await first.links.attach({ containerID: id, ifname: 'eth0', netnsPath: netnsOf(id), mtu: 1400 });
+  }
+  const second = await startDual(kernel, [], ['10.7.0.0/24', 'fd00:1::/64']);
+  t.deepEqual(second.found, [
+    ['a/eth0', ['10.1.0.2', 'fd00:1::2']],
+    ['b/eth0', ['10.1.0.3', 'fd00:1::3']],
+  ]);
+  t.deepEqual(
+    second.ipam.addressesOf('a/eth0').map(({ ip }) => ip),
+    ['fd00:1::2'],
+  );
+});
+
+test('a link too small for IPv6 is refused before anything is made; IPv4 alone takes it', async (t) => {
+  const kernel = new FakeRtnetlink();
+  const { links, ipam } = await startDual(kernel);
+  kernel.addNamespace(netnsOf('a'));
+  const request = { containerID: 'a', ifname: 'eth0', netnsPath: netnsOf('a'), mtu: 1279 };
+  const error = await t.throwsAsync(links.attach(request), { instanceOf: NetworkError, message: /1280/ });
+  t.is(error?.code, 'NETWORK_MTU_TOO_SMALL');
+  t.is(ipam.holders.size, 0);
+  t.is(kernel.namespace().links.size, 1);
+  const other = new FakeRtnetlink();
+  const alone = await startDual(other, [], [podCIDR]);
+  other.addNamespace(netnsOf('a'));
+  t.is((await alone.links.attach(request)).addresses.length, 1);
 });

@@ -16,12 +16,15 @@ import {
 } from '../../linux/rtnetlink.ts';
 import { errorLine } from '../../observe/keelson-error.ts';
 import type { Logger } from '../../observe/logger.ts';
+import { familyOf, hostPrefixOf } from '../ipam/ip-prefix.ts';
 import type { AssignedAddress, Ipam } from '../ipam/ipam.ts';
 import { NetworkError } from '../network-error.ts';
 import { applyAll, linkFailed } from './apply.ts';
 import { type Expectation, inspectAttachment } from './inspect.ts';
 import { isHostLinkName, type LinkIdentity, linkIdentity, parseAlias, runtimeHolder } from './link-identity.ts';
+import { requireMtu } from './link-mtu.ts';
 import { planCreate, planHostSide, planPodSide } from './link-plan.ts';
+import { guardIpv6, noIpv6, noRedirects } from './link-sysctls.ts';
 import type { PodExtension, PodWishes } from './pod-extension.ts';
 
 /** One pod link that exists in the kernel. */
@@ -61,7 +64,7 @@ export interface PodLinksDependencies {
    */
   remover: Rtnetlink;
   opener: RtnetlinkOpener;
-  sysctls: Pick<Sysctls, 'write'>;
+  sysctls: Pick<Sysctls, 'write' | 'writeInNetns'>;
   ipam: Ipam;
   log: Logger;
   /** In this order before a pod starts, in the reverse order when it is gone. */
@@ -109,24 +112,30 @@ export class PodLinks {
         await this.#deleteLink({ ifindex: link.ifindex });
       }
     }
-    const byIfindex = new Map(this.attachments.map((attachment) => [attachment.ifindex, attachment]));
+    const found = this.attachments.map(({ identity, ifindex }) => ({ identity, ifindex, ips: [] as string[] }));
+    const byIfindex = new Map(found.map((link) => [link.ifindex, link]));
     for (const route of routes) {
-      const attachment = route.ifindex === undefined ? undefined : byIfindex.get(route.ifindex);
-      if (!attachment || route.protocol !== keelsonRouteProtocol || !route.destination.endsWith('/32')) continue;
-      const ip = route.destination.slice(0, -'/32'.length);
-      if (ipam.hold(ip, attachment.identity.key) === 'outside') {
-        log.warn({ ip, containerID: attachment.identity.containerID }, 'pod address is outside the pod CIDR');
+      const link = route.ifindex === undefined ? undefined : byIfindex.get(route.ifindex);
+      if (!link || route.protocol !== keelsonRouteProtocol) continue;
+      const ip = route.destination.slice(0, route.destination.indexOf('/'));
+      if (route.destination !== hostPrefixOf(ip)) continue;
+      link.ips.push(ip);
+      if (ipam.hold(ip, link.identity.key) === 'outside') {
+        log.warn({ ip, containerID: link.identity.containerID }, 'pod address is outside the pod CIDR');
       }
     }
+    for (const extension of this.#extensions) extension.found?.(found);
   }
 
   /**
    * Builds the link of a pod, or leaves nothing behind.
-   * @throws NetworkError NETWORK_ATTACHMENT_EXISTS, NETWORK_NETNS_*, NETWORK_POD_CIDR_EXHAUSTED, NETWORK_LINK_FAILED
+   * @throws NetworkError NETWORK_ATTACHMENT_EXISTS, NETWORK_NETNS_*, NETWORK_POD_CIDR_EXHAUSTED, NETWORK_MTU_TOO_SMALL,
+   * NETWORK_LINK_FAILED
    */
   attach(request: AttachRequest): Promise<Attached> {
     return this.#locks.run(request.containerID, async () => {
       const identity = linkIdentity(request.containerID, request.ifname);
+      requireMtu(request.mtu, this.#deps.ipam.families);
       await this.#refuseSecond(identity);
       const pod = await this.#openPod(request.netnsPath);
       try {
@@ -160,18 +169,22 @@ export class PodLinks {
   }
 
   /**
-   * Gives a link that lost its host side (route, neighbour) the address back that the runtime reports for it. False when
-   * there was nothing to do, or the address is of a former pod CIDR.
+   * Gives a link that lost its host side (route, neighbour) the addresses back that the runtime reports for it and nobody
+   * else has. Returns them: none when there was nothing to do, or they are of a former pod CIDR.
    */
-  restoreHostSide(attachment: Attachment, ip: string): Promise<boolean> {
+  restoreHostSide(attachment: Attachment, ips: readonly string[]): Promise<string[]> {
     const { ipam, host } = this.#deps;
     const { key, containerID } = attachment.identity;
     return this.#locks.run(containerID, async () => {
-      if (this.#attachments.get(key) !== attachment || ipam.addressesOf(key).length > 0) return false;
-      if (ipam.hold(ip, key) !== 'held') return false;
-      const plan = planHostSide(attachment.identity, attachment.ifindex, ipam.addressesOf(key));
+      if (this.#attachments.get(key) !== attachment) return [];
+      const before = new Set(ipam.addressesOf(key).map(({ ip }) => ip));
+      const families = new Set(ipam.addressesOf(key).map(({ family }) => family));
+      for (const ip of ips) if (!families.has(familyOf(ip))) ipam.hold(ip, key);
+      const restored = ipam.addressesOf(key).filter(({ ip }) => !before.has(ip));
+      if (restored.length === 0) return [];
+      const plan = planHostSide(attachment.identity, attachment.ifindex, restored);
       await applyAll(host, plan, 'restoring the host side');
-      return true;
+      return restored.map(({ ip }) => ip);
     });
   }
 
@@ -235,7 +248,9 @@ export class PodLinks {
       const [hostLink, podLink] = await Promise.all([
         host.link({ name: identity.hostName }),
         pod.link({ name: request.ifname }),
-        noIpv6(sysctls, identity.hostName),
+        addresses.some(({ family }) => family === 6)
+          ? guardIpv6(sysctls, identity, request.netnsPath)
+          : noIpv6(sysctls, identity.hostName),
         noRedirects(sysctls, identity.hostName),
       ]);
       if (!hostLink || !podLink) throw linkFailed('reading the new link', new Error('it is gone again'));
@@ -330,33 +345,6 @@ export class PodLinks {
       }
       throw linkFailed(`entering ${netnsPath}`, cause);
     }
-  }
-}
-
-/**
- * The host end gets no IPv6: a pod could otherwise send router advertisements to the host and draw its default route to
- * itself (the attack of CVE-2020-10749). The link is still down here, so there is no moment in which it would work.
- */
-async function noIpv6(sysctls: Pick<Sysctls, 'write'>, linkName: string): Promise<void> {
-  try {
-    await sysctls.write(`net/ipv6/conf/${linkName}/disable_ipv6`, '1');
-  } catch (error) {
-    // A kernel without IPv6 has nothing to switch off.
-    if (!isNotFound(error)) throw linkFailed('switching off IPv6 on the host end', error);
-  }
-}
-
-/**
- * What a pod sends that goes back by its own link (a Service whose endpoint it is) would draw redirects to it. They count
- * against the kernel's limit of ICMP messages to one receiver, so that it would not hear of a refused UDP packet. Holds
- * since host-setup.ts sets `all` to 0 too.
- */
-async function noRedirects(sysctls: Pick<Sysctls, 'write'>, linkName: string): Promise<void> {
-  try {
-    await sysctls.write(`net/ipv4/conf/${linkName}/send_redirects`, '0');
-  } catch (error) {
-    // The link is gone again: whoever needs it finds out.
-    if (!isNotFound(error)) throw linkFailed('switching off redirects on the host end', error);
   }
 }
 

@@ -1,6 +1,5 @@
 import test from 'ava';
 import { FakeClock } from '../../base/fake-clock.ts';
-import { FakeSysctls } from '../../linux/fake-host.ts';
 import { FakeRtnetlink } from '../../linux/fake-rtnetlink.ts';
 import { KernelError } from '../../linux/kernel-error.ts';
 import { silentLogger } from '../../observe/logger.ts';
@@ -12,11 +11,15 @@ import { collectGarbage, type KnownSandbox, type ReconcileReport, reconcileLinks
 const podCIDR = '10.1.0.0/24';
 const grace = { addedMs: 1000, adoptedMs: 100 };
 
-async function setUp(kernel = new FakeRtnetlink(), clock = new FakeClock()) {
+/** Sysctls of links that a test makes. */
+const lenient = { write: async () => undefined, writeInNetns: async () => undefined };
+
+async function setUp(kernel = new FakeRtnetlink(), clock = new FakeClock(), podCIDRs = [podCIDR]) {
   const [host, remover] = [await kernel.open(), await kernel.open()];
-  await setUpHost(host, { podCIDR, gateway: '10.1.0.1' }, silentLogger);
-  const ipam = new Ipam([podCIDR]);
-  const deps = { host, remover, opener: kernel, sysctls: new FakeSysctls(), ipam, log: silentLogger, clock };
+  const ipam = new Ipam(podCIDRs);
+  const setups = ipam.families.map(({ cidr, gateway }) => ({ podCIDR: cidr, gateway }));
+  await setUpHost(host, setups, silentLogger);
+  const deps = { host, remover, opener: kernel, sysctls: lenient, ipam, log: silentLogger, clock };
   const links = new PodLinks({ ...deps, isHostNetns: async () => false });
   await links.load();
   const add = async (containerID: string): Promise<string> => {
@@ -33,7 +36,7 @@ async function setUp(kernel = new FakeRtnetlink(), clock = new FakeClock()) {
 test('a link without a sandbox waits for its grace, then goes with its address', async (t) => {
   const { add, reconcile, clock, allocated, kernel } = await setUp();
   const [a] = [await add('a'), await add('b')];
-  const known = { containerID: 'a', ip: a };
+  const known = { containerID: 'a', ips: [a] };
   await clock.advance(999);
   t.deepEqual(await reconcile(known), { removed: [], waiting: 1, heldForRuntime: 0 });
   await clock.advance(1);
@@ -67,19 +70,19 @@ test('a pod added while the runtime was being asked is not touched', async (t) =
 
 test('an address that only the runtime reports is held until it drops the sandbox', async (t) => {
   const { reconcile, add, ipam, links } = await setUp();
-  t.is((await reconcile({ containerID: 'old', ip: '10.1.0.2' })).heldForRuntime, 1);
+  t.is((await reconcile({ containerID: 'old', ips: ['10.1.0.2'] })).heldForRuntime, 1);
   t.is(await add('new'), '10.1.0.3');
-  await reconcile({ containerID: 'new', ip: '10.1.0.3' });
+  await reconcile({ containerID: 'new', ips: ['10.1.0.3'] });
   t.is(ipam.holderOf('10.1.0.2'), undefined);
   // DEL frees it too.
-  await reconcile({ containerID: 'old', ip: '10.1.0.2' });
+  await reconcile({ containerID: 'old', ips: ['10.1.0.2'] });
   await links.detach('old', 'eth0');
   t.is(ipam.holderOf('10.1.0.2'), undefined);
 });
 
 test('addresses of other networks, and none at all, hold nothing', async (t) => {
   const { reconcile, allocated } = await setUp();
-  await reconcile({ containerID: 'host', ip: '192.0.2.2' }, { containerID: 'down', ip: undefined });
+  await reconcile({ containerID: 'host', ips: ['192.0.2.2'] }, { containerID: 'down', ips: [] });
   t.is(allocated(), 0);
 });
 
@@ -89,7 +92,7 @@ test('a host side that somebody removed is restored with the address that the po
   kernel.namespace().routeDelete({ op: 'routeDelete', destination: `${ip}/32` });
   const { reconcile, ipam } = await setUp(kernel);
   t.is(ipam.holderOf(ip), undefined);
-  await reconcile({ containerID: 'a', ip });
+  await reconcile({ containerID: 'a', ips: [ip] });
   t.is(ipam.holderOf(ip), 'a/eth0');
   t.truthy(kernel.namespace().routes.find(({ destination }) => destination === `${ip}/32`));
 });
@@ -134,9 +137,34 @@ test('GC leaves what is of another network, and what the runtime still has when 
   await attach('b', 'other');
   await attach('c', undefined);
   await attach('d', undefined);
-  await collectGarbage(links, 'ours', [], async () => [{ containerID: 'd', ip: undefined }]);
+  await collectGarbage(links, 'ours', [], async () => [{ containerID: 'd', ips: [] }]);
   t.deepEqual(
     links.attachments.map(({ identity }) => identity.containerID),
     ['b', 'd'],
   );
+});
+
+test('both families: what is gone of one is restored, the other is left alone', async (t) => {
+  const podCIDRs = [podCIDR, 'fd00:1::/64'];
+  const { kernel, add, links } = await setUp(undefined, undefined, podCIDRs);
+  await add('a');
+  t.is(links.attachments.length, 1);
+  const host = kernel.namespace();
+  const routes = (): string[] =>
+    host.routes.filter(({ protocol, type }) => protocol === 75 && type === 'unicast').map((one) => one.destination);
+  t.deepEqual(routes(), ['10.1.0.2/32', 'fd00:1::2/128']);
+  host.routeDelete({ op: 'routeDelete', destination: 'fd00:1::2/128' });
+  const { reconcile, ipam } = await setUp(kernel, undefined, podCIDRs);
+  t.deepEqual([ipam.holderOf('10.1.0.2'), ipam.holderOf('fd00:1::2')], ['a/eth0', undefined]);
+  kernel.applied.length = 0;
+  await reconcile({ containerID: 'a', ips: ['10.1.0.2', 'fd00:1::2'] });
+  t.deepEqual(routes(), ['10.1.0.2/32', 'fd00:1::2/128']);
+  t.is(ipam.holderOf('fd00:1::2'), 'a/eth0');
+  t.false(kernel.applied.some(({ operation }) => operation.op === 'routeReplace' && operation.source === '10.1.0.1'));
+  // A second address of a family that it has is nobody's to give.
+  await reconcile({ containerID: 'a', ips: ['10.1.0.2', 'fd00:1::2', 'fd00:1::9'] });
+  t.is(ipam.holderOf('fd00:1::9'), undefined);
+  // Without a link both are held.
+  await reconcile({ containerID: 'b', ips: ['10.1.0.7', 'fd00:1::7'] });
+  t.deepEqual([ipam.holderOf('10.1.0.7'), ipam.holderOf('fd00:1::7')], ['sandbox:b', 'sandbox:b']);
 });

@@ -13,8 +13,8 @@ import type { Attachment, PodLinks } from './pod-links.ts';
 /** A sandbox that the runtime has, ready or not. Its link is kept for as long as it is listed. */
 export interface KnownSandbox {
   containerID: string;
-  /** The address it reports; undefined with host network and once it is not ready (then the address is not in use). */
-  ip: string | undefined;
+  /** The addresses it reports; none with host network and once it is not ready (then they are not in use). */
+  ips: readonly string[];
   /** Whose it is, where the runtime says so. */
   pod?: { namespace: string; name: string };
 }
@@ -105,28 +105,32 @@ async function adopt(
   before: readonly Attachment[],
 ): Promise<void> {
   const { links, ipam, log } = deps;
-  const { containerID, ip } = sandbox;
-  if (ip === undefined) return;
+  const { containerID } = sandbox;
   const attachment = before.find(({ identity }) => identity.containerID === containerID);
-  const holder = ipam.holderOf(ip);
-  if (holder !== undefined) {
+  const free: string[] = [];
+  for (const ip of sandbox.ips) {
+    const holder = ipam.holderOf(ip);
+    if (holder === undefined) {
+      free.push(ip);
+      continue;
+    }
     const owner = holder.startsWith(runtimeHolderPrefix)
       ? holder.slice(runtimeHolderPrefix.length)
       : holder.slice(0, holder.indexOf('/'));
     if (owner !== containerID) log.error({ containerID, ip, owner }, 'two sandboxes report one address');
-    return;
   }
-  if (attachment && ipam.addressesOf(attachment.identity.key).length === 0) {
+  if (free.length === 0) return;
+  if (attachment) {
     try {
-      if (await links.restoreHostSide(attachment, ip))
-        log.warn({ containerID, ip }, 'restored the host side of a pod link');
+      const ips = await links.restoreHostSide(attachment, free);
+      if (ips.length > 0) log.warn({ containerID, ips }, 'restored the host side of a pod link');
     } catch (error) {
-      log.error({ containerID, ip, error: errorLine(error) }, 'cannot restore the host side of a pod link');
+      log.error({ containerID, ips: free, error: errorLine(error) }, 'cannot restore the host side of a pod link');
     }
     return;
   }
   // Either its link is gone, or it was removed while we listed; the next pass tells.
-  if (!attachment) ipam.hold(ip, runtimeHolder(containerID));
+  for (const ip of free) ipam.hold(ip, runtimeHolder(containerID));
 }
 
 /** Frees what was held for sandboxes that the runtime no longer has; returns how many holds remain. */

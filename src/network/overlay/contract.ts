@@ -6,6 +6,7 @@ import type { Clock } from '../../base/clock.ts';
 import type { Sysctls } from '../../linux/host.ts';
 import type { RtnetlinkOpener } from '../../linux/rtnetlink.ts';
 import type { Logger } from '../../observe/logger.ts';
+import type { IpFamily } from '../ipam/ip-prefix.ts';
 import type { PeerSource } from './peer.ts';
 import type { RefusedPeer } from './peer-table.ts';
 
@@ -21,9 +22,9 @@ export interface OverlayOptions {
   /** Of the link of the VXLAN, bytes. */
   mtu: number;
   nodeName: string;
-  /** Of this machine; used unless the Node has an InternalIP that this machine has. */
-  nodeIP: string | undefined;
-  /** Of this node's new pods, then former ones that pods still have. */
+  /** Of this machine, at most one of each family; used unless the Node has an InternalIP that this machine has. */
+  nodeIPs: readonly string[];
+  /** Of this node's new pods, at most one of each family, then former ones that pods still have. */
   podCIDRs: readonly string[];
   netnsPath?: string;
 }
@@ -36,6 +37,12 @@ export interface PeerNetworks {
   settle(): Promise<void>;
 }
 
+/** Of the overlay for pods of one family: addresses and networks are those that it needs. */
+export interface FamilyOptions extends Omit<OverlayOptions, 'nodeIPs'> {
+  family: IpFamily;
+  nodeIP: string | undefined;
+}
+
 export interface OverlayDependencies {
   rtnetlinkOpener: RtnetlinkOpener;
   sysctls: Pick<Sysctls, 'read' | 'write'>;
@@ -46,6 +53,8 @@ export interface OverlayDependencies {
 }
 
 export interface OverlayStatus {
+  /** Of the pods that it is about. */
+  family: IpFamily;
   backend: OverlayBackend;
   /** How many peers packets go to in the VXLAN, and by a plain route. */
   vxlan: number;
@@ -58,12 +67,16 @@ export interface OverlayStatus {
   faults: string[];
   /** Why this node has no way to other nodes at all, one line: also among the faults. Absent when it has one. */
   down?: string;
+  /** The same of IPv6, where this is of IPv4. */
+  second?: OverlayStatus;
 }
 
 export interface Overlay {
   status(): OverlayStatus;
-  /** As in the options; the first one stays. */
+  /** As in the options; the first one of each family stays. */
   setPodCIDRs(podCIDRs: readonly string[]): void;
+  /** Of the link of the VXLAN, bytes; taken over at once. */
+  setMtu(mtu: number): void;
   /** Resolves when nothing is under way. */
   idle(): Promise<void>;
   stop(): Promise<void>;

@@ -9,8 +9,10 @@ import {
   type Route,
   type RtnetlinkOperation,
 } from '../../linux/rtnetlink.ts';
+import type { IpFamily } from '../ipam/ip-prefix.ts';
+import { familyOf } from './family.ts';
 import type { UsablePeer } from './peer-table.ts';
-import { vtepAddress, vtepMac } from './vtep.ts';
+import { linkLocalOf, vtepAddress, vtepMac } from './vtep.ts';
 
 export type Entry =
   | { kind: 'route'; destination: string; gateway: string; ifindex: number; onlink: boolean }
@@ -36,16 +38,23 @@ export function isSameEntry(a: Entry, b: Entry): boolean {
   return b.kind === 'forwarding' && a.ip === b.ip;
 }
 
-/** By the link of the VXLAN. In the order of making: a packet that finds the route finds the rest. */
+/**
+ * By the link of the VXLAN. In the order of making: a packet that finds the route finds the rest.
+ *
+ * What the gateway is called is nobody else's business: it only stands for the MAC address. In IPv6 it is link-local, since
+ * the kernel takes no on-link gateway that any other route covers, be it a company's fd00::/8 (ip6_route_check_nh_onlink).
+ */
 export function entriesThroughVxlan(
   { name, podCIDR, network, address, flannel }: UsablePeer,
   ifindex: number,
 ): Entry[] {
-  const [ip, mac] = [vtepAddress(network), flannel?.mac ?? vtepMac(name)];
+  const mac = flannel?.mac ?? vtepMac(name);
+  const isSix = network.family === 6;
+  const ip = isSix ? linkLocalOf(mac) : vtepAddress(network);
   return [
     { kind: 'forwarding', ifindex, mac, ip: address },
     { kind: 'neighbour', ifindex, ip, mac },
-    { kind: 'route', destination: podCIDR, gateway: ip, ifindex, onlink: true },
+    { kind: 'route', destination: podCIDR, gateway: ip, ifindex, onlink: !isSix },
   ];
 }
 
@@ -80,17 +89,18 @@ export function removeEntry(entry: Entry): RtnetlinkOperation {
   }
 }
 
-/** Ours to keep: with a gateway, which routes to pods of this node do not have. */
-export function entryOfRoute(route: Route): Entry | undefined {
+/** Ours to keep, of a family: with a gateway, which routes to pods of this node do not have. */
+export function entryOfRoute(route: Route, family: IpFamily): Entry | undefined {
   const { destination, gateway, ifindex, onlink, protocol, table, type } = route;
   if (protocol !== keelsonRouteProtocol || table !== mainTable || type !== 'unicast') return undefined;
-  if (gateway === undefined || ifindex === undefined || destination.includes(':')) return undefined;
+  if (gateway === undefined || ifindex === undefined || familyOf(destination) !== family) return undefined;
   return { kind: 'route', destination, gateway, ifindex, onlink };
 }
 
-/** One that is not permanent, or has no address yet, is another than ours. */
-export function entryOfNeighbour({ ifindex, ip, mac, permanent }: Neighbour): Entry | undefined {
-  return ip.includes(':') ? undefined : { kind: 'neighbour', ifindex, ip, mac: (permanent ? mac : undefined) ?? '' };
+/** Of a family. One that is not permanent, or has no address yet, is another than ours. */
+export function entryOfNeighbour({ ifindex, ip, mac, permanent }: Neighbour, family: IpFamily): Entry | undefined {
+  if (familyOf(ip) !== family) return undefined;
+  return { kind: 'neighbour', ifindex, ip, mac: (permanent ? mac : undefined) ?? '' };
 }
 
 export function entryOfForwarding({ ifindex, mac, ip, permanent }: ForwardingEntry): Entry {

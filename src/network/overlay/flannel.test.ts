@@ -74,21 +74,21 @@ test('what we write, flannel’s nodes and ours read back', (t) => {
   t.is(annotations?.[flannelAnnotation.backendData], written['flannel.alpha.coreos.com/backend-data']);
   const read = parseFlannel(annotations);
   t.true(isSameFlannel(read, { backendType: 'vxlan', vni: 1, mac, publicIP: '192.0.2.11', isOverwritten: false }));
-  t.is(read && flannelFault(read, { backend: 'vxlan', vni: 1 }), undefined);
+  t.is(read && flannelFault(read, { family: 4, backend: 'vxlan', vni: 1 }), undefined);
   t.like(flannelAnnotations({ ...own, backend: 'host-gw' }), { [flannelAnnotation.backendData]: 'null' });
   t.is(flannelAnnotations({ ...own, backend: 'alloc' }), undefined);
 });
 
 test('a node that goes another way is named with the difference', (t) => {
   const node = { backendType: 'vxlan', vni: 1, mac, publicIP: undefined, isOverwritten: false };
-  const ours = { backend: 'vxlan', vni: 1 } as const;
+  const ours = { family: 4 as const, backend: 'vxlan', vni: 1 } as const;
   t.regex(flannelFault({ ...node, backendType: 'wireguard' }, ours) ?? '', /says backend-type "wireguard".*has vxlan/);
   t.regex(flannelFault({ ...node, backendType: 'host-gw' }, ours) ?? '', /host-gw/);
   t.regex(flannelFault(node, { ...ours, backend: 'host-gw' }) ?? '', /"vxlan".*has host-gw/);
   t.regex(flannelFault({ ...node, vni: 4096 }, ours) ?? '', /VNI 4096, this node has 1/);
   t.regex(flannelFault({ ...node, mac: undefined }, ours) ?? '', /MAC address/);
   t.regex(flannelFault({ ...node, publicIP: '::1' }, ours) ?? '', /public-ip "::1" is no address/);
-  t.is(flannelFault({ ...node, backendType: 'wireguard' }, { backend: 'alloc', vni: 1 }), undefined);
+  t.is(flannelFault({ ...node, backendType: 'wireguard' }, { family: 4, backend: 'alloc', vni: 1 }), undefined);
 });
 
 const own = { name: 'own', podCIDRs: ['10.244.0.0/24'], address: '192.0.2.10' };
@@ -134,20 +134,20 @@ test('in the kernel: flannel’s MAC and address instead of ours', (t) => {
       flannel: { backendType: 'vxlan', vni: 1, mac, publicIP: '203.0.113.9', isOverwritten: false },
     }),
   });
-  const plan = new PeerPlan(table, { backend: 'vxlan', directRouting: false, vni: 1 });
+  const plan = new PeerPlan(table, { family: 4, backend: 'vxlan', directRouting: false, vni: 1 });
   const host = {
     conflict: () => undefined,
     neighbourLink: () => 2,
     hasAddress: () => false,
     uplinks: new Set<number>(),
   };
-  plan.setHost(host, 7);
+  plan.setHost(host, { ifindex: 7, local: '192.0.2.10' });
   t.deepEqual(plan.decide('a').entries, [
     { kind: 'forwarding', ifindex: 7, mac, ip: '203.0.113.9' },
     { kind: 'neighbour', ifindex: 7, ip: '10.244.1.0', mac },
     { kind: 'route', destination: '10.244.1.0/24', gateway: '10.244.1.0', ifindex: 7, onlink: true },
   ]);
-  const other = new PeerPlan(table, { backend: 'vxlan', directRouting: false, vni: 2 });
-  other.setHost(host, 7);
+  const other = new PeerPlan(table, { family: 4, backend: 'vxlan', directRouting: false, vni: 2 });
+  other.setHost(host, { ifindex: 7, local: '192.0.2.10' });
   t.like(other.decide('a'), { entries: [], way: 'none', reason: 'it has VNI 1, this node has 2' });
 });

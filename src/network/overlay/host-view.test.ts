@@ -1,6 +1,6 @@
 import test from 'ava';
 import type { Address, Link, Route } from '../../linux/rtnetlink.ts';
-import { parseIpv4Prefix } from '../ipam/ipv4.ts';
+import { parseIpPrefix } from '../ipam/ip-prefix.ts';
 import { viewHost } from './host-view.ts';
 
 const link = (ifindex: number, name: string, alias?: string): Link => ({
@@ -57,7 +57,7 @@ const host = viewHost({
   ],
 });
 const conflict = (text: string, mayBeRouted = false): string | undefined => {
-  const prefix = parseIpv4Prefix(text);
+  const prefix = parseIpPrefix(text);
   return prefix && host.conflict(prefix, mayBeRouted);
 };
 

@@ -3,18 +3,26 @@
  * reached without a router.
  * Layer: network/overlay (pure). Routing rules (ip rule) and tables other than main are not looked at.
  */
-import { parseIpv4 } from '../../config/ip.ts';
 import { type Address, keelsonRouteProtocol } from '../../linux/rtnetlink.ts';
 import type { HostState } from '../host-conflict.ts';
-import { formatIpv4Prefix, type Ipv4Prefix, overlaps, parseIpv4Prefix } from '../ipam/ipv4.ts';
+import {
+  contains,
+  formatIpPrefix,
+  type IpFamily,
+  type IpPrefix,
+  overlaps,
+  parseIpNumber,
+  parseIpPrefix,
+} from '../ipam/ip-prefix.ts';
 import { aliasPrefix } from '../links/link-identity.ts';
+import { isLinkLocal6 } from './family.ts';
 
 export interface HostView {
   /**
    * Why nothing may be routed there in one clause; undefined when nothing of the host is in the way.
    * @param mayBeRouted routes to the network itself are what others have made for its pods
    */
-  conflict(network: Ipv4Prefix, mayBeRouted: boolean): string | undefined;
+  conflict(network: IpPrefix, mayBeRouted: boolean): string | undefined;
   /** ifindex of the link on which the address is a neighbour; undefined when a router is in between, or no route leads there. */
   neighbourLink(address: string): number | undefined;
   /** Whether the address is one of this host's. */
@@ -24,13 +32,14 @@ export interface HostView {
 }
 
 interface ForeignRoute {
-  prefix: Ipv4Prefix;
+  prefix: IpPrefix;
   ifindex: number | undefined;
   gateway: boolean;
   isRefusing: boolean;
 }
 
-export function viewHost(state: HostState): HostView {
+/** @param families of pods and of nodes: what is of another one is not looked at */
+export function viewHost(state: HostState, families: readonly IpFamily[] = [4, 6]): HostView {
   const own = new Set(state.links.flatMap(({ alias, ifindex }) => (alias?.startsWith(aliasPrefix) ? ifindex : [])));
   const lo = state.links.find(({ name }) => name === 'lo')?.ifindex;
   // The gateways of pod networks are the only ones of that scope on lo (ADR 0003).
@@ -39,12 +48,14 @@ export function viewHost(state: HostState): HostView {
   const names = new Map(state.links.map(({ ifindex, name }) => [ifindex, name]));
   const addresses = state.addresses.flatMap((address) => {
     const slash = address.prefix.indexOf('/');
-    const value = parseIpv4(address.prefix.slice(0, slash));
-    return value === undefined || isOwnAddress(address) ? [] : [{ ...address, value }];
+    const value = parseIpNumber(address.prefix.slice(0, slash));
+    if (value === undefined || !families.includes(value.family) || isLinkLocal6(address.prefix)) return [];
+    return isOwnAddress(address) ? [] : [{ ...address, value }];
   });
   const routes = state.routes.flatMap((route): ForeignRoute[] => {
-    const prefix = parseIpv4Prefix(route.destination);
+    const prefix = parseIpPrefix(route.destination);
     if (prefix === undefined || route.protocol === keelsonRouteProtocol) return [];
+    if (!families.includes(prefix.family) || isLinkLocal6(route.destination)) return [];
     const isRefusing = route.type !== 'unicast';
     return [{ prefix, ifindex: route.ifindex, gateway: route.gateway !== undefined, isRefusing }];
   });
@@ -53,21 +64,21 @@ export function viewHost(state: HostState): HostView {
   const nameOf = (ifindex: number | undefined): string =>
     ifindex === undefined ? '' : ` dev ${names.get(ifindex) ?? `if${ifindex}`}`;
   const bearer = (address: string) => {
-    const value = parseIpv4(address);
-    return addresses.find((other) => other.value === value);
+    const value = parseIpNumber(address);
+    return addresses.find((other) => other.value.family === value?.family && other.value.value === value.value);
   };
 
   return {
     conflict(network, mayBeRouted) {
-      const address = addresses.find(({ value }) => value >= network.base && value <= network.last);
+      const address = addresses.find(({ value }) => contains(network, value));
       if (address !== undefined) return `overlaps address ${address.prefix} of${nameOf(address.ifindex).slice(4)}`;
       const route = routes.find((other) => overlaps(other.prefix, network) && isInTheWay(other, network, mayBeRouted));
-      return route && `overlaps route ${formatIpv4Prefix(route.prefix)}${nameOf(route.ifindex)}`;
+      return route && `overlaps route ${formatIpPrefix(route.prefix)}${nameOf(route.ifindex)}`;
     },
     neighbourLink(address) {
-      const value = parseIpv4(address);
+      const value = parseIpNumber(address);
       if (value === undefined) return undefined;
-      const best = routes.find(({ prefix }) => value >= prefix.base && value <= prefix.last);
+      const best = routes.find(({ prefix }) => contains(prefix, value));
       return best === undefined || best.gateway || best.isRefusing ? undefined : best.ifindex;
     },
     hasAddress: (address) => bearer(address) !== undefined,
@@ -97,9 +108,9 @@ export function chooseLocalAddress(
 
 /**
  * A route inside the peer's network, or a network that the host is itself in. A wider one by a router (10.0.0.0/8 of a
- * company) is not: the peer's network is one of its details. Nor is a default route, be it in two halves.
+ * company) is not: the peer's network is one of its details. Nor is a default route, be it in two halves, or 2000::/3.
  */
-function isInTheWay({ prefix, gateway, isRefusing }: ForeignRoute, network: Ipv4Prefix, mayBeRouted: boolean): boolean {
+function isInTheWay({ prefix, gateway, isRefusing }: ForeignRoute, network: IpPrefix, mayBeRouted: boolean): boolean {
   if (prefix.length >= network.length) return !mayBeRouted;
-  return !gateway && !isRefusing && prefix.length > 1;
+  return !gateway && !isRefusing && prefix.length > (prefix.family === 4 ? 1 : 3);
 }

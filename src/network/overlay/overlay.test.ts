@@ -12,7 +12,7 @@ import type { RtnetlinkOperation } from '../../linux/rtnetlink.ts';
 import { silentLogger } from '../../observe/logger.ts';
 import type { Overlay, OverlayOptions, PeerNetworks } from './contract.ts';
 import { startOverlay } from './overlay.ts';
-import type { PeerChange, PeerNode, PeerSource } from './peer.ts';
+import type { PeerChange, PeerListener, PeerNode, PeerSource } from './peer.ts';
 import { vtepMac } from './vtep.ts';
 
 const options: OverlayOptions = {
@@ -22,7 +22,7 @@ const options: OverlayOptions = {
   port: 8472,
   mtu: 1450,
   nodeName: 'own',
-  nodeIP: '192.0.2.10',
+  nodeIPs: ['192.0.2.10'],
   podCIDRs: ['10.244.0.0/24'],
 };
 const peer = (name: string, number: number, more: Partial<PeerNode> = {}): PeerNode => ({
@@ -37,13 +37,13 @@ const own = peer('own', 0);
 class FakeSource implements PeerSource {
   readonly nodes = new Map<string, PeerNode>();
   complete = true;
-  readonly #listeners = new Set<(changes: readonly PeerChange[], complete: boolean) => void>();
+  readonly #listeners = new Set<PeerListener>();
 
   constructor(nodes: readonly PeerNode[]) {
     for (const node of nodes) this.nodes.set(node.name, node);
   }
 
-  follow(listener: (changes: readonly PeerChange[], complete: boolean) => void): () => void {
+  follow(_family: 4 | 6, listener: PeerListener): () => void {
     this.#listeners.add(listener);
     listener(
       [...this.nodes.values()].map((node) => ({ type: 'set', peer: node })),
@@ -175,7 +175,15 @@ test('VXLAN: the link, and for each peer a forwarding entry, a neighbour and a r
   t.deepEqual(await state(), all(a, b));
   t.deepEqual(networks.now, ['10.244.1.0/24', '10.244.2.0/24']);
   t.is(sysctls.values.get('net/ipv6/conf/keelson-vxlan/disable_ipv6'), '1');
-  t.deepEqual(overlay.status(), { backend: 'vxlan', vxlan: 2, direct: 0, complete: true, unreached: [], faults: [] });
+  t.deepEqual(overlay.status(), {
+    family: 4,
+    backend: 'vxlan',
+    vxlan: 2,
+    direct: 0,
+    complete: true,
+    unreached: [],
+    faults: [],
+  });
   await overlay.stop();
   await overlay.stop();
   admin.close();

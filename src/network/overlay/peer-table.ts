@@ -7,9 +7,9 @@
  * comes later must not draw another one's traffic to itself. This node's own claims win over everybody's. What a refused
  * node claims is in nobody's way.
  */
-import { parseIpv4 } from '../../config/ip.ts';
 import { errorLine } from '../../observe/keelson-error.ts';
-import { type Ipv4Prefix, overlaps, parsePodCIDR } from '../ipam/ipv4.ts';
+import { type IpPrefix, overlaps, parseHostPrefix, parseIpPrefix, parsePodCIDR } from '../ipam/ip-prefix.ts';
+import { canonicalAddress } from './family.ts';
 import { type FlannelNode, isSameFlannel } from './flannel.ts';
 import type { PeerChange, PeerNode } from './peer.ts';
 import { PrefixIndex } from './prefix-index.ts';
@@ -28,7 +28,7 @@ export interface OwnClaims {
 export interface UsablePeer {
   name: string;
   podCIDR: string;
-  network: Ipv4Prefix;
+  network: IpPrefix;
   address: string;
   flannel: FlannelNode | undefined;
 }
@@ -41,8 +41,8 @@ export interface RefusedPeer {
 
 interface Known {
   peer: PeerNode;
-  network: Ipv4Prefix | undefined;
-  host: Ipv4Prefix | undefined;
+  network: IpPrefix | undefined;
+  host: IpPrefix | undefined;
   /** Of its end of the VXLAN. */
   mac: string | undefined;
   /** Of what it says itself. */
@@ -56,7 +56,7 @@ export class PeerTable {
   readonly #macs = new Map<string, Set<string>>();
   /** Why a node is refused, of those that were asked about since something near them changed. */
   readonly #verdicts = new Map<string, string | undefined>();
-  #own: OwnClaims & { prefixes: readonly Ipv4Prefix[] };
+  #own: OwnClaims & { prefixes: readonly IpPrefix[] };
 
   constructor(own: OwnClaims) {
     this.#own = { ...own, prefixes: prefixesOf(own) };
@@ -145,7 +145,7 @@ export class PeerTable {
     return verdict;
   }
 
-  #conflict(known: Known, prefix: Ipv4Prefix): string | undefined {
+  #conflict(known: Known, prefix: IpPrefix): string | undefined {
     const what = prefix === known.network ? `podCIDR ${known.peer.podCIDR}` : `address ${known.peer.address}`;
     const own = this.#own.prefixes.findIndex((other) => overlaps(other, prefix));
     if (own >= 0) return `${what} overlaps ${ownText(this.#own, own)} of this node`;
@@ -173,23 +173,23 @@ export class PeerTable {
   }
 
   /** Adds every node whose claims overlap the prefix, or those of one that is added; usually there is none. */
-  #spread(prefix: Ipv4Prefix, touched: Set<string>): void {
+  #spread(prefix: IpPrefix, touched: Set<string>): void {
     this.#spreadAll([prefix], touched);
   }
 
   /** The same for those that claim the address of the VXLAN's end. */
   #spreadMac(mac: string | undefined, touched: Set<string>): void {
-    const next: Ipv4Prefix[] = [];
+    const next: IpPrefix[] = [];
     for (const name of this.#sharers(mac)) this.#touch(name, touched, next);
     this.#spreadAll(next, touched);
   }
 
-  #spreadAll(next: Ipv4Prefix[], touched: Set<string>): void {
+  #spreadAll(next: IpPrefix[], touched: Set<string>): void {
     for (let one = next.pop(); one !== undefined; one = next.pop())
       for (const name of this.#index.overlapping(one)) this.#touch(name, touched, next);
   }
 
-  #touch(name: string, touched: Set<string>, next: Ipv4Prefix[]): void {
+  #touch(name: string, touched: Set<string>, next: IpPrefix[]): void {
     if (touched.has(name)) return;
     touched.add(name);
     const known = this.#peers.get(name);
@@ -217,15 +217,15 @@ function ownText({ podCIDRs, address }: OwnClaims, at: number): string {
   return at <= former.length ? `the former podCIDR ${former[at - 1]}` : `address ${address}`;
 }
 
-const claimText = ({ peer, network }: Known, prefix: Ipv4Prefix): string =>
+const claimText = ({ peer, network }: Known, prefix: IpPrefix): string =>
   network !== undefined && overlaps(network, prefix) ? `podCIDR ${peer.podCIDR}` : `address ${peer.address}`;
 
 /** Of what is there; a claim in an invalid text claims nothing. */
-const claimsOf = (known: Known | undefined): Ipv4Prefix[] =>
+const claimsOf = (known: Known | undefined): IpPrefix[] =>
   [known?.network, known?.host].filter((prefix) => prefix !== undefined);
 
 /** @throws NetworkError for a bad pod CIDR of this node, which is checked when its network is set up */
-function prefixesOf({ podCIDRs, address }: OwnClaims): Ipv4Prefix[] {
+function prefixesOf({ podCIDRs, address }: OwnClaims): IpPrefix[] {
   const host = address === undefined ? undefined : hostPrefix(address);
   return [...podCIDRs.map(parsePodCIDR), ...(host === undefined ? [] : [host])];
 }
@@ -236,7 +236,8 @@ const longestText = 43;
 function read(told: PeerNode): Known {
   const podCIDR = told.podCIDR?.slice(0, longestText);
   // flannel's nodes send from there, and expect to be sent to there.
-  const address = (told.flannel?.publicIP ?? told.address)?.slice(0, longestText);
+  const toldAddress = (told.flannel?.publicIP ?? told.address)?.slice(0, longestText);
+  const address = toldAddress && canonicalAddress(toldAddress);
   const peer = { ...told, podCIDR, address };
   const mac = told.flannel?.mac ?? vtepMac(told.name);
   const known: Known = { peer, network: undefined, host: undefined, mac, fault: undefined };
@@ -257,13 +258,14 @@ function read(told: PeerNode): Known {
   return known.fault === undefined ? known : { ...known, network: undefined, host: undefined, mac: undefined };
 }
 
-/** 0/8, 127/8, 169.254/16 and 224/3 are no addresses at which a node is reached. */
-function hostPrefix(address: string): Ipv4Prefix | undefined {
-  const base = parseIpv4(address);
-  if (base === undefined) return undefined;
-  const [first, second] = [base >>> 24, (base >>> 16) & 0xff];
-  if (first === 0 || first === 127 || first >= 224 || (first === 169 && second === 254)) return undefined;
-  return { base, length: 32, last: base };
+/** No addresses at which a node is reached from another. */
+const noHosts = ['0.0.0.0/8', '127.0.0.0/8', '169.254.0.0/16', '224.0.0.0/3', '::/8', 'fe80::/10', 'ff00::/8'].flatMap(
+  (text) => parseIpPrefix(text) ?? [],
+);
+
+function hostPrefix(address: string): IpPrefix | undefined {
+  const prefix = parseHostPrefix(address);
+  return prefix === undefined || noHosts.some((range) => overlaps(range, prefix)) ? undefined : prefix;
 }
 
 const isSame = (a: PeerNode, b: PeerNode): boolean =>

@@ -1,10 +1,10 @@
 import test from 'ava';
 import fc from 'fast-check';
-import { overlaps, parseIpv4Prefix } from '../ipam/ipv4.ts';
+import { overlaps, parseIpPrefix } from '../ipam/ip-prefix.ts';
 import { PrefixIndex } from './prefix-index.ts';
 
 const prefix = (text: string) => {
-  const parsed = parseIpv4Prefix(text);
+  const parsed = parseIpPrefix(text);
   if (!parsed) throw new Error(text);
   return parsed;
 };

@@ -1,26 +1,26 @@
 /**
  * Which owners have a prefix that overlaps a given one, without looking at all of them.
- * Layer: network/overlay (pure). Of each length a map by first address, and the first addresses in order: shorter prefixes
+ * Layer: network/overlay (pure). Of each family and length a map by first address, and the first addresses in order: shorter prefixes
  * are looked up, longer ones lie next to each other.
  */
-import type { Ipv4Prefix } from '../ipam/ipv4.ts';
+import { type IpFamily, type IpPrefix, prefixAt } from '../ipam/ip-prefix.ts';
 
 interface OfLength {
-  owners: Map<number, Set<string>>;
+  family: IpFamily;
+  length: number;
+  owners: Map<bigint, Set<string>>;
   /** Keys of `owners`, ascending. */
-  bases: number[];
+  bases: bigint[];
 }
 
 export class PrefixIndex {
-  readonly #lengths = new Map<number, OfLength>();
+  readonly #lengths = new Map<string, OfLength>();
 
-  add({ base, length }: Ipv4Prefix, owner: string): void {
-    let { owners, bases } = this.#lengths.get(length) ?? {};
-    if (owners === undefined || bases === undefined) {
-      owners = new Map();
-      bases = [];
-      this.#lengths.set(length, { owners, bases });
-    }
+  add({ family, base, length }: IpPrefix, owner: string): void {
+    const key = keyOf(family, length);
+    const list = this.#lengths.get(key) ?? { family, length, owners: new Map(), bases: [] };
+    this.#lengths.set(key, list);
+    const { owners, bases } = list;
     const present = owners.get(base);
     if (present !== undefined) {
       present.add(owner);
@@ -30,21 +30,23 @@ export class PrefixIndex {
     bases.splice(firstAtLeast(bases, base), 0, base);
   }
 
-  delete({ base, length }: Ipv4Prefix, owner: string): void {
-    const list = this.#lengths.get(length);
+  delete({ family, base, length }: IpPrefix, owner: string): void {
+    const key = keyOf(family, length);
+    const list = this.#lengths.get(key);
     const present = list?.owners.get(base);
     if (list === undefined || present === undefined || !present.delete(owner) || present.size > 0) return;
     list.owners.delete(base);
     list.bases.splice(firstAtLeast(list.bases, base), 1);
-    if (list.bases.length === 0) this.#lengths.delete(length);
+    if (list.bases.length === 0) this.#lengths.delete(key);
   }
 
   /** Each at most once, in no order. */
-  overlapping(prefix: Ipv4Prefix): Set<string> {
+  overlapping(prefix: IpPrefix): Set<string> {
     const found = new Set<string>();
-    for (const [length, { owners, bases }] of this.#lengths) {
+    for (const { family, length, owners, bases } of this.#lengths.values()) {
+      if (family !== prefix.family) continue;
       if (length <= prefix.length) {
-        const base = prefix.base - (prefix.base % 2 ** (32 - length));
+        const { base } = prefixAt({ family, value: prefix.base }, length);
         for (const owner of owners.get(base) ?? []) found.add(owner);
         continue;
       }
@@ -58,12 +60,14 @@ export class PrefixIndex {
   }
 }
 
-function firstAtLeast(sorted: readonly number[], value: number): number {
+const keyOf = (family: IpFamily, length: number): string => `${family}/${length}`;
+
+function firstAtLeast(sorted: readonly bigint[], value: bigint): number {
   let low = 0;
   let high = sorted.length;
   while (low < high) {
     const middle = (low + high) >>> 1;
-    if ((sorted[middle] ?? 0) < value) low = middle + 1;
+    if ((sorted[middle] ?? 0n) < value) low = middle + 1;
     else high = middle;
   }
   return low;

@@ -20,4 +20,6 @@ export interface Admission {
   admit(pod: AdmittedPod): Promise<void>;
   /** These addresses are nobody's any more. */
   released(ips: readonly string[]): void;
+  /** Of those that a predecessor gave out, these are still somebody's, and no others. */
+  found(ips: readonly string[]): void;
 }

@@ -4,9 +4,11 @@ import { FakeClock, settle } from '../../base/fake-clock.ts';
 import { FakeNftables } from '../../linux/fake-nftables.ts';
 import type { NftablesOperation } from '../../linux/nftables/types.ts';
 import { silentLogger } from '../../observe/logger.ts';
+import { linkIdentity } from '../links/link-identity.ts';
 import { FakePolicySource, fakePod, fakePolicy } from './fake-policies.ts';
 import { phasesOf } from './phases.ts';
 import { startPolicyEnforcement } from './policy-enforcement.ts';
+import { policyExtension } from './policy-extension.ts';
 import { inPolicyTable, policyTable } from './table.ts';
 
 async function setUp(t: ExecutionContext, kernel = new FakeNftables()) {
@@ -75,6 +77,52 @@ test('a pod starts once it is isolated, under the address that CNI gave it', asy
   t.regex((await late)?.message ?? '', /has not told of the pod/);
 });
 
+test('a pod of a namespace without policies starts some time without its object; a policy that comes later isolates it', async (t) => {
+  const { source, enforcement, settled, clock } = await setUp(t);
+  source.tell({ event: 'policySet', policy: fakePolicy('other/deny', { podSelector: {} }) });
+  let done = false;
+  const admitted = enforcement.admit(cni).then(() => {
+    done = true;
+  });
+  source.synced();
+  await settled();
+  t.false(done, 'a policy may be on its way with it');
+  await clock.advance(2_000);
+  await settled();
+  await admitted;
+  t.is(enforcement.status().isolated.ingress, 0);
+  source.tell(deny, { event: 'podSet', pod: { ...web.pod, ips: [] } });
+  await settled();
+  t.is(enforcement.status().isolated.ingress, 1, 'under the address that CNI gave it');
+  const nameless = t.throwsAsync(enforcement.admit({ ...cni, namespace: 'empty', uid: '' }), {
+    message: /has not told of the pod/,
+  });
+  await clock.advance(20_000);
+  await nameless;
+});
+
+test('addresses of a predecessor that have no link any more are nobody’s; those of links are released with them', async (t) => {
+  const before = await setUp(t);
+  before.source.tell(deny, { event: 'podSet', pod: { ...web.pod, ips: [] } });
+  before.source.tell({ event: 'podSet', pod: fakePod('default/gone', '10.244.1.3') });
+  before.source.synced();
+  await before.settled();
+  await before.enforcement.admit(cni);
+  await before.enforcement.stop();
+  const after = await setUp(t, before.kernel);
+  const extension = policyExtension(after.enforcement);
+  const identity = linkIdentity('c1', 'eth0');
+  extension.found?.([{ identity, ips: [cni.ips[0] ?? ''] }]);
+  // The API server does not know the pods any more.
+  after.source.tell(deny);
+  after.source.synced();
+  await after.settled();
+  t.is(after.enforcement.status().isolated.ingress, 1, 'who has a link stays isolated');
+  await extension.afterGone(identity);
+  await after.settled();
+  t.like(after.enforcement.status(), { localPods: 0, isolated: { ingress: 0 } });
+});
+
 test('a pod does not start while the kernel refuses; repaired, it does', async (t) => {
   const { kernel, source, enforcement, settled, clock } = await setUp(t);
   source.tell(deny, { event: 'podSet', pod: { ...web.pod, ips: [] } });
@@ -141,7 +189,7 @@ test('what others do to the table is repaired', async (t) => {
   await clock.advance(2_000);
   await settle();
   const rules = (await nftables.dump(policyTable))?.rules ?? [];
-  t.is(rules.filter(({ chain }) => chain === 'ingress').length, 5);
+  t.is(rules.filter(({ chain }) => chain === 'ingress').length, 6);
   await admin.apply([{ op: 'tableDelete', table: policyTable }]);
   await clock.advance(2_000);
   await settle();

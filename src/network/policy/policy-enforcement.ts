@@ -148,11 +148,21 @@ class Enforcement implements PolicyEnforcement {
     const ips = pod.ips.flatMap((ip) => canonicalIp(ip) ?? []);
     const end = new AbortController();
     const cancel = this.#clock.after(this.#admissionMs, () => end.abort());
+    let isOverdue = false;
+    const cancelOverdue = this.#clock.after(overdueMs, () => {
+      isOverdue = true;
+      this.#wake();
+    });
+    /** Of a namespace without policies: who waits for its object waits for an API server that is away. */
+    const isFree = (): boolean => isOverdue && pod.uid !== '' && !this.#tracker.hasPolicies(pod.namespace);
     try {
-      await this.#until(() => this.#isOpen() || (this.#isSynced && this.#tracker.knows(pod)), end.signal);
+      const mayGoOn = (): boolean => this.#isSynced && (this.#tracker.knows(pod) || isFree());
+      await this.#until(() => this.#isOpen() || mayGoOn(), end.signal);
       if (this.#isOpen()) return;
-      const { uid } = this.#tracker.cluster.pod(`${pod.namespace}/${pod.name}`) ?? pod;
-      this.#tracker.claim({ uid, key: `${pod.namespace}/${pod.name}`, ips });
+      const key = `${pod.namespace}/${pod.name}`;
+      // Some runtimes tell no uid.
+      const uid = pod.uid === '' ? (this.#tracker.cluster.pod(key)?.uid ?? '') : pod.uid;
+      this.#tracker.claim({ uid, key, ips });
       await this.#flushNow();
       await this.#until(() => this.#table !== undefined && this.#nftables.failure === undefined, end.signal);
     } catch (cause) {
@@ -167,12 +177,18 @@ class Enforcement implements PolicyEnforcement {
       throw new PolicyError('NETWORK_POLICY_NOT_READY', message, { object, fix, cause });
     } finally {
       cancel();
+      cancelOverdue();
     }
   }
 
   released(ips: readonly string[]): void {
     for (const ip of ips) this.#tracker.release(canonicalIp(ip) ?? ip);
     this.#schedule();
+  }
+
+  found(ips: readonly string[]): void {
+    const kept = new Set(ips.map((ip) => canonicalIp(ip) ?? ip));
+    this.released(this.#tracker.claimedIps.filter((ip) => !kept.has(ip)));
   }
 
   async settled(): Promise<void> {
@@ -305,3 +321,5 @@ class Enforcement implements PolicyEnforcement {
 }
 
 const retryMs = 1_000;
+/** An API server that is there tells of a pod before its sandbox is asked for; and of its policies before it. */
+const overdueMs = 2_000;

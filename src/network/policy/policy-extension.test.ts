@@ -8,6 +8,7 @@ import { policyExtension } from './policy-extension.ts';
 test('a pod waits for its policies with its addresses; others do not; what is gone is told', async (t) => {
   const asked: AdmittedPod[] = [];
   const released: string[] = [];
+  const found: string[] = [];
   let isRefused = false;
   const extension = policyExtension({
     async admit(pod) {
@@ -15,6 +16,7 @@ test('a pod waits for its policies with its addresses; others do not; what is go
       if (isRefused) throw new PolicyError('NETWORK_POLICY_NOT_READY', 'no');
     },
     released: (ips) => released.push(...ips),
+    found: (ips) => found.push(...ips),
   });
   const identity = linkIdentity('c1', 'eth0');
   const addresses = [{ ip: '10.244.1.2', gateway: '10.244.1.1' }] as never;
@@ -34,4 +36,12 @@ test('a pod waits for its policies with its addresses; others do not; what is go
   });
   await extension.afterGone(identity);
   t.is(released.length, 2);
+  const adopted = linkIdentity('c2', 'eth0');
+  extension.found?.([
+    { identity: adopted, ips: ['10.244.1.7', 'fd00::7'] },
+    { identity: linkIdentity('c3', 'eth0'), ips: [] },
+  ]);
+  t.deepEqual(found, ['10.244.1.7', 'fd00::7']);
+  await extension.afterGone(adopted);
+  t.deepEqual(released.slice(2), ['10.244.1.7', 'fd00::7'], 'of a predecessor’s link');
 });

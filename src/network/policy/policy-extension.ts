@@ -6,9 +6,13 @@ import type { PodExtension } from '../links/pod-extension.ts';
 import type { Admission } from './admission.ts';
 
 export function policyExtension(admission: Admission): PodExtension {
-  /** Of links that this process attached. */
   const addresses = new Map<string, readonly string[]>();
   return {
+    found(links) {
+      for (const { identity, ips } of links) addresses.set(identity.key, ips);
+      // Pods may have ended while no daemon ran.
+      admission.found(links.flatMap(({ ips }) => ips));
+    },
     async beforeUp({ identity, addresses: given, wishes }) {
       const pod: { namespace: string; name: string; uid?: string } | undefined = wishes.pod;
       // Not of Kubernetes: no policy can mean it.

@@ -109,6 +109,16 @@ export class PolicyTracker {
     return pod !== undefined && (uid === '' || pod.uid === uid);
   }
 
+  /** Whether some policy may mean pods of it. */
+  hasPolicies(namespace: string): boolean {
+    return this.#policiesOf.has(namespace);
+  }
+
+  /** That somebody has a claim to. */
+  get claimedIps(): string[] {
+    return [...this.#claims.keys()];
+  }
+
   /** Uid of the pod with this address on this node. */
   uidOf(ip: string): string | undefined {
     return this.#owners.get(ip)?.uid;

@@ -4,6 +4,7 @@
  *
  * Table `inet keelson-policy`, hook forward, so behind the dnat of Services (prerouting) and before any masquerade: rules
  * see the pod that a Service chose and the client as it is. What the node itself sends or receives does not pass forward.
+ * Nor does neighbour discovery, unless pods of another CNI share a bridge and bridge-nf-call-ip6tables is 1: it is let pass.
  * Two base chains, egress before ingress: an accept ends one of them only, so both ends have to allow a connection.
  */
 import { createHash } from 'node:crypto';
@@ -20,7 +21,7 @@ import type { PolicyProtocol } from './policy-pod.ts';
 export const policyTable = { family: 'inet', name: 'keelson-policy' } as const satisfies TableRef;
 export const inPolicyTable = { family: policyTable.family, table: policyTable.name } as const;
 /** Changes whenever anything below is laid out differently: a table with another one is replaced. */
-export const policySchema = 'keelson-policy schema 1';
+export const policySchema = 'keelson-policy schema 2';
 /** Behind the service proxy's refusals (-10), before the filters of others (0). */
 const priorities: Record<Direction, number> = { egress: -6, ingress: -5 };
 
@@ -131,6 +132,7 @@ function baseRules(direction: Direction): Rule[] {
       { expr: 'cmp', sreg: 1, op: '!=', data: zero },
       accept,
     ]),
+    rule([...isNeighbourDiscovery, accept]),
     ...policyFamilies.map((family) =>
       rule([
         ...isFamily(family),
@@ -300,6 +302,18 @@ function namedMatch(family: PolicyFamily, set: string): Expression[] {
 const isFamily = (family: PolicyFamily): Expression[] => [
   { expr: 'meta', key: 'nfproto', dreg: 1 },
   { expr: 'cmp', sreg: 1, op: '==', data: Uint8Array.of(facts[family].nfproto) },
+];
+
+/** RFC 4861: its hop limit is 255, which no packet has that was routed. So nothing but a neighbour can say it. */
+const isNeighbourDiscovery: Expression[] = [
+  ...isFamily(6),
+  { expr: 'payload', base: 'network', offset: 7, length: 1, dreg: 1 },
+  { expr: 'cmp', sreg: 1, op: '==', data: Uint8Array.of(255) },
+  l4proto(1),
+  { expr: 'cmp', sreg: 1, op: '==', data: Uint8Array.of(58) },
+  { expr: 'payload', base: 'transport', offset: 0, length: 1, dreg: 1 },
+  { expr: 'cmp', sreg: 1, op: '>=', data: Uint8Array.of(133) },
+  { expr: 'cmp', sreg: 1, op: '<=', data: Uint8Array.of(137) },
 ];
 
 const address = (family: PolicyFamily, side: 'source' | 'destination', dreg: Register): Expression => ({
