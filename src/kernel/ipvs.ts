@@ -39,6 +39,7 @@ import {
 } from '../linux/netlink/constants.ts';
 import { readAcknowledgement } from '../linux/netlink/message-reader.ts';
 import { MessageWriter } from '../linux/netlink/message-writer.ts';
+import { encodeMatchGet } from '../linux/nftables/xt-match.ts';
 import { openGeneric } from './genetlink.ts';
 import { NetlinkSocket } from './netlink-socket.ts';
 
@@ -47,21 +48,39 @@ const batchSize = 500;
 
 export const kernelIpvs: IpvsOpener = {
   async open(netnsPath) {
-    let generic = await openGeneric(ipvsFamilyName, netnsPath).catch((error: unknown) => {
-      if (!isNotFound(error)) throw error;
-      return undefined;
-    });
-    if (generic === undefined) {
-      await modprobe('ip_vs');
-      generic = await openGeneric(ipvsFamilyName, netnsPath);
+    // A kernel that knows which module the family is in loads it when it is asked (Debian 13's does).
+    for (const load of [askForMatch, modprobe]) {
+      try {
+        return await open(netnsPath);
+      } catch (error) {
+        if (!isNotFound(error)) throw error;
+      }
+      await load();
     }
-    return new KernelIpvs(generic.socket, generic.type);
+    return open(netnsPath);
   },
 };
 
-/** Nobody else loads the module; what it says does not matter, since the next call shows. */
-async function modprobe(module: string): Promise<void> {
-  const child = spawn('modprobe', ['-q', module], {
+async function open(netnsPath: string | undefined): Promise<Ipvs> {
+  const { socket, type } = await openGeneric(ipvsFamilyName, netnsPath);
+  return new KernelIpvs(socket, type);
+}
+
+/** What it answers does not matter, since the next call shows; so below. */
+async function askForMatch(): Promise<void> {
+  const socket = await NetlinkSocket.open(netlinkProtocol.netfilter);
+  try {
+    const writer = new MessageWriter();
+    encodeMatchGet(writer, socket.reserveSequence(1), 'ipvs');
+    await socket.transact('NFNL_MSG_COMPAT_GET', writer.take(), () => undefined);
+  } finally {
+    socket.close();
+  }
+}
+
+/** Where only this can load it; the units of our package may not (CAP_SYS_MODULE). */
+async function modprobe(): Promise<void> {
+  const child = spawn('modprobe', ['-q', 'ip_vs'], {
     env: { PATH: `${process.env.PATH ?? ''}:/usr/sbin:/sbin` },
     stdio: 'ignore',
   });

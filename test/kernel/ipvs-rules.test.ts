@@ -75,6 +75,9 @@ for (const family of ['IPv4', 'IPv6'] as const) {
         t.deepEqual(planTableDifference(await nftables.dump(ref), plan), [], JSON.stringify(variant));
         const listing = await nft('list', 'table', ref.family, ref.name);
         t.false(listing.includes('unknown'), listing);
+        // Else what a tunnel makes of a packet would be masqueraded once more.
+        const others = `0x${(2 ** 32 - 1 - 2 ** variant.masqueradeBit).toString(16).padStart(8, '0')}`;
+        t.true(listing.includes(` meta mark set meta mark & ${others} masquerade fully-random`), listing);
         await nft('-j', 'list', 'table', ref.family, ref.name);
         await nft('-c', `delete table ${ref.family} ${ref.name}; ${listing}`);
         const addresses = { added: [address('96', 2)], removed: [address('96', 1)] };

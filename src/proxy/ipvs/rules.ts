@@ -18,7 +18,7 @@ import type { IpvsOptions } from './options.ts';
 import type { DesiredServer, DesiredServers } from './virtual-servers.ts';
 
 export const tableName = 'keelson-proxy-ipvs';
-const tableComment = 'keelson-proxy-ipvs schema 1';
+const tableComment = 'keelson-proxy-ipvs schema 2';
 
 const names = {
   /** Every virtual server: (address, protocol, port). */
@@ -218,6 +218,10 @@ function planPostrouting(layout: Layout, options: IpvsOptions): NftablesOperatio
       { expr: 'meta', key: 'mark', dreg: 1 },
       { expr: 'bitwise', sreg: 1, dreg: 1, mask: bit, xor: zero },
       { expr: 'cmp', sreg: 1, op: '!=', data: zero },
+      // A tunnel's outer packet has the mark of the inner one: it must not be masqueraded, too, which breaks its checksum.
+      { expr: 'meta', key: 'mark', dreg: 1 },
+      { expr: 'bitwise', sreg: 1, dreg: 1, mask: bit.map((byte) => ~byte & 255), xor: zero },
+      { expr: 'metaSet', key: 'mark', sreg: 1 },
       { expr: 'masq', flags: ['fully-random'] },
     ]),
   ];
