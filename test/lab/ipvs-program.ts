@@ -98,8 +98,15 @@ async function table(): Promise<void> {
       for (const serviceCase of serviceCases(at)) {
         if (serviceCase.modes?.includes('ipvs') === false) continue;
         await check(`${at.family}: ${serviceCase.name}`, async () => {
-          const open = (traffic: TrafficOptions) => createDataplane(stage.node, { family: at.family, ...traffic });
+          const opened: IpvsDataplane[] = [];
+          const open = async (traffic: TrafficOptions) => {
+            const dataplane = await createDataplane(stage.node, { family: at.family, ...traffic });
+            opened.push(dataplane);
+            return dataplane;
+          };
           const faults = await runServiceCase(serviceCase, { stage, at, open });
+          // Else it would take real servers that left in its case away from later ones, which have the same addresses.
+          for (const dataplane of opened) dataplane.close();
           const { failed } = await cleanupOtherModes(undefined, { ...cleanupEdges, netnsPath: stage.node });
           return [...faults, ...failed].join('; ') || undefined;
         });

@@ -1,6 +1,7 @@
 /**
- * The ipvs mode on the guest's kernel, which has IPVS: real traffic in namespaces of one guest (ipvs-program.ts).
- * Layer: test (lab). Needs no cluster; the guest's own Services are not touched.
+ * Scenario: the ipvs mode on the guests' kernel, which has IPVS: a daemon of the cluster in it (ipvs-daemon.ts), and every
+ * feature of Services with real traffic in namespaces of one guest (ipvs-program.ts).
+ * Layer: test (lab). With --ci only the daemon. The program needs no cluster and touches no Service of the guest's.
  */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
@@ -9,12 +10,18 @@ import { repositoryRoot } from '../../support/exec.ts';
 import { createRunDir } from '../../support/run-dir.ts';
 import { mustRun } from '../command.ts';
 import { bundleProgram, guestNode } from '../guest-program.ts';
-import type { Check, Guest, Lab, Scenario } from '../lab.ts';
+import type { Check, Guest, Scenario } from '../lab.ts';
+import { daemonInIpvsMode } from './ipvs-daemon.ts';
 
 export const scenario: Scenario = {
   name: 'ipvs',
-  ci: false,
-  run: (lab: Lab, check) => runIpvs(lab.guests[0], guestNode, check),
+  ci: true,
+  order: 55,
+  async run(lab, check) {
+    await lab.joined();
+    await daemonInIpvsMode(lab, check);
+    if (!lab.ci) await runIpvs(lab.guests[1], guestNode, check);
+  },
 };
 
 const folder = '/var/lib/ipvs-lab';

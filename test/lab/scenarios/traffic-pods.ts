@@ -113,13 +113,14 @@ export const nameServer = (guest: Guest, zone: readonly string[]): object[] => [
 
 /** Until the pod runs and is ready. @returns its address */
 export function podReady(lab: Lab, name: string): Promise<string> {
-  return lab.waitFor(`pod ${name} is ready`, async () => {
+  const look = async (): Promise<string | undefined> => {
     const pod = await lab.get(`/api/v1/namespaces/default/pods/${name}`);
     const ready = pod?.status?.conditions?.some(
       ({ type, status }: { type: string; status: string }) => type === 'Ready' && status === 'True',
     );
     return ready ? (pod.status.podIP as string) : undefined;
-  });
+  };
+  return lab.waitFor(`pod ${name} is ready`, look, { timeoutMs: 300_000 });
 }
 
 /** Deletes the pods that are there and waits until the API server has none of them. */
