@@ -11,8 +11,9 @@ import type { Socket } from 'node:net';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
-import type { ClusterNode } from '../test/support/cluster-node.ts';
+import type { ControlPlane } from '../test/support/control-plane.ts';
 import { spawnIn } from '../test/support/exec.ts';
+import type { RunDir } from '../test/support/run-dir.ts';
 
 export interface WatchEvent {
   type: string;
@@ -40,7 +41,13 @@ export interface BenchApi {
 
 const backendPort = 9000;
 
-export async function openBenchApi({ node, cluster }: ClusterNode): Promise<BenchApi> {
+/** Where the API server is; a ClusterNode knows it. */
+export interface ApiPlace {
+  node: { run: RunDir; outside: string };
+  cluster: ControlPlane;
+}
+
+export async function openBenchApi({ node, cluster }: ApiPlace): Promise<BenchApi> {
   const { hostname, port } = new URL(cluster.server);
   const socketPath = join(node.run.path, 'api.sock');
   const script = fileURLToPath(new URL('cluster-outside.ts', import.meta.url));

@@ -1,13 +1,12 @@
 /**
- * Services through a real API server: the daemon's start until a connection through a Service is answered, and an
- * EndpointSlice's change until one is. Layer: bench. The client is a process on the node that tries again each millisecond.
+ * Services through a real API server: a proxy's start until a connection through a Service is answered, and an
+ * EndpointSlice's change until one is. Layer: bench. The client is a process on the node that tries again each millisecond;
+ * whose proxy it is, and how it is started, is the caller's to say.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
-import type { ClusterNode } from '../test/support/cluster-node.ts';
 import { inNetns } from '../test/support/exec.ts';
-import type { KeelsonOptions } from '../test/support/keelson.ts';
 import type { BenchApi } from './cluster-api.ts';
 import { sleep, usage } from './figures.ts';
 
@@ -17,52 +16,65 @@ const slices = (version: string): string => `/apis/discovery.k8s.io/${version}/n
 
 export interface ServiceFigures {
   reachableMs: number;
+  /** Until then, and eight seconds later, when children (iptables-restore) have ended, too. */
   cpuMsAtStart: number;
+  cpuMsSettled: number;
   rssMiB: number;
   peakMiB: number;
   /** From before the request until a connection succeeded; the answer to the request; the event at another client. */
   reachMs: number[];
   answerMs: number[];
   watchMs: number[];
+  /** Of the changes that were waited for, with ended children (iptables-restore). */
+  cpuMsAwaited: number;
+  /** Of changes that follow each other after 10 ms; NaN when there were none. */
   cpuMsEach: number;
   rssAfterMiB: number;
 }
 
+export interface ServiceMeasurement {
+  /** The node's. */
+  netns: string;
+  /** Starts the proxy, of which the node has no rule yet; its process id. */
+  start(): Promise<number>;
+  /** Services without endpoints that get one, each waited for. */
+  changes: number;
+  /** Before each of them: at least, and by chance up to so much more. 30 and 20 unless given. */
+  pauseMs?: readonly [number, number];
+  /** Of other endpoints, 10 ms apart; as many as `changes` unless given. */
+  others?: number;
+  /** No further change is begun after so long; no limit unless given. */
+  seconds?: number;
+  /** How long the first sync and a change may take; 180 s unless given. */
+  patienceSeconds?: number;
+}
+
 export class BenchServices {
   readonly #api: BenchApi;
-  readonly #cluster: ClusterNode;
+  readonly #backendIp: string;
   readonly #sliceVersion: 'v1' | 'v1beta1';
-  readonly #client: ChildProcess;
-  readonly #answers: AsyncIterator<string>;
   #count = 0;
   #endpoints = 0;
   #version = 0;
   #markerIp = '';
+  readonly #markerIps: string[] = [];
 
-  private constructor(api: BenchApi, cluster: ClusterNode, sliceVersion: 'v1' | 'v1beta1') {
+  private constructor(api: BenchApi, backendIp: string, sliceVersion: 'v1' | 'v1beta1') {
     this.#api = api;
-    this.#cluster = cluster;
+    this.#backendIp = backendIp;
     this.#sliceVersion = sliceVersion;
-    const script = fileURLToPath(new URL('proxy-client.ts', import.meta.url));
-    const [file, args] = inNetns(cluster.node.netns, process.execPath, [script]);
-    this.#client = spawn(file, args, { stdio: ['pipe', 'pipe', 'inherit'] });
-    this.#answers = createInterface({ input: this.#client.stdout! })[Symbol.asyncIterator]();
   }
 
   /** Makes the marker Service, which the bench connects through. */
-  static async open(api: BenchApi, cluster: ClusterNode): Promise<BenchServices> {
+  static async open(api: BenchApi, backendIp: string): Promise<BenchServices> {
     const { versions } = await api.request('GET', '/apis/discovery.k8s.io');
     const hasV1 = versions.some(({ version }: { version: string }) => version === 'v1');
-    const bench = new BenchServices(api, cluster, hasV1 ? 'v1' : 'v1beta1');
+    const bench = new BenchServices(api, backendIp, hasV1 ? 'v1' : 'v1beta1');
     await api.request('POST', '/api/v1/namespaces', { metadata: { name: namespace } });
     const marker = await api.request('POST', services, bench.#service('marker'));
     bench.#markerIp = marker.spec.clusterIP;
-    await api.request('POST', slices(bench.#sliceVersion), bench.#markerSlice(true));
+    await api.request('POST', slices(bench.#sliceVersion), bench.#sliceOf('marker', [backendIp], api.backendPort));
     return bench;
-  }
-
-  close(): void {
-    this.#client.kill();
   }
 
   /** Makes what is missing up to `count` Services with `endpoints` each; none has a selector, so no controller acts. */
@@ -81,66 +93,79 @@ export class BenchServices {
     await Promise.all(Array.from({ length: 16 }, work));
   }
 
-  /** Starts the daemon on a node without any rule of it. */
-  async measure(options: Partial<KeelsonOptions>, changes: number): Promise<ServiceFigures> {
-    const { node } = this.#cluster;
-    // There is none at first.
-    await node.exec('/usr/sbin/nft', 'delete', 'table', 'ip', 'keelson-proxy').catch(() => undefined);
-    const reached = this.#ask(`until ${this.#markerIp} 80 1`);
-    const begun = process.hrtime.bigint();
-    await this.#cluster.start(options);
-    const { keelson } = this.#cluster;
-    const reachableMs = Number(BigInt(await reached) - begun) / 1e6;
-    const cpuMsAtStart = usage(keelson.pid).cpuSeconds * 1000;
-    await sleep(8000);
-    const { rssMiB, peakMiB } = usage(keelson.pid);
-    const figures: ServiceFigures = {
-      reachableMs,
-      cpuMsAtStart,
-      rssMiB,
-      peakMiB,
-      reachMs: [],
-      answerMs: [],
-      watchMs: [],
-      cpuMsEach: 0,
-      rssAfterMiB: 0,
-    };
-    await this.#change(figures, changes);
-    const before = usage(keelson.pid).cpuSeconds;
-    await this.#changeOthers(changes);
-    const after = usage(keelson.pid);
-    figures.cpuMsEach = ((after.cpuSeconds - before) * 1000) / changes;
-    figures.rssAfterMiB = after.rssMiB;
-    return figures;
+  async measure(measurement: ServiceMeasurement): Promise<ServiceFigures> {
+    const { netns, changes, others = changes } = measurement;
+    await this.#makeMarkers(changes);
+    const client = new MarkerClient(netns, measurement.patienceSeconds ?? 180);
+    try {
+      const reached = client.until(this.#markerIp);
+      const begun = process.hrtime.bigint();
+      const pid = await Promise.race([measurement.start(), failed(reached)]);
+      const reachableMs = Number((await reached) - begun) / 1e6;
+      const cpuMs = (): number => usage(pid).cpuSecondsWithChildren * 1000;
+      const cpuMsAtStart = cpuMs();
+      await sleep(8000);
+      const { rssMiB, peakMiB } = usage(pid);
+      const times = { reachMs: [], answerMs: [], watchMs: [] };
+      const before = cpuMs();
+      await this.#change(client, times, measurement);
+      const between = cpuMs();
+      await this.#changeOthers(others);
+      const after = cpuMs();
+      return {
+        reachableMs,
+        cpuMsAtStart,
+        cpuMsSettled: before,
+        rssMiB,
+        peakMiB,
+        ...times,
+        cpuMsAwaited: (between - before) / times.reachMs.length,
+        cpuMsEach: others > 0 ? (after - between) / others : Number.NaN,
+        rssAfterMiB: usage(pid).rssMiB,
+      };
+    } finally {
+      client.close();
+    }
   }
 
-  /** The marker loses its endpoint and gets it again. */
-  async #change(figures: ServiceFigures, changes: number): Promise<void> {
-    const path = `${slices(this.#sliceVersion)}/marker-1`;
-    let told = (_at: bigint): void => undefined;
-    const stop = await this.#api.watch(
-      `${slices(this.#sliceVersion)}?fieldSelector=metadata.name%3Dmarker-1`,
-      ({ object, at }) => {
-        if ((object.endpoints ?? []).length > 0) told(at);
-      },
-    );
-    for (let round = 0; round < changes; round++) {
-      await this.#api.request('PUT', path, this.#markerSlice(false));
-      await this.#ask(`while ${this.#markerIp} 80 1`);
-      const reached = this.#ask(`until ${this.#markerIp} 80 1`);
+  /**
+   * One Service after the other, which had none, gets an endpoint. Each is a Service of its own: one that loses its endpoint
+   * and gets it again is answered too early by a proxy that is still busy with what was before.
+   */
+  async #change(
+    client: MarkerClient,
+    times: Pick<ServiceFigures, 'reachMs' | 'answerMs' | 'watchMs'>,
+    { changes, pauseMs = [30, 20], seconds = Number.POSITIVE_INFINITY }: ServiceMeasurement,
+  ): Promise<void> {
+    const path = slices(this.#sliceVersion);
+    const made: string[] = [];
+    const last = performance.now() + seconds * 1000;
+    for (let round = 0; round < changes && (round === 0 || performance.now() < last); round++) {
+      const name = `marker-${round}`;
+      const told = Promise.withResolvers<bigint>();
+      const query = `?fieldSelector=metadata.name%3D${name}-1`;
+      const stop = await this.#api.watch(`${path}${query}`, ({ at }) => told.resolve(at));
+      const reached = client.until(this.#markerIps[round] ?? '');
       // Changes come at any moment, not in step with a timer.
-      await sleep(30 + Math.random() * 20);
-      const event = new Promise<bigint>((resolve) => {
-        told = resolve;
-      });
+      await sleep(pauseMs[0] + Math.random() * pauseMs[1]);
       const begun = process.hrtime.bigint();
-      await this.#api.request('PUT', path, this.#markerSlice(true));
+      await this.#api.request('POST', path, this.#sliceOf(name, [this.#backendIp], this.#api.backendPort));
       const ms = (at: bigint): number => Number(at - begun) / 1e6;
-      figures.answerMs.push(ms(process.hrtime.bigint()));
-      figures.watchMs.push(ms(await event));
-      figures.reachMs.push(ms(BigInt(await reached)));
+      made.push(name);
+      times.answerMs.push(ms(process.hrtime.bigint()));
+      times.watchMs.push(ms(await told.promise));
+      times.reachMs.push(ms(await reached));
+      stop();
     }
-    stop();
+    for (const name of made) await this.#api.request('DELETE', `${path}/${name}-1`);
+  }
+
+  /** Services that wait for an endpoint. */
+  async #makeMarkers(count: number): Promise<void> {
+    while (this.#markerIps.length < count) {
+      const { spec } = await this.#api.request('POST', services, this.#service(`marker-${this.#markerIps.length}`));
+      this.#markerIps.push(spec.clusterIP);
+    }
   }
 
   /** One endpoint of one Service after the other, for what it costs. */
@@ -155,19 +180,6 @@ export class BenchServices {
     await sleep(100);
   }
 
-  async #ask(line: string): Promise<string> {
-    this.#client.stdin!.write(`${line}\n`);
-    let timer: NodeJS.Timeout | undefined;
-    const tooLate = new Promise<never>((_resolve, reject) => {
-      timer = setTimeout(() => reject(new Error(`not within 3 minutes: ${line}`)), 180_000);
-    });
-    try {
-      return (await Promise.race([this.#answers.next(), tooLate])).value ?? '';
-    } finally {
-      clearTimeout(timer);
-    }
-  }
-
   #service(name: string): object {
     return {
       apiVersion: 'v1',
@@ -175,10 +187,6 @@ export class BenchServices {
       metadata: { name, labels: { app: name } },
       spec: { ports: [{ name: 'http', port: 80, targetPort: 8080 }] },
     };
-  }
-
-  #markerSlice(isUp: boolean): object {
-    return this.#sliceOf('marker', isUp ? [this.#cluster.node.outsideIp] : [], this.#api.backendPort);
   }
 
   /** @param version changes the address of one endpoint */
@@ -215,3 +223,46 @@ export class BenchServices {
     };
   }
 }
+
+/** A process on the node that connects; answers are process.hrtime. */
+class MarkerClient {
+  readonly #process: ChildProcess;
+  readonly #answers: AsyncIterator<string>;
+  readonly #patienceSeconds: number;
+
+  constructor(netns: string, patienceSeconds: number) {
+    const script = fileURLToPath(new URL('proxy-client.ts', import.meta.url));
+    const [file, args] = inNetns(netns, process.execPath, [script]);
+    this.#process = spawn(file, args, { stdio: ['pipe', 'pipe', 'inherit'] });
+    this.#answers = createInterface({ input: this.#process.stdout! })[Symbol.asyncIterator]();
+    this.#patienceSeconds = patienceSeconds;
+  }
+
+  /** When a connection succeeded. @throws TooSlowError */
+  async until(clusterIP: string): Promise<bigint> {
+    this.#process.stdin!.write(`until ${clusterIP} 80 1\n`);
+    let timer: NodeJS.Timeout | undefined;
+    const tooLate = new Promise<never>((_resolve, reject) => {
+      const error = new TooSlowError(`not within ${this.#patienceSeconds} s`);
+      timer = setTimeout(() => reject(error), this.#patienceSeconds * 1000);
+    });
+    try {
+      return BigInt((await Promise.race([this.#answers.next(), tooLate])).value ?? 0);
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  close(): void {
+    this.#process.kill();
+  }
+}
+
+/** A proxy did not get there in the time that the bench gives it. */
+export class TooSlowError extends Error {}
+
+/** Settles only when the promise fails. */
+const failed = (promise: Promise<unknown>): Promise<never> =>
+  new Promise((_resolve, reject) => {
+    promise.catch(reject);
+  });

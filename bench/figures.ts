@@ -35,21 +35,26 @@ const round = (value: number): string => (value >= 100 ? value.toFixed(0) : valu
 
 export interface Usage {
   cpuSeconds: number;
+  /** And of its children that have ended, such as iptables-restore. */
+  cpuSecondsWithChildren: number;
   rssMiB: number;
   /** The most that its RSS ever was. */
   peakMiB: number;
   pssMiB: number;
 }
 
-/** Of one process, without its children. */
+/** Of one process; memory is without its children's. */
 export function usage(pid: number): Usage {
   const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]?.split(' ') ?? [];
   const kib = (file: string, name: string): number =>
     Number(
       new RegExp(`^${name}:\\s+(\\d+)`, 'm').exec(readFileSync(`/proc/${pid}/${file}`, 'utf8'))?.[1] ?? Number.NaN,
     );
+  const seconds = (...indices: number[]): number =>
+    indices.reduce((sum, index) => sum + Number(fields[index]), 0) / 100;
   return {
-    cpuSeconds: (Number(fields[11]) + Number(fields[12])) / 100,
+    cpuSeconds: seconds(11, 12),
+    cpuSecondsWithChildren: seconds(11, 12, 13, 14),
     rssMiB: kib('status', 'VmRSS') / 1024,
     peakMiB: kib('status', 'VmHWM') / 1024,
     pssMiB: kib('smaps_rollup', 'Pss') / 1024,

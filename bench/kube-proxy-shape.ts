@@ -3,7 +3,7 @@
  * loaded by the nft program, as its nftables mode does. Layer: bench. To be read beside `nftables` and `services`.
  * The shape is that of Kubernetes' documentation ("nftables proxy mode") and of `nft list ruleset` on a 1.33+ node,
  * written anew. Its agent's own work is not in the figures: this is the least that the shape can cost.
- * Usage: sudo script/bench kube-proxy-shape   (SIZES=1000,10000 PER_SERVICE=10 CHANGES=20 SECONDS=600 for one nft)
+ * Usage: sudo script/bench kube-proxy-shape   (SIZES=1000,10000 PER_SERVICE=10 CHANGES=20 NFT_SECONDS=600 for one nft)
  */
 import { execFileSync, spawnSync } from 'node:child_process';
 import { createWriteStream, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
@@ -15,7 +15,7 @@ import { median, percentile } from './figures.ts';
 const sizes = (process.env.SIZES ?? '1000,10000').split(',').map(Number);
 const perService = Number(process.env.PER_SERVICE ?? 10);
 const changes = Number(process.env.CHANGES ?? 20);
-const seconds = Number(process.env.SECONDS ?? 600);
+const seconds = Number(process.env.NFT_SECONDS ?? 600);
 // By its path: an npm package puts another `nft` into node_modules/.bin.
 const nft = '/usr/sbin/nft';
 const table = 'ip kube-proxy';
@@ -92,7 +92,7 @@ async function writeFirstLoad(path: string, services: number): Promise<void> {
   await finished(file);
 }
 
-/** Milliseconds that one nft takes. Throws with what it printed when it fails or takes longer than SECONDS. */
+/** Milliseconds that one nft takes. Throws with what it printed when it fails or takes longer than NFT_SECONDS. */
 function timeNft(netns: string, ...args: string[]): number {
   const began = performance.now();
   const command = [`--net=/run/netns/${netns}`, '--', nft, ...args];

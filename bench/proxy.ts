@@ -9,6 +9,7 @@
  */
 import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { createServer } from 'node:net';
+import { loadavg } from 'node:os';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { pino } from 'pino';
@@ -40,6 +41,8 @@ interface Figures {
   services: number;
   endpoints: number;
   firstSyncMs: number;
+  /** User and system, in milliseconds; what others on the machine took is not in it. */
+  firstSyncCpu: { user: number; system: number };
   reachableMs: number;
   rssMiB: number;
   peakMiB: number;
@@ -109,6 +112,7 @@ async function measure(services: number, endpoints: number): Promise<Figures> {
     },
   };
   const controller = new AbortController();
+  const cpuBefore = process.cpuUsage();
   const begun = process.hrtime.bigint();
   const proxy = await startProxy(
     { nodeName: 'node-1', families: ['IPv4'], ...trafficOfPods(['10.0.0.0/8']) },
@@ -127,6 +131,7 @@ async function measure(services: number, endpoints: number): Promise<Figures> {
     controller.signal,
   );
   const firstSyncMs = Number(process.hrtime.bigint() - begun) / 1e6;
+  const firstCpu = process.cpuUsage(cpuBefore);
   const reachableMs = await reached(begun);
   const throughUs = parse<number[]>(await ask(`latency ${markerIp} 80 ${connects}`));
   // As the agent does (agent/service-proxy.ts).
@@ -170,6 +175,7 @@ async function measure(services: number, endpoints: number): Promise<Figures> {
     services,
     endpoints,
     firstSyncMs,
+    firstSyncCpu: { user: firstCpu.user / 1000, system: firstCpu.system / 1000 },
     reachableMs,
     rssMiB,
     peakMiB: process.resourceUsage().maxRSS / 1024,
@@ -216,9 +222,11 @@ const show = (values: readonly number[], digits = 2): string =>
 
 function print(figures: Figures): void {
   const { services, endpoints, firstSyncMs, reachableMs, kernelMs, reachMs, cpuMs, rssMiB, peakMiB } = figures;
+  const { user, system } = figures.firstSyncCpu;
   console.log(`
-${services} services x ${endpoints} endpoints
+${services} services x ${endpoints} endpoints (load average ${loadavg()[0]?.toFixed(1)} at the end)
   first sync: in the kernel after ${firstSyncMs.toFixed(0)} ms, reachable after ${reachableMs.toFixed(0)} ms
+  CPU of the first sync: ${user.toFixed(0)} ms user, ${system.toFixed(0)} ms system
   one endpoint changed -> kernel (event, plan, batch): ${show(kernelMs)} ms, CPU ${cpuMs.toFixed(2)} ms
   endpoint added -> reachable: ${show(reachMs)} ms
   RSS ${rssMiB.toFixed(0)} MiB, peak ${peakMiB.toFixed(0)} MiB at the first sync

@@ -1,15 +1,12 @@
 /**
  * The process that service-soak.test.ts measures: 200 Services, and rounds of changes that each end where they began. Run
  * with `--expose-gc` and the flags of the daemon: `service-soak-process.ts NETNS SECONDS`. Prints one SoakReport.
- * Every Service and slice of a round has a name of its own, as in a real cluster, so that whatever is kept for names that
- * are gone adds up.
  */
 import { readdirSync } from 'node:fs';
 import { setTimeout } from 'node:timers/promises';
 import { elementCount, type TableDump } from '../../src/linux/nftables/types.ts';
-import { aService, aSlice } from '../../src/proxy/services/fake-objects.ts';
 import { ServiceNode } from '../support/service-node.ts';
-import type { WatchEvent } from '../support/service-world.ts';
+import { perSecond, roundOf, standingServices } from './service-soak-changes.ts';
 
 export interface SoakState {
   /** MiB after garbage collection. */
@@ -29,61 +26,14 @@ export interface SoakReport {
   differences: number;
 }
 
-const perSecond = 50;
 /** Rounds without a pause: until everything was compiled and every cache is as full as it gets, and then to measure. */
 const warmUpRounds = 1000;
 const fastRounds = 1500;
 /** Two, since V8 sometimes drops some MiB of old code, which hides what else happened meanwhile. */
 const fastParts = 2;
-const standing = 200;
 const [netns = '', secondsText] = process.argv.slice(2);
 const seconds = Number(secondsText);
-let version = 0;
 const node = await ServiceNode.start(`/run/netns/${netns}`);
-
-function serviceEvent(name: string, number: number, nodePort?: number): WatchEvent {
-  const clusterIP = `10.96.${number >> 8}.${number & 255}`;
-  const port = nodePort === undefined ? { port: 80 } : { port: 80, nodePort };
-  const object = aService(name, {
-    type: nodePort === undefined ? 'ClusterIP' : 'NodePort',
-    clusterIP,
-    clusterIPs: [clusterIP],
-    ipFamilies: ['IPv4'],
-    ports: [port],
-    meta: { resourceVersion: String(++version) },
-  });
-  return { type: 'serviceSet', object };
-}
-
-function sliceEvent(service: string, first: number, count: number): WatchEvent {
-  const endpoints = Array.from({ length: count }, (_, index) => ({
-    addresses: [`10.244.${(first + index) >> 8}.${(first + index) & 255}`],
-    nodeName: index === 0 ? 'node-a' : 'node-b',
-  }));
-  const meta = { resourceVersion: String(++version), labels: { 'kubernetes.io/service-name': service } };
-  return { type: 'sliceSet', object: aSlice(`${service}-x`, service, { endpoints, meta }) };
-}
-
-const gone = (type: 'serviceDeleted' | 'sliceDeleted', name: string): WatchEvent => ({
-  type,
-  object: { namespace: 'default', name, uid: `uid-${name}` },
-});
-
-/** Ten changes that end as they began. */
-function* roundOf(number: number): Generator<WatchEvent[]> {
-  const [mine, old] = [`new-${number}`, `old-${number % standing}`];
-  const ip = 4096 + (number % 4096);
-  yield [serviceEvent(mine, ip, 30000 + (number % 2000))];
-  yield [sliceEvent(mine, 5000 + (number % 1000) * 8, 3)];
-  yield [sliceEvent(mine, 5000 + (number % 1000) * 8, 2)];
-  yield [sliceEvent(old, (number % standing) * 4, 4)];
-  yield [sliceEvent(old, 20_000 + (number % 1000), 3)];
-  yield [serviceEvent(mine, ip)];
-  yield [sliceEvent(mine, 5000 + (number % 1000) * 8, 1 + (number % 20))];
-  yield [sliceEvent(mine, 5000, 0)];
-  yield [sliceEvent(old, (number % standing) * 4, 3)];
-  yield [gone('serviceDeleted', mine), gone('sliceDeleted', `${mine}-x`)];
-}
 
 /** Elements, sets, chains and rules. */
 function countOf({ sets, chains, rules }: TableDump): Record<string, number> {
@@ -114,11 +64,7 @@ async function soak(first: number, goesOn: (round: number) => boolean, pause: ()
 }
 
 async function run(): Promise<SoakReport> {
-  const old = Array.from({ length: standing }, (_, index) => [
-    serviceEvent(`old-${index}`, index),
-    sliceEvent(`old-${index}`, index * 4, 3),
-  ]);
-  await node.change(old.flat());
+  await node.change(standingServices());
   const noPause = async (): Promise<void> => undefined;
   let round = await soak(0, (number) => number < warmUpRounds, noPause);
   const states = [await usage()];
