@@ -79,7 +79,12 @@ test.serial('bad flags are named, and nothing is touched', async (t) => {
       [/--standalone: "manifests" must be an absolute path/],
     ],
     ['a pod CIDR that is none', replaced('--pod-cidr', '10.244.0.0'), [/--pod-cidr: /]],
-    ['an IPv6 pod CIDR', replaced('--pod-cidr', 'fd00::/64'), [/--pod-cidr: /]],
+    ['an IPv6 pod CIDR that is too large', replaced('--pod-cidr', 'fd00::/40'), [/--pod-cidr: /]],
+    [
+      'two pod CIDRs of one family',
+      replaced('--pod-cidr', 'fd00::/64,fd01::/64'),
+      [/--pod-cidr: .*more than one network of a family/],
+    ],
     [
       'a run dir too long for sockets',
       replaced('--run-dir', `/${'x'.repeat(100)}`),

@@ -213,6 +213,7 @@ interface Stormed {
   containerID: string;
   path: string;
   ip: string;
+  ips: readonly string[];
 }
 
 /** ADDs of pods with a hostPort and limits, so that each of them has something of everything; failures get their DEL. */
@@ -227,8 +228,10 @@ async function addAll(
         ...(hostPort % 10 === 0 && { bandwidth: { egressRate: 1e9 } }),
       };
       const { code, body } = await node.cni(node.env('ADD', containerID, path), node.conf({ runtimeConfig }));
-      if (code === 0)
-        return [{ containerID, path, ip: (body.ips as { address: string }[])[0]!.address.replace('/32', '') }];
+      if (code === 0) {
+        const ip = (body.ips as { address: string }[])[0]!.address.replace('/32', '');
+        return [{ containerID, path, ip, ips: [ip] }];
+      }
       await node.cni(node.env('DEL', containerID, path), node.conf());
       return [];
     }),

@@ -66,7 +66,7 @@ static void put16(uint8_t *at, uint16_t value) {
 /* Returns the length of the transport packet; addresses are for its checksum. */
 static int transport(uint8_t *p, int protocol, uint32_t id, int sport, int dport, const void *from, const void *to, int bytes) {
   /* Enough for two fragments, of which the first has the id. */
-  int length = protocol == IPPROTO_TCP ? 20 : protocol == IPPROTO_UDP ? 20 : 32;
+  int length = protocol == IPPROTO_TCP ? 32 : protocol == IPPROTO_UDP ? 20 : 32;
   memset(p, 0, length);
   put16(p, sport);
   put16(p + 2, dport);
@@ -102,9 +102,12 @@ static int transport(uint8_t *p, int protocol, uint32_t id, int sport, int dport
 }
 
 static int raw4, raw6;
-/* Length of the first of two fragments: has the id of the protocol in it, and divides by 8. */
+/*
+ * Length of the first of two fragments: has the id of the protocol in it, and divides by 8. Of TCP it has the whole header:
+ * otherwise conntrack lets the fragments of IPv6 pass as invalid (ipv6frag_thdr_truncated), and no Service translates them.
+ */
 static int first_part(int protocol) {
-  return protocol == IPPROTO_SCTP ? 24 : 16;
+  return protocol == IPPROTO_UDP ? 16 : 24;
 }
 
 static void emit(int raw, const uint8_t *packet, int length, const void *to, socklen_t size) {
