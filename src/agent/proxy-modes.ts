@@ -15,6 +15,7 @@ import { kernelNfacct } from '../kernel/nfacct.ts';
 import { kernelNftables } from '../kernel/nftables.ts';
 import { kernelRtnetlink } from '../kernel/rtnetlink.ts';
 import { kernelSysctls } from '../kernel/sysctls.ts';
+import type { Iptables, IptablesOpener } from '../linux/iptables.ts';
 import type { Logger } from '../observe/logger.ts';
 import type { CleanedUp } from '../proxy/cleanup.ts';
 import { cleanupOtherModes, type ProxyMode } from '../proxy/mode-cleanup.ts';
@@ -22,6 +23,17 @@ import { type ModeEdges, openModeWriter } from '../proxy/mode-writers.ts';
 import type { ProxyEdges } from '../proxy/proxy.ts';
 import { disjointPrefixes } from '../proxy/services/prefixes.ts';
 import type { TrafficOptions } from '../proxy/services/traffic-options.ts';
+
+/** The variant of iptables that a writer took: what is asked later may find another one. */
+const takenBackends = new Map<IpFamily, Iptables['backend']>();
+const rememberedIptables: IptablesOpener = {
+  inUse: kernelIptables.inUse,
+  async open(family, netnsPath) {
+    const iptables = await kernelIptables.open(family, netnsPath);
+    takenBackends.set(family, iptables.backend);
+    return iptables;
+  },
+};
 
 /** The writer that the configuration asks for; undefined: the role's own, nftables. */
 export function modeDataplane(
@@ -47,7 +59,7 @@ export function modeDataplane(
     },
   };
   const edges = {
-    iptables: kernelIptables,
+    iptables: rememberedIptables,
     nfacct: kernelNfacct,
     onRules,
     ipvs: kernelIpvs,
@@ -72,6 +84,7 @@ export const cleanupModes = (mode: ProxyMode | undefined, excludeCIDRs: readonly
       ipset: kernelIpset,
       rtnetlink: kernelRtnetlink,
       nfacct: kernelNfacct,
+      ownBackend: (family) => takenBackends.get(family),
       hasLegacyTables,
     },
     disjointPrefixes(excludeCIDRs),

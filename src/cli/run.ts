@@ -16,6 +16,9 @@ export interface KubeletExtras {
   warnings: readonly ConfigWarning[];
 }
 
+/** For the last lines of the log, ms. */
+const lastWordsMs = 2_000;
+
 const noExtras: KubeletExtras = { fields: new Map(), warnings: [] };
 
 /** Not worth telling the cluster: the daemon runs, was ended, or somebody only tried it out. */
@@ -67,5 +70,8 @@ async function start(flags: RunFlags, watchEventLoop: boolean, extras: KubeletEx
     }
   } catch (error) {
     if (!controller.signal.aborted) throw error;
+  } finally {
+    // Programs that go on (a disk that grows, chains that are removed) are not waited for.
+    setTimeout(() => process.exit(), lastWordsMs).unref();
   }
 }

@@ -133,6 +133,42 @@ test('a daemon that starts runs no program where there is nothing to remove', as
   t.is(nftables.openSockets, 2, 'those of this test');
 });
 
+test('chains that no program here can list are told, not passed over', async (t) => {
+  const { edges, nftables } = await setup();
+  const socket = await nftables.open();
+  await socket.apply([
+    { op: 'tableAdd', table: { family: 'ip', name: 'mangle' } },
+    { op: 'chainAdd', chain: { family: 'ip', table: 'mangle', name: 'KUBE-PROXY-CANARY' } },
+  ]);
+  const without = {
+    ...edges,
+    iptables: { ...edges.iptables, inUse: async () => [] },
+    hasLegacyTables: async () => false,
+  };
+  const { failed } = await cleanupOtherModes('nftables', without);
+  t.is(failed.length, 1);
+  t.regex(failed[0] ?? '', /^iptables IPv4: .*install iptables$/);
+});
+
+test('what others mark by the proxy’s chain goes on being masqueraded', async (t) => {
+  const { edges, iptables } = await setup();
+  await iptables.restore([
+    ...['KUBE-MARK-MASQ', 'KUBE-POSTROUTING', 'CNI-DN-0'].map(
+      (chain) => ({ op: 'chain', table: 'nat', chain }) as const,
+    ),
+    { op: 'append', table: 'nat', chain: 'POSTROUTING', rule: '-j KUBE-POSTROUTING' },
+    { op: 'append', table: 'nat', chain: 'CNI-DN-0', rule: '-p tcp -m tcp --dport 80 -j KUBE-MARK-MASQ' },
+  ]);
+  await cleanupOtherModes('nftables', edges);
+  const left = iptables.chains('nat');
+  t.deepEqual(
+    ['KUBE-MARK-MASQ', 'KUBE-POSTROUTING', 'CNI-DN-0', 'KUBE-SERVICES'].map((chain) => left.includes(chain)),
+    [true, true, true, false],
+  );
+  t.is(iptables.rules('nat', 'CNI-DN-0')?.length, 1);
+  t.true(iptables.rules('nat', 'POSTROUTING')?.includes('-j KUBE-POSTROUTING'));
+});
+
 test('in the mode iptables the chains of the other variant go as a whole', async (t) => {
   const { edges, iptables } = await setup();
   const own = new FakeIptables();

@@ -6,7 +6,7 @@
  */
 import type { IpFamily } from '../api/service.ts';
 import type { IpsetOpener } from '../linux/ipset.ts';
-import { type IptablesOpener, restoreText } from '../linux/iptables.ts';
+import { type Iptables, type IptablesOpener, restoreText } from '../linux/iptables.ts';
 import type { IpvsOpener, IpvsOperation } from '../linux/ipvs/edge.ts';
 import { isNotFound } from '../linux/kernel-error.ts';
 import type { Nfacct } from '../linux/nfacct.ts';
@@ -32,6 +32,8 @@ export interface CleanupEdges {
   ipset: IpsetOpener;
   rtnetlink: Pick<RtnetlinkOpener, 'open'>;
   nfacct?: Nfacct;
+  /** The variant that the rules of mode iptables are in; undefined: asked of the machine anew. */
+  ownBackend?: (family: IpFamily) => Iptables['backend'] | undefined;
   /** Whether there are tables of iptables-legacy; absent: there may be. */
   hasLegacyTables?: (family: IpFamily) => Promise<boolean>;
   netnsPath?: string;
@@ -114,8 +116,16 @@ async function removeChains(mode: ProxyMode | undefined, edges: CleanupEdges, cl
     await attempt(`iptables ${family}`, cleaned, async () => {
       // A person who asks is told of everything; a daemon that starts runs no program for nothing.
       if (mode !== undefined && !(await mayHaveChains(family, mode, edges))) return;
-      const own = mode === 'iptables' ? (await edges.iptables.open(family, edges.netnsPath)).backend : undefined;
-      for (const iptables of await edges.iptables.inUse(family, edges.netnsPath)) {
+      const own =
+        mode === 'iptables'
+          ? (edges.ownBackend?.(family) ?? (await edges.iptables.open(family, edges.netnsPath)).backend)
+          : undefined;
+      const found = await edges.iptables.inUse(family, edges.netnsPath);
+      if (!found.some(({ backend }) => backend === 'nft') && (await areInNft(family, mode, edges)))
+        cleaned.failed.push(
+          `iptables ${family}: a proxy left chains, and there is no iptables-nft-save: install iptables`,
+        );
+      for (const iptables of found) {
         const what = iptables.backend === own ? 'ipvs' : 'all';
         const saved = {
           nat: await iptables.save('nat'),
@@ -134,6 +144,10 @@ async function removeChains(mode: ProxyMode | undefined, edges: CleanupEdges, cl
 
 async function mayHaveChains(family: IpFamily, mode: ProxyMode, edges: CleanupEdges): Promise<boolean> {
   if ((await edges.hasLegacyTables?.(family)) ?? true) return true;
+  return areInNft(family, mode, edges);
+}
+
+async function areInNft(family: IpFamily, mode: ProxyMode | undefined, edges: CleanupEdges): Promise<boolean> {
   const nftables = await edges.nftables.open(edges.netnsPath);
   try {
     return await hasNftChains(nftables, family, mode === 'iptables' ? 'ipvs' : 'all');

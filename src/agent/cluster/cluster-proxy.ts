@@ -40,6 +40,7 @@ export interface ClusterProxyContext {
 export const families: readonly IpFamily[] = ['IPv4', 'IPv6'];
 const zoneLabel = 'topology.kubernetes.io/zone';
 /** Of the Node only zone and addresses count: Services are not held up for long when it may not be read. */
+const healthLookMs = 1_000;
 const nodePatienceMs = 5_000;
 
 /** The role, and what its source has to say. */
@@ -118,9 +119,9 @@ export function startClusterProxy(context: ClusterProxyContext): RoleStart<Clust
         throw error;
       }
       const started = role;
-      // The rules of this mode stand: there is no moment without any.
+      const ending = new AbortController();
       // Nobody waits: 100,000 chains take iptables minutes.
-      void forgetOtherModes(options.proxy, log);
+      void forgetOtherModes(options.proxy, started, ending.signal, log);
       // A Node that is gone for a moment, to be made anew, changes no Service.
       const follow = (): void => {
         if (ownNode.node !== undefined) started.setZone(zone());
@@ -132,6 +133,7 @@ export function startClusterProxy(context: ClusterProxyContext): RoleStart<Clust
         status: (limit) => ({ ...started.status(limit), mode: options.proxy.mode }),
         troubles: source.troubles,
         async stop() {
+          ending.abort(new Error('the proxy role stops'));
           unfollow();
           health.close();
           await started.stop();
@@ -151,8 +153,19 @@ export function startClusterProxy(context: ClusterProxyContext): RoleStart<Clust
   return proxy;
 }
 
-/** Never rejects. */
-async function forgetOtherModes({ mode, ipvs }: KubeProxyConfig, log: Logger): Promise<void> {
+/** Once the rules of this mode stand: there is no moment without any. Never rejects. */
+async function forgetOtherModes(
+  { mode, ipvs }: KubeProxyConfig,
+  role: Pick<ProxyRole, 'isHealthy'>,
+  signal: AbortSignal,
+  log: Logger,
+): Promise<void> {
+  try {
+    // The role starts also when the kernel refused its rules: what others left serves until they are in.
+    while (!role.isHealthy()) await sleep(healthLookMs, signal);
+  } catch {
+    return;
+  }
   const { removed, failed } = await cleanupModes(mode, ipvs.excludeCIDRs);
   if (removed.length > 0) log.info({ removed }, 'what other modes of the proxy left is removed');
   if (failed.length > 0) log.warn({ failed, fix: 'keelson proxy cleanup' }, 'something that other modes left stays');

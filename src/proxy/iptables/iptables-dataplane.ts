@@ -36,6 +36,8 @@ const canaryMs = 30_000;
 export class IptablesDataplane implements DataplaneWriter {
   readonly #edges: IptablesEdges;
   #options: IptablesOptions;
+  /** The match that counts is there: what is refused later has another cause. */
+  #hasCounted = false;
   #totals: Readonly<Record<IptablesTable, number>> = { nat: 0, filter: 0, mangle: 0 };
   /** Undefined when what the kernel has is not known. */
   #index: PortIndex | undefined;
@@ -126,7 +128,7 @@ export class IptablesDataplane implements DataplaneWriter {
       await this.#edges.iptables.restore(operations);
     } catch (error) {
       // Programs or kernels may lack the match that counts, which no Service needs.
-      if (!(error instanceof IptablesError) || this.#options.countPackets !== true) throw error;
+      if (!(error instanceof IptablesError) || this.#options.countPackets !== true || this.#hasCounted) throw error;
       const counting = this.#options;
       this.#options = { ...counting, countPackets: false };
       try {
@@ -136,6 +138,7 @@ export class IptablesDataplane implements DataplaneWriter {
         throw error;
       }
     }
+    if (operations.length > 0) this.#hasCounted ||= this.#options.countPackets === true;
     const totals = { nat: 0, filter: 0, mangle: 0 };
     for (const { table, rules } of desired) totals[table] += rules.length;
     this.#totals = totals;

@@ -31,11 +31,18 @@ export function planRemoval(saved: Saved, what: 'all' | 'ipvs'): IptablesOperati
 }
 
 function removalFrom(saved: Saved, table: IptablesTable, isDoomed: (name: string) => boolean): IptablesOperation[] {
+  // Others mark by it, too (portmap's externalSetMarkChain): then it stays, and what masquerades the marked.
+  const isShared = Array.from(saved[table]).some(
+    ([chain, { policy, rules }]) =>
+      policy === undefined && !isDoomed(chain) && rules.some((rule) => targetOf(rule) === chains.markMasq),
+  );
+  const stays = new Set<string>(isShared ? [chains.markMasq, chains.postrouting] : []);
+  const goes = (name: string): boolean => isDoomed(name) && !stays.has(name);
   const operations: IptablesOperation[] = [];
   const doomed: string[] = [];
   for (const [chain, { policy, rules }] of saved[table]) {
-    if (policy === undefined && isDoomed(chain)) doomed.push(chain);
-    else for (const rule of rules) if (isDoomed(targetOf(rule))) operations.push({ op: 'delete', table, chain, rule });
+    if (policy === undefined && goes(chain)) doomed.push(chain);
+    else for (const rule of rules) if (goes(targetOf(rule))) operations.push({ op: 'delete', table, chain, rule });
   }
   for (const chain of doomed) operations.push({ op: 'chain', table, chain }, { op: 'chainDelete', table, chain });
   return operations;
