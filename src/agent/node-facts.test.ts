@@ -36,7 +36,7 @@ const route = (ifindex: number, change: Partial<Route> = {}): Route => ({
 const loopback = link(1, 'lo', 65_536);
 const facts = (
   state: { links?: Link[]; addresses?: Address[]; routes?: Route[] },
-  overrides: { hostname?: string; nodeIPs?: string[]; preferredFamily?: 4 | 6 } = {},
+  overrides: { hostname?: string; nodeIPs?: string[]; preferredFamily?: 4 | 6; current?: string[] } = {},
 ) => {
   const stub: Pick<Rtnetlink, 'links' | 'addresses' | 'routes'> = {
     links: async () => [loopback, ...(state.links ?? [])],
@@ -148,4 +148,21 @@ test('swap devices are those of /proc/swaps', async (t) => {
     await swapDevices(),
     lines.map((line) => line.split(/\s/)[0] ?? ''),
   );
+});
+
+test('an address in use stays while the machine has it, and nothing unlike it takes its place', async (t) => {
+  const links = [loopback, link(2, 'eth0'), link(3, 'docker0')];
+  const docker = address(3, '172.17.0.1/16');
+  const two = {
+    links,
+    routes: [route(2)],
+    addresses: [address(2, '192.0.2.9/24'), address(2, '192.0.2.7/24'), docker],
+  };
+  const ipsOf = async (state: Parameters<typeof facts>[0], current: string[]) =>
+    (await facts(state, { current })).hostIPs;
+  t.deepEqual(await ipsOf(two, ['192.0.2.7']), ['192.0.2.7']);
+  t.deepEqual(await ipsOf(two, ['192.0.2.8']), ['192.0.2.9'], 'gone');
+  t.deepEqual(await ipsOf({ links, routes: [], addresses: [docker] }, ['192.0.2.7']), [], 'the uplink is away');
+  const six = { links, routes: [route(2, { destination: '::/0' })], addresses: [address(2, '2001:db8::7/64'), docker] };
+  t.deepEqual(await ipsOf(six, ['192.0.2.7']), [], 'the other family is no stand-in');
 });

@@ -26,8 +26,11 @@ export async function readMachineFacts(
     nodeIPs?: readonly string[];
     /** Of the address that is chosen where none is given; the other one where there is none of it. */
     preferredFamily?: 4 | 6 | undefined;
+    /** In use: stays while the machine has it; one that has no way out just now has no other. */
+    current?: readonly string[];
   },
 ): Promise<MachineFacts> {
+  const { current = [] } = overrides;
   const [routes, addresses, links] = await Promise.all([rtnetlink.routes(), rtnetlink.addresses(), rtnetlink.links()]);
   const uplinksOf = (family: Family): Set<number> =>
     new Set(routes.filter((route) => isDefault(route, family)).flatMap(({ ifindex }) => ifindex ?? []));
@@ -37,15 +40,22 @@ export async function readMachineFacts(
     const byIfindex = (ifindex: number): boolean =>
       links.some((link) => link.ifindex === ifindex && link.name !== 'lo');
     // Without a default route any address of a real link will do; loopback ones are Keelson's own or nobody's.
+    const onUplink = usable.filter(({ ifindex }) => uplinks.has(ifindex));
+    const isCurrent = ({ prefix }: { prefix: string }): boolean => current.includes(prefix.split('/')[0] ?? '');
     const chosen =
-      usable.find(({ ifindex }) => uplinks.has(ifindex)) ??
-      usable.find(({ ifindex }) => byIfindex(ifindex) && !isPodLink(links, ifindex));
+      onUplink.find(isCurrent) ??
+      onUplink[0] ??
+      (current.length > 0 ? undefined : usable.find(({ ifindex }) => byIfindex(ifindex) && !isPodLink(links, ifindex)));
     return chosen?.prefix.split('/')[0];
   };
   const first = overrides.preferredFamily ?? 4;
   const given = overrides.nodeIPs ?? [];
   // One alone, as the kubelet: who wants both gives both.
-  const found = given.length > 0 ? given : [choose(first) ?? choose(first === 4 ? 6 : 4)];
+  const [used] = current;
+  const found =
+    given.length > 0
+      ? given
+      : [used === undefined ? (choose(first) ?? choose(first === 4 ? 6 : 4)) : choose(familyOf(used))];
   const hostIPs = found.filter((ip) => ip !== undefined);
   const families = hostIPs.length === 0 ? [first] : hostIPs.map(familyOf);
   const uplinks = new Set(families.flatMap((family) => [...uplinksOf(family)]));

@@ -28,13 +28,14 @@ export async function refuseSwap(options: RunOptions): Promise<void> {
   });
 }
 
-export async function readMachine(options: RunOptions): Promise<MachineFacts> {
+export async function readMachine(options: RunOptions, current: readonly string[] = []): Promise<MachineFacts> {
   const rtnetlink = await kernelRtnetlink.open();
   try {
     return await readMachineFacts(rtnetlink, {
       hostname: options.hostnameOverride,
       nodeIPs: options.nodeIPs,
       preferredFamily: options.preferredNodeIPFamily,
+      current,
     });
   } finally {
     rtnetlink.close();

@@ -7,10 +7,10 @@ import { silentLogger } from '../observe/logger.ts';
 import { forwardIpv6, requireIpv6 } from './host-ipv6.ts';
 import { NetworkError } from './network-error.ts';
 
-const link = (ifindex: number, name: string, alias?: string): Link => ({
+const link = (ifindex: number, name: string, alias?: string, kind?: string): Link => ({
   ifindex,
   name,
-  kind: undefined,
+  kind,
   mtu: 1500,
   up: true,
   mac: undefined,
@@ -30,9 +30,12 @@ const route = (destination: string, ifindex: number, protocol: number): Route =>
   table: 254,
   onlink: false,
 });
-const names = ['lo', 'eth0', 'eth1', 'docker0', 'keelson-vxlan'];
+const names = ['lo', 'eth0', 'eth1', 'docker0', 'keelson-vxlan', 'eth2'];
+const kinds: Readonly<Record<string, string>> = { docker0: 'bridge', 'keelson-vxlan': 'vxlan', eth1: 'vlan' };
 const state = {
-  links: names.map((name, index) => link(index + 1, name, name.startsWith('keelson') ? 'keelson:vxlan' : undefined)),
+  links: names.map((name, index) =>
+    link(index + 1, name, name.startsWith('keelson') ? 'keelson:vxlan' : undefined, kinds[name]),
+  ),
   addresses: [],
   routes: [route('::/0', 2, 9), route('2001:db8:5::/64', 3, 9), route('0.0.0.0/0', 5, 3), route('fd00:99::/64', 4, 2)],
 };
@@ -47,13 +50,13 @@ const sysctls = (values: Record<string, string> = {}): FakeSysctls =>
     ...values,
   });
 
-test('links by which routers tell routes go on listening, others do not, and all forward', async (t) => {
+test('links by which routers tell routes, and hardware, go on listening, others do not, and all forward', async (t) => {
   const edge = sysctls();
   await forwardIpv6(edge, state, silentLogger);
   t.is(edge.values.get(forwarding), '1');
   t.deepEqual(
     names.map((name) => edge.values.get(acceptRa(name))),
-    ['1', '2', '2', '1', '1'],
+    ['1', '2', '2', '1', '1', '2'],
   );
 });
 
@@ -78,7 +81,7 @@ test('an uplink is asked before anything forwards; one that is gone, or of an od
   edge.values.delete(acceptRa('eth1'));
   const odd = { ...state, links: [...state.links, link(9, 'a b!')], routes: [...state.routes, route('::/0', 9, 9)] };
   await forwardIpv6(edge, odd, silentLogger);
-  t.deepEqual(written, [acceptRa('eth0'), forwarding]);
+  t.deepEqual(written, [acceptRa('eth0'), acceptRa('eth2'), forwarding]);
   edge.values.set(forwarding, '0');
   edge.write = async () => {
     throw new KernelError(30, 'open', 'sysctl');

@@ -54,8 +54,8 @@ export async function forwardIpv6(
 }
 
 /**
- * Links on which a router has told a route, or may yet, as a default route of either family leads there. Not all links:
- * those to containers of others should rather stop taking advertisements.
+ * Links on which a router has told a route, or may yet: a default route of either family leads there, or it is hardware, which
+ * has no kind. Not all links: those to containers of others should rather stop taking advertisements.
  */
 function uplinksOf({ links, routes }: HostState): string[] {
   const indexes = new Set(
@@ -67,7 +67,8 @@ function uplinksOf({ links, routes }: HostState): string[] {
       .map(({ ifindex }) => ifindex),
   );
   return links
-    .filter(({ ifindex, alias }) => indexes.has(ifindex) && !alias?.startsWith(aliasPrefix))
+    .filter(({ ifindex, name, kind }) => indexes.has(ifindex) || (kind === undefined && name !== 'lo'))
+    .filter(({ alias }) => !alias?.startsWith(aliasPrefix))
     .map(({ name }) => name);
 }
 

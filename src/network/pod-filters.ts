@@ -8,7 +8,7 @@ import type { Nftables } from '../linux/nftables/edge.ts';
 import { errorLine } from '../observe/keelson-error.ts';
 import type { Logger } from '../observe/logger.ts';
 import type { Accepted } from './forward/accepted.ts';
-import { KeptForward } from './forward/kept-forward.ts';
+import { KeptForward, removeOf } from './forward/kept-forward.ts';
 import type { LegacyFilters } from './forward/legacy-program.ts';
 import { familyOf, type IpFamily } from './ipam/ip-prefix.ts';
 import { KeptMasquerade } from './kept-masquerade.ts';
@@ -121,9 +121,11 @@ export class PodFilters implements PeerNetworks {
 }
 
 /** What is left of a family that pods no longer have. Of one that the kernel does not know there is nothing. */
-async function removeFormer(family: IpFamily, { nftables, log }: PodFiltersContext): Promise<void> {
+async function removeFormer(family: IpFamily, { nftables, legacy, log }: PodFiltersContext): Promise<void> {
   const table = masqueradeTableOf(family);
   try {
+    for (const what of await removeOf(family, nftables, legacy?.[family]))
+      log.info({ family }, `removed ${what}: pods no longer have addresses of that family`);
     if ((await nftables.dump(table, { elementsOf: () => false })) === undefined) return;
     await nftables.apply([{ op: 'tableDelete', table }]);
     log.info({ table: masqueradeTableText(family) }, 'removed the table of a family that pods no longer have');

@@ -31,9 +31,12 @@ async function podAddress(name: string): Promise<{ podIP: string; hostIP: string
   );
 }
 
+/** Undefined while there is no link: another local address takes another link. */
 const vxlanLocal = async (): Promise<string | undefined> => {
-  const text = await node.node.exec('ip', '-j', '-d', 'link', 'show', 'keelson-vxlan');
-  const [link] = JSON.parse(text) as { linkinfo: { info_data: { local?: string } } }[];
+  const show = ['-j', '-d', 'link', 'show', 'keelson-vxlan'];
+  const { code, stdout } = await execResult('ip', show, { netns: node.node.netns });
+  if (code !== 0) return undefined;
+  const [link] = JSON.parse(stdout) as { linkinfo: { info_data: { local?: string } } }[];
   return link?.linkinfo.info_data.local;
 };
 

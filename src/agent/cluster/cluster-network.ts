@@ -12,6 +12,7 @@ import { addressFor, familyOf } from '../../network/overlay/family.ts';
 import type { PeerSource } from '../../network/overlay/peer.ts';
 import { vxlanOverheadBytes } from '../../network/overlay/vtep.ts';
 import type { PodNetwork } from '../../network/pod-network.ts';
+import { podMtuFor } from '../../network/uplink-mtu.ts';
 import type { Logger } from '../../observe/logger.ts';
 import { followUplink, type NetworkRoleOptions, startNetworkRole } from '../network-role.ts';
 import type { MachineFacts } from '../node-facts.ts';
@@ -63,7 +64,7 @@ export function startClusterNetwork({
       used = podCIDRs;
       const overhead = overheadBytes(options.mode, machine, podCIDRs);
       const mtu = {
-        mtu: podMtu(options, machine.mtu, overhead, log),
+        mtu: podMtu(options, machine.mtu, overhead, podCIDRs, log),
         ...(options.mtu === undefined && { followUplink: followUplink(machine, overhead) }),
       };
       return startNetworkRole(options, { podCIDRs, ...mtu, ...way }, service, log, starting);
@@ -95,18 +96,25 @@ export function overheadBytes(
   podCIDRs: readonly string[],
 ): number {
   if (network.backend !== 'vxlan') return 0;
-  const between = podCIDRs.map((cidr) => familyOf(addressFor(hostIPs, familyOf(cidr)) ?? cidr));
+  // IPv6 pods go between the Node's IPv6 addresses where it has some, also such as only the Node tells (a cloud's).
+  const between = podCIDRs.flatMap((cidr) => [familyOf(cidr), familyOf(addressFor(hostIPs, familyOf(cidr)) ?? cidr)]);
   return Math.max(...between.map((family) => vxlanOverheadBytes[family]));
 }
 
 /** What is encapsulated needs room for it on the wire. */
-function podMtu({ mtu }: RunOptions<ClusterMode>, wireMtu: number, overhead: number, log: Logger): number {
+function podMtu(
+  { mtu }: RunOptions<ClusterMode>,
+  wireMtu: number,
+  overhead: number,
+  podCIDRs: readonly string[],
+  log: Logger,
+): number {
   const room = wireMtu - overhead;
   if (mtu !== undefined && mtu > room) {
     const fix = `give --mtu ${room} or less, or nothing`;
     log.warn({ mtu, room, fix }, 'packets of pods to other nodes may be too large for the wire');
   }
-  return mtu ?? room;
+  return mtu ?? podMtuFor(wireMtu, overhead, podCIDRs.map(familyOf));
 }
 
 async function assignedPodCIDRs(

@@ -90,11 +90,12 @@ export function registerPolicyMetrics(registry: Registry, read: () => PolicyEnfo
       labelNames: ['namespace', 'policy', 'direction'],
       registers,
       async collect() {
-        this.reset();
         // A scrape is answered without them rather than not at all.
         const drops = await read()
           ?.drops()
           .catch(() => undefined);
+        // After the wait: scrapes may overlap.
+        this.reset();
         for (const { direction, policy: key, ...counts } of dropsByPolicy(drops ?? []).values()) {
           const [namespace = '', policy = ''] = key.split('/');
           this.inc({ namespace, policy, direction }, counts[unit]);

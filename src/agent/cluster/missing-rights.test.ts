@@ -31,12 +31,14 @@ const slices = 'discovery.k8s.io/endpointslices';
 test('what a server that knows the rights does not allow is missing, until it is listed', async (t) => {
   const { rights, told, asked } = await setUp(t, { now: [slices, '/namespaces'] });
   await rights.refused(networkPolicies);
+  t.deepEqual(told, [], 'another server of several may have refused');
+  asked.length = 0;
+  await rights.refused(networkPolicies);
   t.deepEqual(told, ['this identity may not list networkpolicies']);
   t.deepEqual(asked, [`list ${slices}`, 'list networking.k8s.io/networkpolicies']);
   await rights.refused(networkPolicies);
   t.is(asked.length, 2, 'asked once');
-  await rights.refused(pods);
-  await rights.refused(namespaces);
+  for (const resource of [pods, pods, namespaces, namespaces]) await rights.refused(resource);
   t.deepEqual(told.slice(1), ['this identity may not list networkpolicies, pods'], 'namespaces it may');
   rights.granted(networkPolicies);
   rights.granted(pods);
@@ -52,6 +54,7 @@ test('a server that knows no rights, or does not answer, decides nothing', async
   await rights.refused(networkPolicies);
   t.deepEqual(told, []);
   allowed.now = [slices];
+  await rights.refused(networkPolicies);
   await rights.refused(networkPolicies);
   t.is(told.length, 1);
 });

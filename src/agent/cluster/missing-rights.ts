@@ -16,6 +16,8 @@ export class MissingRights {
   readonly #tell: (missing: string | undefined) => void;
   readonly #missing = new Set<string>();
   readonly #granted = new Set<string>();
+  /** Once: of several API servers behind one address another may have answered, which starts. */
+  readonly #denied = new Set<string>();
 
   /** @param tell what the identity may not do, undefined once it may; in words that go on with a fix */
   constructor(client: ApiClient, tell: (missing: string | undefined) => void) {
@@ -36,6 +38,10 @@ export class MissingRights {
       throw error;
     }
     if (this.#granted.has(resource.name)) return;
+    if (!this.#denied.has(resource.name)) {
+      this.#denied.add(resource.name);
+      return;
+    }
     this.#missing.add(resource.name);
     this.#say();
   }
@@ -43,6 +49,7 @@ export class MissingRights {
   /** Listed after all. */
   granted(resource: Resource): void {
     this.#granted.add(resource.name);
+    this.#denied.delete(resource.name);
     if (this.#missing.delete(resource.name)) this.#say();
   }
 

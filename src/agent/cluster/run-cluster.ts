@@ -198,7 +198,7 @@ export async function runCluster(
   }
   if (options.nodeIPs.length === 0) {
     const { hostIPs } = machine;
-    const [read, onChange] = [() => readMachine(options), () => kubelet?.role?.node.wake()];
+    const [read, onChange] = [() => readMachine(options, hostIPs), () => kubelet?.role?.node.wake()];
     const edges = { rtnetlinkOpener: kernelRtnetlink, clock: systemClock, log };
     cleanup.defer(await followHostIPs({ hostIPs, read, onChange, ...edges }));
   }

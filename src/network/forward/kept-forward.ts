@@ -208,7 +208,11 @@ export async function removeForward(nftables: Nftables, legacy: LegacyFilters | 
   return [...(await removeOf(4, nftables, legacy?.[4])), ...(await removeOf(6, nftables, legacy?.[6]))];
 }
 
-async function removeOf(family: IpFamily, nftables: Nftables, legacy: LegacyFilter | undefined): Promise<string[]> {
+export async function removeOf(
+  family: IpFamily,
+  nftables: Nftables,
+  legacy: LegacyFilter | undefined,
+): Promise<string[]> {
   const removed: string[] = [];
   const dump = await nftables.dump(filterTableOf(family), { elementsOf: () => false });
   const operations = planNftForward(family, dump, undefined);

@@ -235,6 +235,7 @@ class RunningOverlay implements Overlay {
       nodeFamily: this.#nodeFamily,
       vxlanIfindex: this.#vxlan?.ifindex,
       uplinks: this.#view?.uplinks ?? new Set(),
+      isKnown: (address) => this.#view?.knows(address) ?? false,
       isWithoutLink: this.#linkFault !== undefined,
     });
     if (notice === 'nothing') return false;

@@ -139,6 +139,7 @@ test('in the kernel: flannel’s MAC and address instead of ours', (t) => {
     conflict: () => undefined,
     neighbourLink: () => 2,
     hasAddress: () => false,
+    knows: () => false,
     uplinks: new Set<number>(),
   };
   plan.setHost(host, { ifindex: 7, local: '192.0.2.10' });

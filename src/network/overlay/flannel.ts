@@ -130,7 +130,8 @@ export function flannelAnnotations(
     [flannelAnnotation.backendType]: own.backend,
     // The order of flannel's own, so that it sees no change where there is none.
     [names.data]: own.backend === 'vxlan' ? JSON.stringify({ VNI: own.vni, VtepMAC: own.mac }) : 'null',
-    ...(own.address !== undefined && { [names.publicIP]: own.address }),
+    // Written also where there is none (flannel's own word for that): what stood there before would stay.
+    [names.publicIP]: own.address ?? '::',
   };
 }
 

@@ -25,6 +25,8 @@ export interface HostView {
   conflict(network: IpPrefix, mayBeRouted: boolean): string | undefined;
   /** ifindex of the link on which the address is a neighbour; undefined when a router is in between, or no route leads there. */
   neighbourLink(address: string): number | undefined;
+  /** Whether the address was there, on that link: told again, as its lifetime is with every router advertisement. */
+  knows(address: Address): boolean;
   /** Whether the address is one of this host's. */
   hasAddress(address: string): boolean;
   /** Links that routes or addresses of others are on. */
@@ -81,6 +83,8 @@ export function viewHost(state: HostState, families: readonly IpFamily[] = [4, 6
       const best = routes.find(({ prefix }) => contains(prefix, value));
       return best === undefined || best.gateway || best.isRefusing ? undefined : best.ifindex;
     },
+    knows: ({ ifindex, prefix, scope }) =>
+      addresses.some((other) => other.ifindex === ifindex && other.prefix === prefix && other.scope === scope),
     hasAddress: (address) => bearer(address) !== undefined,
     uplinks: new Set([...addresses, ...routes].flatMap(({ ifindex }) => ifindex ?? [])),
   };

@@ -8,6 +8,7 @@ const context = (family: 4 | 6, nodeFamily: 4 | 6 = family): NoticeContext => ({
   nodeFamily,
   vxlanIfindex: 7,
   uplinks: new Set([2]),
+  isKnown: () => false,
   isWithoutLink: false,
 });
 const address = (prefix: string): RtnetlinkNotification => ({

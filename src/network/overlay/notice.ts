@@ -2,7 +2,7 @@
  * What a notification of the kernel means for the overlay.
  * Layer: network/overlay (pure).
  */
-import { keelsonRouteProtocol, type RtnetlinkNotification } from '../../linux/rtnetlink.ts';
+import { type Address, keelsonRouteProtocol, type RtnetlinkNotification } from '../../linux/rtnetlink.ts';
 import type { IpFamily } from '../ipam/ip-prefix.ts';
 import { type Entry, entryOfForwarding, entryOfNeighbour, entryOfRoute } from './entries.ts';
 import { familyOf, isLinkLocal6 } from './family.ts';
@@ -19,6 +19,8 @@ export interface NoticeContext {
   vxlanIfindex: number | undefined;
   /** Links that the host's own addresses and routes are on. */
   uplinks: ReadonlySet<number>;
+  /** Of the last look. */
+  isKnown: (address: Address) => boolean;
   /** The link of the VXLAN cannot be made just now. */
   isWithoutLink: boolean;
 }
@@ -43,6 +45,8 @@ export function noticeOf(notification: RtnetlinkNotification, context: NoticeCon
       return context.isWithoutLink && notification.event === 'linkDelete' && link.kind === 'vxlan' ? 'look' : 'nothing';
     }
     case 'addressNew':
+      if (context.isKnown(notification.address)) return 'nothing';
+      return isOfInterest(notification.address.prefix, context) ? 'look' : 'nothing';
     case 'addressDelete':
       return isOfInterest(notification.address.prefix, context) ? 'look' : 'nothing';
     case 'routeNew':

@@ -19,7 +19,7 @@ export async function startOverlay(options: OverlayOptions, dependencies: Overla
   const { podCIDRs, nodeIPs, ...common } = options;
   const ofFamily = (family: IpFamily, all: readonly string[]) => all.filter((text) => familyOf(text) === family);
   const own = families.filter((family) => ofFamily(family, podCIDRs).length > 0);
-  const networks = new SharedNetworks(dependencies.networks, own.length);
+  const networks = new SharedNetworks(dependencies.networks, own);
   const overlays = new Map<IpFamily, Overlay>();
   const stop = async (): Promise<void> => {
     await Promise.all([...overlays.values()].map((overlay) => overlay.stop()));
@@ -30,7 +30,7 @@ export async function startOverlay(options: OverlayOptions, dependencies: Overla
       if (mine.length === 0) continue;
       const nodeIP = addressFor(nodeIPs, family);
       const settings = { ...common, family, podCIDRs: mine, nodeIP: nodeIP && canonicalAddress(nodeIP) };
-      overlays.set(family, await startFamilyOverlay(settings, { ...dependencies, networks }));
+      overlays.set(family, await startFamilyOverlay(settings, { ...dependencies, networks: networks.of(family) }));
     }
   } catch (error) {
     await stop();
@@ -52,7 +52,10 @@ export async function startOverlay(options: OverlayOptions, dependencies: Overla
         else {
           // Only former pods had the family, and they are gone.
           overlays.delete(family);
-          ending = ending.then(() => overlay.stop()).then(() => forget(family));
+          ending = ending
+            .then(() => overlay.stop())
+            .then(() => networks.settle(family))
+            .then(() => forget(family));
         }
       }
     },
@@ -98,14 +101,14 @@ async function removeFamily(
 }
 
 /** Lets both overlays in one after the other, and is settled when both are. */
-class SharedNetworks implements PeerNetworks {
+class SharedNetworks {
   readonly #networks: PeerNetworks;
-  #unsettled: number;
+  readonly #unsettled: Set<IpFamily>;
   #last: Promise<void> = Promise.resolve();
 
-  constructor(networks: PeerNetworks, users: number) {
+  constructor(networks: PeerNetworks, users: readonly IpFamily[]) {
     this.#networks = networks;
-    this.#unsettled = users;
+    this.#unsettled = new Set(users);
   }
 
   add(podCIDRs: readonly string[]): Promise<void> {
@@ -116,9 +119,18 @@ class SharedNetworks implements PeerNetworks {
     return this.#next(() => this.#networks.remove(podCIDRs));
   }
 
-  settle(): Promise<void> {
-    this.#unsettled--;
-    return this.#unsettled > 0 ? this.#last : this.#next(() => this.#networks.settle());
+  /** This family is told, or ended before it was. */
+  settle(family: IpFamily): Promise<void> {
+    if (!this.#unsettled.delete(family) || this.#unsettled.size > 0) return this.#last;
+    return this.#next(() => this.#networks.settle());
+  }
+
+  of(family: IpFamily): PeerNetworks {
+    return {
+      add: (podCIDRs) => this.add(podCIDRs),
+      remove: (podCIDRs) => this.remove(podCIDRs),
+      settle: () => this.settle(family),
+    };
   }
 
   #next(work: () => Promise<void>): Promise<void> {

@@ -2,7 +2,7 @@
 import test, { type ExecutionContext } from 'ava';
 import { FakeClock, settle } from '../../base/fake-clock.ts';
 import { FakeNftables } from '../../linux/fake-nftables.ts';
-import type { NftablesOperation } from '../../linux/nftables/types.ts';
+import { elementCount, type NftablesOperation } from '../../linux/nftables/types.ts';
 import { silentLogger } from '../../observe/logger.ts';
 import { linkIdentity } from '../links/link-identity.ts';
 import { FakePolicySource, fakePod, fakePolicy } from './fake-policies.ts';
@@ -101,6 +101,36 @@ test('a pod of a namespace without policies starts some time without its object;
   await nameless;
 });
 
+test('where the right to read was taken away, no pod starts because its namespace had no policy', async (t) => {
+  const { source, enforcement, settled, clock } = await setUp(t);
+  source.tell(deny);
+  source.synced();
+  await settled();
+  source.reason = 'networkpolicies: forbidden';
+  const refused = t.throwsAsync(enforcement.admit({ ...cni, namespace: 'empty' }), {
+    code: 'NETWORK_POLICY_NOT_READY',
+  });
+  await clock.advance(20_000);
+  await refused;
+});
+
+test('an address whose route is gone stays its pod’s while another of that pod has a link', async (t) => {
+  const [four, six] = ['10.244.1.9', 'fd00:244:1::9'];
+  const before = await setUp(t);
+  before.source.tell(deny, { event: 'podSet', pod: { ...web.pod, ips: [] } });
+  before.source.synced();
+  await before.settled();
+  await before.enforcement.admit({ ...cni, ips: [four, six] });
+  await before.enforcement.stop();
+  const after = await setUp(t, before.kernel);
+  after.enforcement.found([four]);
+  after.source.tell(deny, { event: 'podSet', pod: { ...web.pod, ips: [] } });
+  after.source.synced();
+  await after.settled();
+  const isolated = (await after.nftables.dump(policyTable))?.sets.find(({ set }) => set.name === 'ingress-6');
+  t.is(isolated?.elements === undefined ? 0 : elementCount(isolated.elements), 1);
+});
+
 test('addresses of a predecessor that have no link any more are nobody’s; those of links are released with them', async (t) => {
   const before = await setUp(t);
   before.source.tell(deny, { event: 'podSet', pod: { ...web.pod, ips: [] } });
@@ -139,6 +169,23 @@ test('a pod does not start while the kernel refuses; repaired, it does', async (
   await clock.advance(60_000);
   await admitted;
   t.like(enforcement.status(), { troubles: [], isolated: { ingress: 1 } });
+});
+
+test('a kernel that takes no table at all keeps a pod waiting for the usual time only', async (t) => {
+  const { kernel, source, enforcement, settled, clock } = await setUp(t);
+  kernel.intercept = () => new Error('no memory');
+  source.tell(deny, { event: 'podSet', pod: { ...web.pod, ips: [] } });
+  source.synced();
+  await settled();
+  const refused = t.throwsAsync(enforcement.admit(cni), { code: 'NETWORK_POLICY_NOT_READY', message: /no memory/ });
+  for (let second = 0; second < 20; second++) {
+    await clock.advance(1_000);
+    await settle();
+  }
+  await refused;
+  kernel.intercept = undefined;
+  await clock.advance(5_000);
+  await settled();
 });
 
 test('who may not read policies enforces none and says so, unless a predecessor did', async (t) => {

@@ -154,7 +154,11 @@ class Enforcement implements PolicyEnforcement {
       this.#wake();
     });
     /** Of a namespace without policies: who waits for its object waits for an API server that is away. */
-    const isFree = (): boolean => isOverdue && pod.uid !== '' && !this.#tracker.hasPolicies(pod.namespace);
+    const isFree = (): boolean =>
+      isOverdue &&
+      pod.uid !== '' &&
+      this.#source.forbidden() === undefined &&
+      !this.#tracker.hasPolicies(pod.namespace);
     try {
       const mayGoOn = (): boolean => this.#isSynced && (this.#tracker.knows(pod) || isFree());
       await this.#until(() => this.#isOpen() || mayGoOn(), end.signal);
@@ -163,8 +167,14 @@ class Enforcement implements PolicyEnforcement {
       // Some runtimes tell no uid.
       const uid = pod.uid === '' ? (this.#tracker.cluster.pod(key)?.uid ?? '') : pod.uid;
       this.#tracker.claim({ uid, key, ips });
-      await this.#flushNow();
-      await this.#until(() => this.#table !== undefined && this.#nftables.failure === undefined, end.signal);
+      let isFlushed = false;
+      // Ends only when the kernel takes it, or when the role stops.
+      void this.#flushNow().then(() => {
+        isFlushed = true;
+        this.#wake();
+      });
+      const isThere = (): boolean => isFlushed && this.#table !== undefined && this.#nftables.failure === undefined;
+      await this.#until(isThere, end.signal);
     } catch (cause) {
       const reason = this.#isSynced
         ? this.#nftables.failure === undefined
@@ -188,7 +198,9 @@ class Enforcement implements PolicyEnforcement {
 
   found(ips: readonly string[]): void {
     const kept = new Set(ips.map((ip) => canonicalIp(ip) ?? ip));
-    this.released(this.#tracker.claimedIps.filter((ip) => !kept.has(ip)));
+    // A link may have lost one of its routes: what is left of a pod speaks for all of it.
+    const alive = new Set([...kept].map((ip) => this.#tracker.claimantOf(ip)));
+    this.released(this.#tracker.claimedIps.filter((ip) => !kept.has(ip) && !alive.has(this.#tracker.claimantOf(ip))));
   }
 
   async settled(): Promise<void> {

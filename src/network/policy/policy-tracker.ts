@@ -119,6 +119,11 @@ export class PolicyTracker {
     return [...this.#claims.keys()];
   }
 
+  /** Uid of the pod whose claim the address is. */
+  claimantOf(ip: string): string | undefined {
+    return this.#claims.get(ip)?.uid;
+  }
+
   /** Uid of the pod with this address on this node. */
   uidOf(ip: string): string | undefined {
     return this.#owners.get(ip)?.uid;
