@@ -8,6 +8,7 @@ import { KeyedBackoff } from '../../base/backoff.ts';
 import type { Clock } from '../../base/clock.ts';
 import { createSemaphore } from '../../base/semaphore.ts';
 import { createTokenBucket } from '../../base/token-bucket.ts';
+import { untilAborted } from '../../base/until-aborted.ts';
 import { formatDuration } from '../../config/duration.ts';
 import { type ImageReference, parseImageReference } from '../../config/image-reference.ts';
 import type * as cri from '../../cri/messages.generated.ts';
@@ -57,19 +58,6 @@ const reportBackoffMs = 2_000;
 const rateRetryMs = 1_000;
 /** Configuration errors that no pull is tried for. */
 const retryMs = 10_000;
-
-/** What `work` resolves to; rejects with the signal's reason when that is sooner. */
-async function untilAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
-  const left = Promise.withResolvers<never>();
-  const leave = (): void => left.reject(signal.reason);
-  signal.addEventListener('abort', leave, { once: true });
-  try {
-    signal.throwIfAborted();
-    return await Promise.race([work, left.promise]);
-  } finally {
-    signal.removeEventListener('abort', leave);
-  }
-}
 
 const durationText = (ms: number): string => formatDuration(BigInt(ms) * 1_000_000n);
 

@@ -6,6 +6,7 @@ import type { Pod } from '../../api/core.ts';
 import type { PersistentVolumeClient } from '../../api/persistent-volume-client.ts';
 import type { CancelTimer, Clock } from '../../base/clock.ts';
 import type { Mounts } from '../../linux/host.ts';
+import { errorLine } from '../../observe/keelson-error.ts';
 import type { Logger } from '../../observe/logger.ts';
 import { type RecordPodEvent, warning } from '../pods/pod-events.ts';
 import type { DriverVolumes, MeasureDriverVolume } from '../stats/driver-volume-usage.ts';
@@ -93,6 +94,8 @@ export function createDriverVolumes(options: DriverVolumesOptions): DriverVolume
         grower:
           cluster &&
           new LocalGrower({ run, clock, log, recordEvent, patchClaimStatus: cluster.client.patchClaimStatus }),
+        onLeftMounted: (volume, error) =>
+          log.warn({ volume, error: errorLine(error) }, 'a disk without pods was grown and cannot be unmounted'),
       }),
     ],
   ]);

@@ -49,6 +49,7 @@ export class CertificateEntry {
   #retryAtMs = 0;
   #refreshAtMs = 0;
   readonly #told = new Set<string>();
+  readonly #ended = new AbortController();
   #change = Promise.withResolvers<void>();
   #cancelTimer: CancelTimer | undefined;
 
@@ -158,6 +159,17 @@ export class CertificateEntry {
   cancel(): void {
     this.#cancelTimer?.();
     this.#cancelTimer = undefined;
+  }
+
+  /** Nobody wants it any more: what goes on for it is not waited for. */
+  end(): void {
+    this.cancel();
+    this.#ended.abort();
+  }
+
+  /** Of `end`. */
+  get signal(): AbortSignal {
+    return this.#ended.signal;
   }
 }
 

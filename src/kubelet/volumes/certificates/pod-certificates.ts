@@ -11,6 +11,8 @@ import type { PodCertificateApi, PodCertificateRequest } from '../../../api/pod-
 import type { ReflectorListener } from '../../../api/reflector.ts';
 import { nextDelay } from '../../../base/backoff.ts';
 import { type Clock, sleep } from '../../../base/clock.ts';
+import { createSemaphore } from '../../../base/semaphore.ts';
+import { untilAborted } from '../../../base/until-aborted.ts';
 import { errorLine, KeelsonError } from '../../../observe/keelson-error.ts';
 import type { Logger } from '../../../observe/logger.ts';
 import { type RecordPodEvent, warning } from '../../pods/pod-events.ts';
@@ -32,6 +34,8 @@ export interface PodCertificatesOptions {
   readonly log: Logger;
   /** 0 to 1; so that not all pods renew at once. */
   readonly random?: () => number;
+  /** Tests have no time for RSA. */
+  readonly makeKey?: typeof makePodKey;
 }
 
 /** How long a pod's volumes wait for a signer before the pod's worker is told. */
@@ -41,6 +45,8 @@ const backoff = { initialMs: 1_000, maxMs: 60_000 };
 const refusedRetryMs = 500;
 /** An API server without such requests may be a newer one tomorrow. */
 const unsupportedRetryMs = 60_000;
+/** A pod may name any number of certificates; the API server is there for others, too. */
+const asksAtOnce = 4;
 
 export class PodCertificates {
   readonly #options: PodCertificatesOptions;
@@ -52,6 +58,8 @@ export class PodCertificates {
   #unreadable: ApiError | undefined;
   /** One key is made at a time: four cores for RSA would be four taken from the pods. */
   #lastKey: Promise<unknown> = Promise.resolve();
+  /** Held from the first question to the request's creation, never while a signer is waited for. */
+  readonly #asks = createSemaphore(asksAtOnce);
   #stopped = false;
 
   constructor(options: PodCertificatesOptions) {
@@ -96,7 +104,7 @@ export class PodCertificates {
 
   /** The pod is gone. */
   forget(podUid: string): void {
-    for (const entry of this.#pods.get(podUid)?.values() ?? []) entry.cancel();
+    for (const entry of this.#pods.get(podUid)?.values() ?? []) entry.end();
     if (!this.#pods.delete(podUid)) return;
     for (const [uid, request] of this.#requests) if (request.podUid === podUid) this.#requests.delete(uid);
   }
@@ -154,24 +162,29 @@ export class PodCertificates {
     if (!entry.mayAsk(clock.now()) || !this.#isCurrent(entry)) return;
     entry.begin();
     try {
-      await this.#ask(entry);
+      const { signal } = entry;
+      await this.#asks.run(() => untilAborted(this.#ask(entry), signal), { signal });
     } catch (error) {
       this.#failed(entry, error);
     }
   }
 
+  /** Ends without a request, and asks nobody else, when the entry is not wanted any more. */
   async #ask(entry: CertificateEntry): Promise<void> {
+    const isWanted = (): boolean => this.#isCurrent(entry) && entry.refused === undefined;
     const { api, node, clock, log } = this.#options;
     const { pod, source } = entry;
     const { namespace, name, uid } = pod.metadata;
     const { signerName, keyType, maxExpirationSeconds, userAnnotations } = source.projection;
+    if (!isWanted()) return;
     if (!(await this.#follow())) throw new NoRequestsError();
+    if (!isWanted()) return;
     const self = node();
     if (self === undefined) throw certificateError('the Node is not registered yet', source.volume);
     const serviceAccount = pod.spec.serviceAccountName || 'default';
     const serviceAccountUid = await api.serviceAccountUid(namespace, serviceAccount);
-    const key = await this.#makeKey(keyType, uid);
-    if (!this.#isCurrent(entry)) return;
+    const key = await this.#makeKey(keyType, uid, isWanted);
+    if (key === undefined || !isWanted()) return;
     const created = await api.create({
       namespace,
       pod: { name, uid },
@@ -188,10 +201,12 @@ export class PodCertificates {
     if (answer !== undefined) this.#answered(entry, answer);
   }
 
-  /** @throws VolumeError for a type that there is not */
-  #makeKey(keyType: string, podUid: string): Promise<PodKey> {
+  /** undefined when it is not wanted any more as its turn comes. @throws VolumeError for a type that there is not */
+  #makeKey(keyType: string, podUid: string, isWanted: () => boolean): Promise<PodKey | undefined> {
+    const { makeKey = makePodKey } = this.#options;
     const making = this.#lastKey.then(async () => {
-      const key = await makePodKey(keyType, podUid);
+      if (!isWanted()) return undefined;
+      const key = await makeKey(keyType, podUid);
       if (key !== undefined) return key;
       const message = `no key of type ${JSON.stringify(keyType.slice(0, 40))} can be made`;
       const fix = `use one of ${podKeyTypes.join(', ')}`;

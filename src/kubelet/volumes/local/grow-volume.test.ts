@@ -1,8 +1,11 @@
-/** Growing local volumes: which command for which file system, who is told, and what is tried again. */
+/**
+ * Growing local volumes: which command for which file system, who is told, what is tried again, and that pods come and go
+ * meanwhile.
+ */
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
-import { FakeClock } from '../../../base/fake-clock.ts';
+import { FakeClock, settle } from '../../../base/fake-clock.ts';
 import { silentLogger } from '../../../observe/logger.ts';
 import { driverBench, driverVolume } from '../driver-bench.fake.ts';
 import { LocalGrower } from './grow-volume.ts';
@@ -16,8 +19,14 @@ async function bench(t: ExecutionContext, type: 'block' | 'directory' = 'block',
   const told: string[] = [];
   const patches: unknown[] = [];
   const api: { isAway: boolean } = { isAway: false };
+  /** What a growth that has begun waits for. */
+  const disk: { grows: Promise<void> } = { grows: Promise.resolve() };
   const grower = new LocalGrower({
-    run: host.run,
+    async run(file, args, limits) {
+      const outcome = await host.run(file, args, limits);
+      await disk.grows;
+      return outcome;
+    },
     clock,
     log: silentLogger,
     recordEvent: (_, event) => told.push(`${event.type} ${event.reason} ${event.message}`),
@@ -26,11 +35,20 @@ async function bench(t: ExecutionContext, type: 'block' | 'directory' = 'block',
       patches.push([namespace, name, status]);
     },
   });
+  const grow = grower.grow.bind(grower);
+  const growths: Promise<void>[] = [];
+  grower.grow = (volume) => {
+    growths.push(grow(volume));
+    return growths.at(-1)!;
+  };
+  const unmounted: string[] = [];
   const driver = createLocalDriver({
     ...options,
+    clock,
     onSharedGroup: () => undefined,
     fileType: async () => type,
     grower,
+    onLeftMounted: (specName, error) => unmounted.push(`${specName}: ${(error as Error).message}`),
   });
   const path = join(base, 'disk');
   if (type === 'block') await writeFile(path, '');
@@ -46,10 +64,23 @@ async function bench(t: ExecutionContext, type: 'block' | 'directory' = 'block',
   /** A look at the pod, and what goes on behind its back. */
   const look = async (...args: [LocalSource, Parameters<typeof driverVolume>[2]?]): Promise<void> => {
     await driver.setUp(driverVolume('web', args[0], args[1] as object), signal);
-    // Behind it in the volume's queue.
-    await driver.setUp(driverVolume('web', { ...args[0], growth: undefined }, args[1] as object), signal);
+    await grownAll();
   };
-  return { host, clock, told, patches, api, driver, source, path, device, commands, look };
+  const grownAll = async (): Promise<void> => {
+    await Promise.all(growths.splice(0));
+    await settle();
+  };
+  /** Whether the disk and the volumes of pods are mounted. */
+  const targets = (): string[] => host.mounts.mounts.map(({ target }) => (target === device ? 'disk' : podOf(target)));
+  const tools = { host, clock, told, patches, api, disk, driver, source, path, device };
+  return { ...tools, unmounted, commands, look, grownAll, targets };
+}
+
+const podOf = (target: string): string => /\/pods\/uid-([^/]+)\//.exec(target)?.[1] ?? target;
+
+async function until(look: () => boolean): Promise<void> {
+  for (let i = 0; i < 1000 && !look(); i++) await new Promise((resolve) => setTimeout(resolve, 10));
+  if (!look()) throw new Error('never');
 }
 
 const grown = [
@@ -136,14 +167,115 @@ test('a claim that cannot be told is told later; the disk is not grown twice', a
   t.deepEqual([commands().length, patches], [1, [grown]]);
 });
 
-test('an unmount that comes meanwhile waits its turn', async (t) => {
-  const { host, driver, source, path } = await bench(t);
-  let mountedWhileGrowing = -1;
-  host.onCommand = (command) => {
-    if (command === `resize2fs ${path}`) mountedWhileGrowing = host.mounts.mounts.length;
-  };
-  await driver.setUp(driverVolume('web', source('1Gi')), signal);
+test('a claim that was read before it was told is not grown for again; one that still says so later is', async (t) => {
+  const { clock, told, patches, source, commands, look } = await bench(t);
+  await look(source('1Gi'));
+  await look(source('1Gi'));
+  await clock.advance(60_000);
+  await look(source('1Gi'));
+  const smaller = source('1Gi');
+  await look({ ...smaller, growth: { ...smaller.growth!, capacity: { volume: '1536Mi', claimStatus: '1Gi' } } });
+  t.deepEqual([commands().length, patches.length, told.length], [1, 1, 1]);
+  await clock.advance(60_000);
+  await look(source('1Gi'));
+  t.deepEqual([commands().length, patches.length, told.length], [2, 2, 2]);
+});
+
+/** The pod `web` has a disk that grows until `release`. */
+async function growing(t: ExecutionContext) {
+  const made = await bench(t);
+  const { driver, source, disk, commands } = made;
+  const held = Promise.withResolvers<void>();
+  disk.grows = held.promise;
+  const setUp = (pod: string) => driver.setUp(driverVolume(pod, source('1Gi')), signal);
+  const tearDown = (pod: string) => driver.tearDown(`uid-${pod}`, 'pv-1', signal);
+  await setUp('web');
+  await until(() => commands().length === 1);
+  return { ...made, setUp, tearDown, release: held.resolve };
+}
+
+test('while a disk grows its pods come, are looked at and go, and it is grown once', async (t) => {
+  const { told, commands, setUp, tearDown, release, grownAll, targets } = await growing(t);
+  await setUp('web');
+  await setUp('till');
+  await tearDown('web');
+  t.deepEqual(targets(), ['disk', 'till']);
+  release();
+  await grownAll();
+  t.deepEqual([commands().length, told.length], [1, 1]);
+  await tearDown('till');
+  t.deepEqual(targets(), []);
+});
+
+test('the last pod waits for its disk to have grown', async (t) => {
+  const { clock, tearDown, release, targets } = await growing(t);
+  const going = tearDown('web');
+  await until(() => targets().length === 1);
+  await clock.advance(9_999);
+  t.deepEqual(targets(), ['disk'], 'nothing is unmounted under it');
+  release();
+  await going;
+  t.deepEqual(targets(), []);
+});
+
+test('but not for long: the disk is unmounted when it has grown', async (t) => {
+  const { clock, patches, tearDown, release, targets, unmounted } = await growing(t);
+  const going = tearDown('web');
+  await until(() => targets().length === 1);
+  await clock.advance(10_000);
+  await going;
+  t.deepEqual(targets(), ['disk']);
+  release();
+  await until(() => targets().length === 0);
+  t.deepEqual([patches, unmounted], [[grown], []]);
+});
+
+test('a pod that comes after the last one has left its disk keeps it', async (t) => {
+  const { clock, setUp, tearDown, release, grownAll, targets } = await growing(t);
+  const going = tearDown('web');
+  await until(() => targets().length === 1);
+  await clock.advance(10_000);
+  await going;
+  await setUp('till');
+  release();
+  await grownAll();
+  await setUp('till');
+  t.deepEqual(targets(), ['disk', 'till']);
+  await tearDown('till');
+  t.deepEqual(targets(), []);
+});
+
+test('a disk that was left and cannot be unmounted is told of', async (t) => {
+  const { host, clock, tearDown, release, device, unmounted } = await growing(t);
+  const going = tearDown('web');
+  await until(() => host.mounts.mounts.length === 1);
+  await clock.advance(10_000);
+  await going;
+  host.mounts.intercept = (call, target) => (call === 'unmount' && target === device ? new Error('no') : undefined);
+  release();
+  await until(() => unmounted.length === 1);
+  t.deepEqual(unmounted, ['pv-1: no']);
+});
+
+test('the end of the last pod can be called off while it waits', async (t) => {
+  const { driver, release, targets, tearDown } = await growing(t);
+  const stop = new AbortController();
+  const going = driver.tearDown('uid-web', 'pv-1', stop.signal);
+  await until(() => targets().length === 1);
+  stop.abort(new Error('the daemon stops'));
+  await t.throwsAsync(going, { message: 'the daemon stops' });
+  t.deepEqual(targets(), ['disk']);
+  release();
+  await tearDown('web');
+  t.deepEqual(targets(), []);
+});
+
+test('a disk whose last pod goes before it is grown is unmounted at once, and not grown', async (t) => {
+  const { driver, source, grownAll, targets, commands } = await bench(t);
+  const coming = driver.setUp(driverVolume('web', source('1Gi')), signal);
+  // In its turn before the look at the disk.
   await driver.tearDown('uid-web', 'pv-1', signal);
-  t.is(mountedWhileGrowing, 2);
-  t.deepEqual(host.mounts.mounts, []);
+  await coming;
+  await grownAll();
+  t.deepEqual([targets(), commands()], [[], []]);
 });

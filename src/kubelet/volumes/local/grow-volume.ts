@@ -35,7 +35,10 @@ export interface GrowingVolume {
   readonly specName: string;
   readonly pod: Pod;
   readonly growth: LocalGrowth;
-  /** undefined for a directory and a bare device: there is nothing to grow. `gone`: it is not mounted any more. */
+  /**
+   * undefined for a directory and a bare device: there is nothing to grow. `gone`: it is not mounted any more. A disk stays
+   * mounted until `grow` has ended.
+   */
   disk(): Promise<MountedDisk | 'gone' | undefined>;
 }
 
@@ -50,11 +53,19 @@ const growTimeoutMs = 3_600_000;
 /** As for drivers (exponentialbackoff of the operation executor). */
 const backoff = { initialMs: 500, maxMs: 122_000 };
 
+/**
+ * How long a claim that says its old size is not believed after it was told: who looks has it for a minute (claim-reader.ts),
+ * and some looks take theirs. One that still says so later was changed by somebody, and is done again.
+ */
+const toldForMs = 120_000;
+
 export class LocalGrower {
   readonly #dependencies: GrowthDependencies;
   readonly #backoff = new KeyedBackoff(backoff);
   /** Bytes, by PersistentVolume: what is left is to tell the claim. */
   readonly #grown = new Map<string, number>();
+  /** Those that need nothing for a while, whatever their claim seems to say. */
+  readonly #told = new Map<string, { readonly bytes: number; readonly atMs: number }>();
 
   constructor(dependencies: GrowthDependencies) {
     this.#dependencies = dependencies;
@@ -62,10 +73,12 @@ export class LocalGrower {
 
   /** Whether there is something to do now. */
   isDue({ specName, growth }: Pick<GrowingVolume, 'specName' | 'growth'>): boolean {
-    return (
-      wantedBytes(growth.capacity) !== undefined &&
-      this.#backoff.remaining(specName, this.#dependencies.clock.now()) === 0
-    );
+    const bytes = wantedBytes(growth.capacity);
+    const nowMs = this.#dependencies.clock.now();
+    if (bytes === undefined || this.#backoff.remaining(specName, nowMs) > 0) return false;
+    for (const [name, { atMs }] of this.#told) if (nowMs - atMs >= toldForMs) this.#told.delete(name);
+    // Another pod may have read claim and volume before they grew twice.
+    return (this.#told.get(specName)?.bytes ?? 0) < bytes;
   }
 
   /** Never rejects. Not for one volume twice at a time. */
@@ -88,6 +101,7 @@ export class LocalGrower {
       await this.#dependencies.patchClaimStatus(namespace, name, grownStatus(growth.capacity));
       this.#backoff.forget(specName);
       this.#grown.delete(specName);
+      this.#told.set(specName, { bytes, atMs: clock.now() });
     } catch (error) {
       this.#backoff.failed(specName, clock.now());
       const message = `NodeExpandVolume failed for volume "${specName}": ${errorLine(error)}`;

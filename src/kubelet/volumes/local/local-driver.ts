@@ -6,6 +6,7 @@
  */
 import { readlink, realpath, stat, symlink, unlink } from 'node:fs/promises';
 import type { Pod } from '../../../api/core.ts';
+import { sleep } from '../../../base/clock.ts';
 import { hasErrorCode } from '../../../base/errors.ts';
 import { KeyedLock } from '../../../base/keyed-lock.ts';
 import type { MountInfo, Mounts } from '../../../linux/host.ts';
@@ -36,6 +37,8 @@ export interface LocalDriverOptions extends UnmountDependencies {
   readonly fileType?: (path: string) => Promise<FileType>;
   /** Grows what a claim asks to be larger; without it everything stays as it is. */
   readonly grower?: LocalGrower | undefined;
+  /** A disk that was grown beyond its last pod's end is still mounted; to be logged. */
+  readonly onLeftMounted?: ((specName: string, error: unknown) => void) | undefined;
 }
 
 export type FileType = 'directory' | 'block' | 'other';
@@ -43,6 +46,16 @@ export type FileType = 'directory' | 'block' | 'other';
 const plugin = 'local-volume';
 const localDirectory = driverDirectory.local;
 const bindTimeoutMs = 60_000;
+/** How long the end of the last pod waits for its disk to have grown: most have within a second. */
+const growthPatienceMs = 10_000;
+
+interface Growth {
+  readonly ended: Promise<void>;
+  /** Whatever grows it has been given the mounted disk. Changed in the volume's turn only. */
+  hasDisk: boolean;
+  /** The last pod has gone meanwhile: the disk is to be unmounted when it has grown. */
+  isLeft: boolean;
+}
 
 export function createLocalDriver(options: LocalDriverOptions): VolumeDriver<LocalSource> {
   return new LocalDriver(options);
@@ -53,6 +66,8 @@ class LocalDriver implements VolumeDriver<LocalSource> {
   readonly #options: LocalDriverOptions;
   /** By PersistentVolume: pods share its device mount. */
   readonly #volumes = new KeyedLock();
+  /** Those that are being grown, by PersistentVolume; outside of their turn, since pods come and go meanwhile. */
+  readonly #growths = new Map<string, Growth>();
 
   constructor(options: LocalDriverOptions) {
     this.#options = options;
@@ -71,18 +86,29 @@ class LocalDriver implements VolumeDriver<LocalSource> {
     return mounted;
   }
 
-  /** In its turn, so that nothing is unmounted under it; the pod does not wait. */
+  /** One at a time for a volume. No pod waits for it, nor what is next in the volume's turn. */
   #growLater(volume: DriverVolume<LocalSource>, path: { real: string; type: FileType }): void {
     const { grower } = this.#options;
-    const { growth } = volume.source;
-    const { specName } = volume;
-    if (growth === undefined || volume.readOnly || grower?.isDue({ specName, growth }) !== true) return;
-    void this.#volumes.run(specName, async () => {
-      if (!grower.isDue({ specName, growth })) return;
-      const isDisk = path.type === 'block' && volume.mode === 'Filesystem';
-      const disk = async () => (isDisk ? ((await this.#mountedDisk(specName, path.real)) ?? 'gone') : undefined);
-      const { subject, pod } = volume;
-      await grower.grow({ subject, specName, pod, growth, disk });
+    const { growth: wanted } = volume.source;
+    const { subject, pod, specName } = volume;
+    if (wanted === undefined || volume.readOnly || this.#growths.has(specName)) return;
+    if (grower?.isDue({ specName, growth: wanted }) !== true) return;
+    const end = Promise.withResolvers<void>();
+    const growth: Growth = { ended: end.promise, hasDisk: false, isLeft: false };
+    this.#growths.set(specName, growth);
+    // In its turn, so that it is not unmounted between this look and its use.
+    const mountedDisk = () =>
+      this.#volumes.run(specName, async () => {
+        const disk = await this.#mountedDisk(specName, path.real);
+        growth.hasDisk = disk !== undefined;
+        return disk ?? 'gone';
+      });
+    const isDisk = path.type === 'block' && volume.mode === 'Filesystem';
+    const disk = async () => (isDisk ? await mountedDisk() : undefined);
+    void grower.grow({ subject, specName, pod, growth: wanted, disk }).finally(() => {
+      this.#growths.delete(specName);
+      end.resolve();
+      if (growth.isLeft) void this.#unmountLeft(specName);
     });
   }
 
@@ -94,18 +120,57 @@ class LocalDriver implements VolumeDriver<LocalSource> {
 
   tearDown(podUid: string, specName: string, signal: AbortSignal): Promise<void> {
     return this.#volumes.run(specName, async () => {
-      const { rootDir, mounts } = this.#options;
-      const root = await realRoot(rootDir);
+      const root = await realRoot(this.#options.rootDir);
       const elements = driverVolumePath(podUid, 'volumes', localDirectory, specName);
       await this.#unmountAll([root, ...elements].join('/'), signal);
-      if (podsWithMount(await mounts.list(), root, localDirectory, specName).size === 0) {
-        const device = deviceMountPath(plugin, specName);
-        await this.#unmountAll([root, ...device].join('/'), signal);
-        await removeMountPoint(root, device);
+      if (!(await this.#isUsed(root, specName)) && !(await this.#leaveToGrowth(specName, signal))) {
+        await this.#unmountDevice(root, specName, signal);
       }
       await removeMountPoint(root, elements);
       await removeMountPoint(root, driverVolumePath(podUid, 'volumeDevices', localDirectory, specName));
     });
+  }
+
+  /**
+   * Waits a while for a disk that is being grown. @returns whether it is then left mounted, to be unmounted when it has grown
+   *
+   * An hour would be too long for the pod, whose own mount is gone already. Ending the growth would not help: ext4 grows in one
+   * ioctl that looks at no signal (ext4_resize_fs), so the mount stays busy, is detached after two seconds, and fsck and mount
+   * of the next pod find the disk in use for the rest of the hour; left mounted, it serves that pod at once. And a resize2fs
+   * that finds its disk unmounted grows it offline, which must not be cut off.
+   */
+  async #leaveToGrowth(specName: string, signal: AbortSignal): Promise<boolean> {
+    const growth = this.#growths.get(specName);
+    if (!growth?.hasDisk) return false;
+    const waiting = new AbortController();
+    const limit = AbortSignal.any([signal, waiting.signal]);
+    await Promise.race([growth.ended, sleep(growthPatienceMs, limit, this.#options.clock)]);
+    waiting.abort();
+    growth.isLeft = this.#growths.get(specName) === growth;
+    return growth.isLeft;
+  }
+
+  /** Unless another pod has come meanwhile. */
+  async #unmountLeft(specName: string): Promise<void> {
+    try {
+      await this.#volumes.run(specName, async () => {
+        const root = await realRoot(this.#options.rootDir);
+        if (await this.#isUsed(root, specName)) return;
+        await this.#unmountDevice(root, specName, new AbortController().signal);
+      });
+    } catch (error) {
+      this.#options.onLeftMounted?.(specName, error);
+    }
+  }
+
+  async #isUsed(root: string, specName: string): Promise<boolean> {
+    return podsWithMount(await this.#options.mounts.list(), root, localDirectory, specName).size > 0;
+  }
+
+  async #unmountDevice(root: string, specName: string, signal: AbortSignal): Promise<void> {
+    const device = deviceMountPath(plugin, specName);
+    await this.#unmountAll([root, ...device].join('/'), signal);
+    await removeMountPoint(root, device);
   }
 
   async #checkedSource(
