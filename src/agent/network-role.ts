@@ -13,6 +13,7 @@ import { kernelRtnetlink } from '../kernel/rtnetlink.ts';
 import { kernelSysctls } from '../kernel/sysctls.ts';
 import { removeBrokenResults, resultsFolder } from '../network/cni/cached-results.ts';
 import { iptablesLegacy } from '../network/forward/legacy-program.ts';
+import { familyOf } from '../network/ipam/ip-prefix.ts';
 import type { KnownSandbox } from '../network/links/reconcile.ts';
 import type { PeerSource } from '../network/overlay/peer.ts';
 import {
@@ -84,7 +85,7 @@ export const followUplink = (
   overheadBytes: number,
 ): NonNullable<PodNetworkOptions['followUplink']> => ({
   overheadBytes,
-  nodeFamilies: hostIPs.length === 0 ? [4] : hostIPs.map((ip) => (ip.includes(':') ? 6 : 4)),
+  nodeFamilies: hostIPs.length === 0 ? [4] : hostIPs.map(familyOf),
 });
 
 /** Flags first, then what the runtime says, then the customary places. */

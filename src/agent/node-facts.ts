@@ -5,6 +5,7 @@
 import { readFile } from 'node:fs/promises';
 import { availableParallelism, hostname, totalmem } from 'node:os';
 import type { Route, Rtnetlink } from '../linux/rtnetlink.ts';
+import { everywhere, familyOf, type IpFamily } from '../network/ipam/ip-prefix.ts';
 
 export interface MachineFacts {
   /** Lower case, as Node names are. */
@@ -25,16 +26,16 @@ export async function readMachineFacts(
     hostname: string | undefined;
     nodeIPs?: readonly string[];
     /** Of the address that is chosen where none is given; the other one where there is none of it. */
-    preferredFamily?: 4 | 6 | undefined;
+    preferredFamily?: IpFamily | undefined;
     /** In use: stays while the machine has it; one that has no way out just now has no other. */
     current?: readonly string[];
   },
 ): Promise<MachineFacts> {
   const { current = [] } = overrides;
   const [routes, addresses, links] = await Promise.all([rtnetlink.routes(), rtnetlink.addresses(), rtnetlink.links()]);
-  const uplinksOf = (family: Family): Set<number> =>
+  const uplinksOf = (family: IpFamily): Set<number> =>
     new Set(routes.filter((route) => isDefault(route, family)).flatMap(({ ifindex }) => ifindex ?? []));
-  const choose = (family: Family): string | undefined => {
+  const choose = (family: IpFamily): string | undefined => {
     const uplinks = uplinksOf(family);
     const usable = addresses.filter(({ prefix, scope }) => scope === 'global' && familyOf(prefix) === family);
     const byIfindex = (ifindex: number): boolean =>
@@ -73,12 +74,8 @@ export async function readMachineFacts(
 export const nodeNameOf = (override: string | undefined): string => (override ?? hostname()).toLowerCase();
 
 /** An `unreachable` or `blackhole` default leads nowhere. */
-const isDefault = ({ destination, type }: Route, family: Family): boolean =>
-  destination === (family === 4 ? '0.0.0.0/0' : '::/0') && type === 'unicast';
-
-type Family = 4 | 6;
-
-const familyOf = (text: string): Family => (text.includes(':') ? 6 : 4);
+const isDefault = ({ destination, type }: Route, family: IpFamily): boolean =>
+  destination === everywhere[family] && type === 'unicast';
 
 const isPodLink = (links: { ifindex: number; alias: string | undefined }[], ifindex: number): boolean =>
   links.some((link) => link.ifindex === ifindex && link.alias?.startsWith('keelson:') === true);

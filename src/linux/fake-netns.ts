@@ -3,8 +3,10 @@
  * cleans up. Test support that is itself tested against the real kernel (rtnetlink-cases.fake.ts).
  * Layer: linux (pure). Left out: the local table (255), IPv6 link-local and multicast entries, metrics, statistics.
  */
+
 import { checkName, errno, Refusal } from './fake-refusal.ts';
 import { networkOf, parseMac, parsePrefix, prefixContains } from './ip-bytes.ts';
+import { RT_TABLE_MAIN } from './netlink/constants.ts';
 import { defaultScope, defaultTable } from './netlink/route.ts';
 import {
   type Address,
@@ -20,7 +22,6 @@ import {
 
 /** RTPROT_KERNEL: routes that the kernel makes for addresses. */
 const kernelRouteProtocol = 2;
-const mainTable = 254;
 
 export interface FakeLink extends Link {
   peer: { netns: FakeNetns; ifindex: number } | undefined;
@@ -241,7 +242,7 @@ export class FakeNetns {
 
   /** @throws Refusal */
   routeDelete(operation: Operation<'routeDelete'>): void {
-    const { ifindex, gateway, table = mainTable, protocol } = operation;
+    const { ifindex, gateway, table = RT_TABLE_MAIN, protocol } = operation;
     const destination = networkOf(operation.destination);
     const at = this.routes.findIndex(
       (route) =>
@@ -396,7 +397,7 @@ export class FakeNetns {
       scope: v6 ? 'global' : 'link',
       type: 'unicast',
       protocol: kernelRouteProtocol,
-      table: mainTable,
+      table: RT_TABLE_MAIN,
       onlink: false,
     };
     this.routes.push(route);
@@ -433,7 +434,7 @@ export class FakeNetns {
     }
     const candidates = this.routes.filter(
       (route) =>
-        route.table === mainTable &&
+        route.table === RT_TABLE_MAIN &&
         (ifindex === undefined || route.ifindex === ifindex) &&
         prefixContains(route.destination, gateway),
     );

@@ -122,14 +122,14 @@ const hostSysctls = [
   { name: 'net/ipv4/conf/all/send_redirects', value: '0' },
 ] as const;
 
-/** @param families that pods have @throws NetworkError NETWORK_HOST_SETUP_FAILED */
+/** @param families that pods have; only IPv6 needs to look at the host @throws NetworkError NETWORK_HOST_SETUP_FAILED */
 export async function setHostSysctls(
   sysctls: Pick<Sysctls, 'read' | 'write'>,
   families: readonly IpFamily[],
-  state: HostState,
+  edge: Rtnetlink,
   log: Logger,
 ): Promise<void> {
-  if (families.includes(6)) await forwardIpv6(sysctls, state, log);
+  if (families.includes(6)) await forwardIpv6(sysctls, await readHostState(edge), log);
   for (const { name, value } of families.includes(4) ? hostSysctls : []) {
     try {
       const before = await sysctls.read(name);

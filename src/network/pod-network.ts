@@ -18,7 +18,7 @@ import { runVerb, type VerbsDependencies } from './cni/verbs.ts';
 import { FormerNetworks } from './former-networks.ts';
 import type { LegacyFilters } from './forward/legacy-program.ts';
 import { requireIpv6 } from './host-ipv6.ts';
-import { readHostState, setHostSysctls, setUpHost } from './host-setup.ts';
+import { setHostSysctls, setUpHost } from './host-setup.ts';
 import { HostPorts } from './hostports/host-ports.ts';
 import { PodPorts } from './hostports/pod-ports.ts';
 import type { AddressPool } from './ipam/address-pool.ts';
@@ -155,7 +155,7 @@ export async function startPodNetwork(
     const wanted = pools.map(({ cidr, gateway }) => ({ podCIDR: cidr, gateway }));
     const setups = await setUpHost(host, wanted, log);
     const families = pools.map(({ family }) => family);
-    await setHostSysctls(sysctls, families, await readHostState(host), log);
+    await setHostSysctls(sysctls, families, host, log);
     const nftables = await nftablesOpener.open(options.netnsPath);
     closers.push(() => nftables.close());
     const withFormer = (former: readonly { podCIDR: string }[]): string[] => [

@@ -4,10 +4,11 @@
  * that are there already keep their MTU; where theirs is too large now, the host tells them so (ICMP, RFC 1191 and 8201).
  */
 import type { CancelTimer, Clock } from '../base/clock.ts';
+import { RT_TABLE_MAIN } from '../linux/netlink/constants.ts';
 import type { Link, Route, Rtnetlink, RtnetlinkNotification, RtnetlinkOpener } from '../linux/rtnetlink.ts';
 import { errorLine } from '../observe/keelson-error.ts';
 import type { Logger } from '../observe/logger.ts';
-import type { IpFamily } from './ipam/ip-prefix.ts';
+import { everywhere, type IpFamily } from './ipam/ip-prefix.ts';
 import { smallestIpv6Mtu } from './links/link-mtu.ts';
 
 /** Several links are changed one after the other, and a default route is replaced in two steps. */
@@ -16,15 +17,11 @@ const retryMs = 5_000;
 /** Bytes. What every host takes of IPv4 (RFC 791), the least that --mtu may be. */
 const leastMtu: Readonly<Record<IpFamily, number>> = { 4: 576, 6: smallestIpv6Mtu };
 
-const mainTable = 254;
-
 const anyFamily: readonly IpFamily[] = [4, 6];
 
 /** `unreachable` and `blackhole` defaults lead nowhere. */
 const isDefault = ({ destination, type, table }: Route, families: readonly IpFamily[]): boolean =>
-  families.some((family) => destination === (family === 4 ? '0.0.0.0/0' : '::/0')) &&
-  type === 'unicast' &&
-  table === mainTable;
+  families.some((family) => destination === everywhere[family]) && type === 'unicast' && table === RT_TABLE_MAIN;
 
 /** Links that default routes leave by. */
 function defaultLinks(links: readonly Link[], routes: readonly Route[], families: readonly IpFamily[]): Link[] {

@@ -8,7 +8,8 @@
  */
 import { systemClock } from '../../base/clock.ts';
 import type { ClusterMode, RunOptions } from '../../config/flags.ts';
-import { addressFor, familyOf } from '../../network/overlay/family.ts';
+import { familyOf } from '../../network/ipam/ip-prefix.ts';
+import { addressFor } from '../../network/overlay/family.ts';
 import type { PeerSource } from '../../network/overlay/peer.ts';
 import { vxlanOverheadBytes } from '../../network/overlay/vtep.ts';
 import type { PodNetwork } from '../../network/pod-network.ts';

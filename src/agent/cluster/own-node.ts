@@ -9,7 +9,8 @@ import { projectNode } from '../../api/project-node.ts';
 import { startReflector } from '../../api/reflector.ts';
 import { collectionPath, nodes } from '../../api/resource.ts';
 import type { Clock } from '../../base/clock.ts';
-import { familyOf, ofFamily } from '../../network/overlay/family.ts';
+import { familyOf } from '../../network/ipam/ip-prefix.ts';
+import { ofFamily } from '../../network/overlay/family.ts';
 import { errorLine } from '../../observe/keelson-error.ts';
 import type { Logger } from '../../observe/logger.ts';
 

@@ -155,15 +155,16 @@ function problemOf({ metadata, spec }: FakeObject, minor: number): string | unde
   return [...usages].sort().join() === wanted.sort().join() ? undefined : `usages ${usages}`;
 }
 
-interface Element {
+export interface DerElement {
   tag: number;
   /** With its tag and length. */
   whole: Buffer;
   content: Buffer;
 }
 
-function elements(der: Buffer): Element[] {
-  const found: Element[] = [];
+/** Of BER in definite lengths: what stands in one constructed element. */
+export function elements(der: Buffer): DerElement[] {
+  const found: DerElement[] = [];
   for (let at = 0; at < der.length; ) {
     const tag = der[at]!;
     let length = der[at + 1]!;
@@ -208,7 +209,7 @@ export function readCertificateRequest(pem: string): ReadRequest {
   };
 }
 
-function namesOf({ tag, content }: Element): string[] {
+function namesOf({ tag, content }: DerElement): string[] {
   if (tag !== 0xa0) throw new Error('there are no attributes');
   const [attribute] = elements(content);
   if (attribute === undefined) return [];

@@ -98,13 +98,16 @@ export function contains(prefix: IpPrefix, address: IpNumber): boolean {
   return prefix.family === address.family && prefix.base <= address.value && address.value <= prefix.last;
 }
 
-/**
- * Shortest and longest pod CIDR taken: 16 million addresses, or what a site has, and one or two pods. Nothing of these
- * ranges is routed like others: RFC 6890, RFC 4291 (::/8 has the loopback and mapped addresses).
- */
+/** Nothing of these ranges is routed like others: RFC 6890, RFC 4291 (::/8 has the loopback and mapped addresses). */
+export const unroutable: readonly IpPrefix[] = [
+  ...['0.0.0.0/8', '127.0.0.0/8', '169.254.0.0/16', '224.0.0.0/3'],
+  ...['::/8', 'fe80::/10', 'ff00::/8'],
+].flatMap((text) => parseIpPrefix(text) ?? []);
+
+/** Shortest and longest pod CIDR taken: 16 million addresses, or what a site has, and one or two pods. */
 const podPrefixes = {
-  4: { shortest: 8, longest: 30, unroutable: ['0.0.0.0/8', '127.0.0.0/8', '169.254.0.0/16', '224.0.0.0/3'] },
-  6: { shortest: 48, longest: 126, unroutable: ['::/8', 'fe80::/10', 'ff00::/8'] },
+  4: { shortest: 8, longest: 30 },
+  6: { shortest: 48, longest: 126 },
 } as const;
 
 /**
@@ -117,16 +120,14 @@ export function parsePodCIDR(text: string): IpPrefix {
     new NetworkError('NETWORK_POD_CIDR_INVALID', message, { object: `pod CIDR ${text.slice(0, longestText)}`, fix });
   const prefix = parseIpPrefix(text);
   if (!prefix) throw invalid('not an IP prefix', 'give --pod-cidr a prefix such as 10.244.0.0/24 or fd00:10:244::/64');
-  const { shortest, longest, unroutable } = podPrefixes[prefix.family];
+  const { shortest, longest } = podPrefixes[prefix.family];
   // Compared before the text: what is no pod CIDR in any spelling is to be said first.
   if (prefix.length < shortest || prefix.length > longest) {
     throw invalid(`a /${prefix.length} is outside /${shortest} to /${longest}`, 'choose a prefix of that size');
   }
-  const reserved = unroutable.find((other) => {
-    const range = parseIpPrefix(other);
-    return range !== undefined && overlaps(prefix, range);
-  });
-  if (reserved !== undefined) throw invalid(`overlaps ${reserved}, which no host routes`, 'choose a private prefix');
+  const reserved = unroutable.find((other) => overlaps(prefix, other));
+  if (reserved !== undefined)
+    throw invalid(`overlaps ${formatIpPrefix(reserved)}, which no host routes`, 'choose a private prefix');
   const canonical = formatIpPrefix(prefix);
   if (canonical !== text) {
     const isSpelling = parseIpNumber(text.slice(0, text.indexOf('/')))?.value === prefix.base;

@@ -7,9 +7,8 @@ import { isAlreadyExists, isNotFound, isNotSupported, KernelError } from '../../
 import type { Link, Rtnetlink, RtnetlinkOperation } from '../../linux/rtnetlink.ts';
 import { errorLine } from '../../observe/keelson-error.ts';
 import type { HostState } from '../host-conflict.ts';
-import type { IpFamily } from '../ipam/ip-prefix.ts';
+import { familyOf, type IpFamily } from '../ipam/ip-prefix.ts';
 import type { NetworkError } from '../network-error.ts';
-import { familyOf } from './family.ts';
 import { vxlanLinkNameOf } from './vtep.ts';
 import { linkError, planVxlanAddress, planVxlanLink, taken, type VxlanLink } from './vxlan-link.ts';
 

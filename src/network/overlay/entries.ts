@@ -2,6 +2,7 @@
  * What one peer is in the kernel: a route, and with VXLAN a neighbour and a forwarding entry.
  * Layer: network/overlay (pure). Must not know which peers there are.
  */
+import { RT_TABLE_MAIN } from '../../linux/netlink/constants.ts';
 import {
   type ForwardingEntry,
   keelsonRouteProtocol,
@@ -9,8 +10,7 @@ import {
   type Route,
   type RtnetlinkOperation,
 } from '../../linux/rtnetlink.ts';
-import type { IpFamily } from '../ipam/ip-prefix.ts';
-import { familyOf } from './family.ts';
+import { familyOf, type IpFamily } from '../ipam/ip-prefix.ts';
 import type { UsablePeer } from './peer-table.ts';
 import { linkLocalOf, vtepAddress, vtepMac } from './vtep.ts';
 
@@ -92,7 +92,7 @@ export function removeEntry(entry: Entry): RtnetlinkOperation {
 /** Ours to keep, of a family: with a gateway, which routes to pods of this node do not have. */
 export function entryOfRoute(route: Route, family: IpFamily): Entry | undefined {
   const { destination, gateway, ifindex, onlink, protocol, table, type } = route;
-  if (protocol !== keelsonRouteProtocol || table !== mainTable || type !== 'unicast') return undefined;
+  if (protocol !== keelsonRouteProtocol || table !== RT_TABLE_MAIN || type !== 'unicast') return undefined;
   if (gateway === undefined || ifindex === undefined || familyOf(destination) !== family) return undefined;
   return { kind: 'route', destination, gateway, ifindex, onlink };
 }
@@ -106,5 +106,3 @@ export function entryOfNeighbour({ ifindex, ip, mac, permanent }: Neighbour, fam
 export function entryOfForwarding({ ifindex, mac, ip, permanent }: ForwardingEntry): Entry {
   return { kind: 'forwarding', ifindex, mac, ip: (permanent ? ip : undefined) ?? '' };
 }
-
-const mainTable = 254;

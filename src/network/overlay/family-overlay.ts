@@ -15,12 +15,12 @@ import type { Link, NotificationGroup, Rtnetlink, RtnetlinkNotification } from '
 import { errorLine } from '../../observe/keelson-error.ts';
 import type { HostState } from '../host-conflict.ts';
 import { readHostState } from '../host-setup.ts';
-import { type IpFamily, parsePodCIDR } from '../ipam/ip-prefix.ts';
+import { familyOf, type IpFamily, parsePodCIDR } from '../ipam/ip-prefix.ts';
 import { NetworkError } from '../network-error.ts';
 import type { FamilyOptions, Overlay, OverlayDependencies, OverlayStatus } from './contract.ts';
 import { ensureVxlan, removeVxlan } from './ensure-vxlan.ts';
 import { EntryStore } from './entry-store.ts';
-import { canonicalAddress, familyOf } from './family.ts';
+import { canonicalAddress } from './family.ts';
 import { chooseLocalAddress, type HostView, viewHost } from './host-view.ts';
 import { listEntries } from './list-entries.ts';
 import { noticeOf } from './notice.ts';

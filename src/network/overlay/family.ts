@@ -1,11 +1,8 @@
 /**
- * Which family a text is of, and which address of a node its pods of one family go to.
+ * Which of several texts is of a family, and which address of a node its pods of one family go to.
  * Layer: network/overlay (pure). Texts may be anything: what is no address at all is found out where it is parsed.
  */
-import { formatIpNumber, type IpFamily, parseIpNumber } from '../ipam/ip-prefix.ts';
-
-/** Of an address or a prefix. */
-export const familyOf = (text: string): IpFamily => (text.includes(':') ? 6 : 4);
+import { familyOf, formatIpNumber, type IpFamily, parseIpNumber } from '../ipam/ip-prefix.ts';
 
 export const familyName = (family: IpFamily): string => `IPv${family}`;
 

@@ -2,10 +2,11 @@
  * What a notification of the kernel means for the overlay.
  * Layer: network/overlay (pure).
  */
+import { RT_TABLE_MAIN } from '../../linux/netlink/constants.ts';
 import { type Address, keelsonRouteProtocol, type RtnetlinkNotification } from '../../linux/rtnetlink.ts';
-import type { IpFamily } from '../ipam/ip-prefix.ts';
+import { familyOf, type IpFamily } from '../ipam/ip-prefix.ts';
 import { type Entry, entryOfForwarding, entryOfNeighbour, entryOfRoute } from './entries.ts';
-import { familyOf, isLinkLocal6 } from './family.ts';
+import { isLinkLocal6 } from './family.ts';
 import { isOurVxlanOf } from './vxlan-link.ts';
 
 /** `look`: more may have changed than is told, so dump. */
@@ -24,8 +25,6 @@ export interface NoticeContext {
   /** The link of the VXLAN cannot be made just now. */
   isWithoutLink: boolean;
 }
-
-const mainTable = 254;
 
 export function noticeOf(notification: RtnetlinkNotification, context: NoticeContext): Notice {
   switch (notification.event) {
@@ -52,7 +51,7 @@ export function noticeOf(notification: RtnetlinkNotification, context: NoticeCon
     case 'routeNew':
     case 'routeDelete': {
       const { route } = notification;
-      if (route.table !== mainTable || !isOfInterest(route.destination, context)) return 'nothing';
+      if (route.table !== RT_TABLE_MAIN || !isOfInterest(route.destination, context)) return 'nothing';
       if (route.protocol !== keelsonRouteProtocol) return 'look';
       return entryNotice(entryOfRoute(route, context.family), notification.event === 'routeNew');
     }

@@ -4,11 +4,11 @@
  * Layer: network/overlay (composition). Decides nothing about peers: see family-overlay.ts.
  */
 import { errorLine } from '../../observe/keelson-error.ts';
-import type { IpFamily } from '../ipam/ip-prefix.ts';
+import { familyOf, type IpFamily } from '../ipam/ip-prefix.ts';
 import type { Overlay, OverlayDependencies, OverlayOptions, OverlayStatus, PeerNetworks } from './contract.ts';
 import { removeVxlan } from './ensure-vxlan.ts';
 import { removeEntry } from './entries.ts';
-import { addressFor, canonicalAddress, familyOf } from './family.ts';
+import { addressFor, canonicalAddress } from './family.ts';
 import { startFamilyOverlay } from './family-overlay.ts';
 import { listEntries } from './list-entries.ts';
 

@@ -2,10 +2,10 @@
  * From peers, this host and the backend to what each peer gets in the kernel, and to what is said about the others.
  * Layer: network/overlay (pure). Judges a peer when it is asked to; remembers what it said last.
  */
-import type { IpFamily } from '../ipam/ip-prefix.ts';
+import { familyOf, type IpFamily } from '../ipam/ip-prefix.ts';
 import type { OverlayBackend } from './contract.ts';
 import { type Entry, entriesByNeighbour, entriesThroughVxlan } from './entries.ts';
-import { familyName, familyOf } from './family.ts';
+import { familyName } from './family.ts';
 import { flannelFault } from './flannel.ts';
 import type { HostView } from './host-view.ts';
 import type { OwnClaims, PeerTable, RefusedPeer } from './peer-table.ts';

@@ -8,7 +8,7 @@
  * node claims is in nobody's way.
  */
 import { errorLine } from '../../observe/keelson-error.ts';
-import { type IpPrefix, overlaps, parseHostPrefix, parseIpPrefix, parsePodCIDR } from '../ipam/ip-prefix.ts';
+import { type IpPrefix, overlaps, parseHostPrefix, parsePodCIDR, unroutable } from '../ipam/ip-prefix.ts';
 import { canonicalAddress } from './family.ts';
 import { type FlannelNode, isSameFlannel } from './flannel.ts';
 import type { PeerChange, PeerNode } from './peer.ts';
@@ -258,14 +258,10 @@ function read(told: PeerNode): Known {
   return known.fault === undefined ? known : { ...known, network: undefined, host: undefined, mac: undefined };
 }
 
-/** No addresses at which a node is reached from another. */
-const noHosts = ['0.0.0.0/8', '127.0.0.0/8', '169.254.0.0/16', '224.0.0.0/3', '::/8', 'fe80::/10', 'ff00::/8'].flatMap(
-  (text) => parseIpPrefix(text) ?? [],
-);
-
+/** Undefined, too, where no node is reached from another. */
 function hostPrefix(address: string): IpPrefix | undefined {
   const prefix = parseHostPrefix(address);
-  return prefix === undefined || noHosts.some((range) => overlaps(range, prefix)) ? undefined : prefix;
+  return prefix === undefined || unroutable.some((range) => overlaps(range, prefix)) ? undefined : prefix;
 }
 
 const isSame = (a: PeerNode, b: PeerNode): boolean =>

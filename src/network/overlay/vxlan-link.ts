@@ -3,9 +3,8 @@
  * Layer: network/overlay (pure). Must not touch a link that does not carry our mark.
  */
 import type { Address, Link, RtnetlinkOperation } from '../../linux/rtnetlink.ts';
-import { addressBits, type IpFamily } from '../ipam/ip-prefix.ts';
+import { addressBits, familyOf, type IpFamily } from '../ipam/ip-prefix.ts';
 import { NetworkError } from '../network-error.ts';
-import { familyOf } from './family.ts';
 import { vxlanAliasOf, vxlanLinkNameOf } from './vtep.ts';
 
 export interface VxlanLink {

@@ -4,13 +4,15 @@
  * Layer: network/policy (pure). A set exists while a policy of this node uses it; a change of a pod touches only the sets
  * that it is in or comes into.
  */
+
 import type { Labels } from '../../api/network-policy.ts';
+import { familyOf } from '../ipam/ip-prefix.ts';
 import type { PeerSelector, PortName } from './compile.ts';
 import type { DraftSet, DraftTable } from './draft-table.ts';
 import { policyFamilies } from './ip-block.ts';
 import { LabelIndex, selects } from './labels.ts';
 import { type PolicyPod, podKey } from './policy-pod.ts';
-import { type FamilySets, familyOfIp, namedPortSets, peerSets } from './table.ts';
+import { type FamilySets, namedPortSets, peerSets } from './table.ts';
 
 /** Used by rules; swept when none is left. */
 export interface SharedSets {
@@ -232,7 +234,7 @@ export class ClusterPods {
   }
 
   #change(sets: FamilySets<DraftSet>, ip: string, element: string, change: 'add' | 'delete'): void {
-    const set = sets[familyOfIp(ip)];
+    const set = sets[familyOf(ip)];
     set[change](element);
     this.#draft.touched(set);
   }

@@ -3,14 +3,15 @@
  * Layer: network/policy (pure). Judges by labels and addresses as the API server tells them, not by the table: both ends
  * may be pods of any node.
  */
+
 import { AddressFormatError, parseIp } from '../../linux/ip-bytes.ts';
+import { familyOf } from '../ipam/ip-prefix.ts';
 import type { ClusterPods } from './cluster-pods.ts';
 import type { CompiledPolicy, CompiledRule, Direction } from './compile.ts';
 import { addressNumber, isInRanges } from './ip-block.ts';
 import { selects } from './labels.ts';
 import { PolicyError } from './policy-error.ts';
 import { type PolicyPod, type PolicyProtocol, policyProtocols } from './policy-pod.ts';
-import { familyOfIp } from './table.ts';
 
 export interface FlowQuestion {
   /** `namespace/pod` or an address. */
@@ -145,7 +146,7 @@ function allows(view: PolicyView, { peers, ports }: CompiledRule, flow: Flow, di
       const labels = view.cluster.labelsOf(pod.namespace);
       return labels !== undefined && selects(namespaces.selector, labels);
     });
-  return isSelected || peer.ips.some((ip) => isInRanges(peers.blocks[familyOfIp(ip)], addressNumber(parseIp(ip))));
+  return isSelected || peer.ips.some((ip) => isInRanges(peers.blocks[familyOf(ip)], addressNumber(parseIp(ip))));
 }
 
 function endOf({ cluster }: PolicyView, text: string, what: string): End {
@@ -178,7 +179,7 @@ function endOf({ cluster }: PolicyView, text: string, what: string): End {
 
 /** One in which both have an address; undefined when an end has none yet. */
 function pickFamily(from: End, to: End): 4 | 6 | undefined {
-  const families = (end: End): Set<4 | 6> => new Set(end.ips.map(familyOfIp));
+  const families = (end: End): Set<4 | 6> => new Set(end.ips.map(familyOf));
   const [of, others] = [families(from), families(to)];
   if (of.size === 0) return [...others][0];
   if (others.size === 0) return [...of][0];
@@ -189,7 +190,7 @@ function pickFamily(from: End, to: End): 4 | 6 | undefined {
 
 const inFamily = (end: End, family: 4 | 6 | undefined): End => ({
   ...end,
-  ips: end.ips.filter((ip) => familyOfIp(ip) === family).slice(0, 1),
+  ips: end.ips.filter((ip) => familyOf(ip) === family).slice(0, 1),
 });
 
 function protocolOf(text: string): PolicyProtocol {

@@ -2,12 +2,13 @@
  * Where pods of this node have ports of a name, for rules of ingress: the sets exist while a rule uses them.
  * Layer: network/policy (pure). Addresses of pods are those that they have here, which the cluster may not know yet.
  */
+import { familyOf } from '../ipam/ip-prefix.ts';
 import { portElements, type SharedSets } from './cluster-pods.ts';
 import type { PortName } from './compile.ts';
 import type { DraftTable } from './draft-table.ts';
 import { policyFamilies } from './ip-block.ts';
 import type { NamedPort } from './policy-pod.ts';
-import { familyOfIp, namedPortSets } from './table.ts';
+import { namedPortSets } from './table.ts';
 
 interface LocalPortSet extends SharedSets {
   readonly key: string;
@@ -74,7 +75,7 @@ export class LocalPorts {
 
   #change(set: LocalPortSet | undefined, ip: string, element: string, change: 'add' | 'delete'): void {
     if (set === undefined) return;
-    const draftSet = set.sets[familyOfIp(ip)];
+    const draftSet = set.sets[familyOf(ip)];
     draftSet[change](element);
     this.#draft.touched(draftSet);
   }

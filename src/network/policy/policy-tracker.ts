@@ -6,8 +6,10 @@
  * claim does it have those of its status. A pod that the API server forgot stays as it was while it has a claim: its
  * processes may still run. A claim that a predecessor left in the table counts as well.
  */
+
 import type { Labels, NetworkPolicy } from '../../api/network-policy.ts';
 import type { NftablesOperation } from '../../linux/nftables/types.ts';
+import { familyOf } from '../ipam/ip-prefix.ts';
 import { ClusterPods } from './cluster-pods.ts';
 import { type CompiledPolicy, compilePolicy, type Direction, directions } from './compile.ts';
 import { DraftTable } from './draft-table.ts';
@@ -16,7 +18,7 @@ import { LabelIndex, selectorText, selects } from './labels.ts';
 import { LocalPorts } from './local-ports.ts';
 import { type Isolation, PolicyChains } from './policy-chains.ts';
 import { type PolicyPod, podKey } from './policy-pod.ts';
-import { familyOfIp, inPolicyTable, planSkeleton, skeletonSets } from './table.ts';
+import { inPolicyTable, planSkeleton, skeletonSets } from './table.ts';
 
 /** The addresses of a pod of this node, as CNI or a predecessor's table says. */
 export interface Claim {
@@ -280,7 +282,7 @@ export class PolicyTracker {
     if (left.length > 0) this.#dirtySharing(left);
     for (const direction of directions) this.#isolate(local, direction);
     for (const ip of ips) {
-      const family = familyOfIp(ip);
+      const family = familyOf(ip);
       this.#put(this.#skeleton.self[family], ip, { data: 'accept', comment: local.uid });
       for (const direction of directions) {
         const chain = local.isolations[direction]?.chainName;
@@ -304,7 +306,7 @@ export class PolicyTracker {
 
   #leave(ip: string): void {
     this.#owners.delete(ip);
-    const family = familyOfIp(ip);
+    const family = familyOf(ip);
     this.#put(this.#skeleton.self[family], ip, undefined);
     for (const direction of directions) this.#put(this.#skeleton.isolated[direction][family], ip, undefined);
   }

@@ -55,8 +55,6 @@ const facts: Record<PolicyFamily, FamilyFacts> = {
   },
 };
 
-export const familyOfIp = (ip: string): PolicyFamily => (ip.includes(':') ? 6 : 4);
-
 /** Pods of this node, each with itself, which no policy can forbid. The comment is the pod's uid. */
 const selfName = (family: PolicyFamily): string => `self-${family}`;
 /** Pods that are isolated, and the chain that judges what they send or get. */

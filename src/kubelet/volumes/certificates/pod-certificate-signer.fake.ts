@@ -8,6 +8,7 @@
 import { constants, createPublicKey, type KeyObject, verify } from 'node:crypto';
 import { type FakeApiServer, type FakeObject, type FakeRequest, failure } from '../../../api/fake-api-server.ts';
 import { generateP256, writeCertificate } from '../../../base/x509.ts';
+import { elements } from '../../certificates/certificate-signer.fake.ts';
 
 export interface FakePodSignerOptions {
   server: FakeApiServer;
@@ -152,23 +153,4 @@ function keyOfStub(stub: Buffer): KeyObject {
     throw new Error('invalid signature');
   }
   return key;
-}
-
-function elements(der: Buffer): { whole: Buffer; content: Buffer }[] {
-  const found = [];
-  for (let at = 0; at < der.length; ) {
-    let length = der[at + 1]!;
-    let head = 2;
-    if (length >= 0x80) {
-      const octets = length & 0x7f;
-      length = der.readUIntBE(at + 2, octets);
-      head += octets;
-    }
-    found.push({
-      whole: der.subarray(at, at + head + length),
-      content: der.subarray(at + head, at + head + length),
-    });
-    at += head + length;
-  }
-  return found;
 }
